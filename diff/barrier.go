@@ -1,0 +1,268 @@
+package diff
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/product"
+)
+
+// Queue lets the engine see one of the cart's queues. It is only ever looked at.
+type Queue interface {
+	// Depth reads the queue's present state from the broker.
+	Depth(ctx context.Context) (Depth, error)
+}
+
+// Depth is one look at a queue.
+type Depth struct {
+	Ready     int // messages waiting
+	Consumers int
+	// Statistics holds what the management API adds, nil where it is not used.
+	Statistics *Statistics
+}
+
+// Statistics are the broker's own figures of a queue. They lag behind Depth by up
+// to StatisticsLag.
+type Statistics struct {
+	Unacknowledged int   // delivered, not yet acknowledged
+	Acknowledged   int64 // acknowledged since the queue was made, only ever growing
+}
+
+// StatisticsLag is how old the figures of RabbitMQ's management API may be: they
+// are emitted every 5 s (collect_statistics_interval), plus a margin.
+const StatisticsLag = 6 * time.Second
+
+// StalledError says that a queue was not drained in time.
+type StalledError struct {
+	Queue   string
+	Waited  time.Duration
+	Ready   int
+	NoDepth error // why the depth could not be read at last, nil if it could
+	Idle    bool  // nobody consumes the queue
+}
+
+func (e *StalledError) Error() string {
+	switch {
+	case e.NoDepth != nil:
+		return fmt.Sprintf("queue %s could not be seen for %s: %v", e.Queue, e.Waited.Round(time.Second), e.NoDepth)
+	case e.Idle:
+		return fmt.Sprintf("%d messages still queued in %s after %s, and nobody consumes them", e.Ready, e.Queue, e.Waited.Round(time.Second))
+	default:
+		return fmt.Sprintf("%d messages still queued in %s after %s", e.Ready, e.Queue, e.Waited.Round(time.Second))
+	}
+}
+
+// WatchConfig sets how a queue is watched.
+type WatchConfig struct {
+	Grace        time.Duration // from one empty look to the next that counts
+	StallTimeout time.Duration // the longest wait for a drained queue
+	Interval     time.Duration // between two looks
+}
+
+// Watch looks at one queue all the time, so that a wait for a moment that has
+// passed can be over at once.
+type Watch struct {
+	name   string
+	queue  Queue
+	config WatchConfig
+
+	mu      sync.Mutex
+	history drainHistory
+	last    Depth
+	err     error
+	changed chan struct{} // closed and replaced at each look
+}
+
+// NewWatch makes a watch of one queue; name is for messages. Run must be running
+// for Wait to end.
+func NewWatch(name string, queue Queue, config WatchConfig) *Watch {
+	return &Watch{name: name, queue: queue, config: config, changed: make(chan struct{}),
+		history: drainHistory{grace: config.Grace}}
+}
+
+// Run looks at the queue until ctx is done.
+func (w *Watch) Run(ctx context.Context) {
+	tick := time.NewTicker(w.config.Interval)
+	defer tick.Stop()
+	for {
+		asked := time.Now()
+		depth, err := w.queue.Depth(ctx)
+		w.mu.Lock()
+		w.last, w.err = depth, err
+		if err != nil {
+			w.history.lost() // fail closed: what cannot be seen is not empty
+		} else {
+			w.history.saw(asked, time.Now(), depth)
+		}
+		close(w.changed)
+		w.changed = make(chan struct{})
+		w.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Last is the most recent look, and the error if it failed.
+func (w *Watch) Last() (Depth, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last, w.err
+}
+
+// Wait returns nil as soon as everything queued at t has been consumed: the
+// queue was seen empty after t, and still empty Grace later.
+func (w *Watch) Wait(ctx context.Context, t time.Time) error {
+	begun := time.Now()
+	deadline := time.NewTimer(w.config.StallTimeout)
+	defer deadline.Stop()
+	for {
+		w.mu.Lock()
+		w.history.mark(t)
+		drained, changed := w.history.drainedSince(t), w.changed
+		last, err := w.last, w.err
+		w.mu.Unlock()
+		if drained {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-deadline.C:
+			return &StalledError{Queue: w.name, Waited: time.Since(begun), Ready: last.Ready,
+				NoDepth: err, Idle: err == nil && last.Consumers == 0}
+		}
+	}
+}
+
+// drainHistory is what a series of looks proves about a queue.
+type drainHistory struct {
+	grace     time.Duration
+	consumers int
+	empties   []look    // recent empty looks that no later one has confirmed yet
+	drained   time.Time // everything queued before this moment has been consumed
+	marks     []mark    // moments that statistics may prove as drained
+}
+
+type look struct{ asked, answered time.Time }
+
+// mark follows one moment t: how many messages were there after it, and how many
+// have been acknowledged since they were counted.
+type mark struct {
+	t         time.Time
+	waiting   int // ready and unacknowledged, from figures that are younger than t
+	counted   time.Time
+	baseline  int64 // acknowledged, from figures that are younger than counted
+	baselined bool
+}
+
+// lost forgets what needs unbroken sight.
+func (h *drainHistory) lost() { h.empties, h.marks = nil, nil }
+
+func (h *drainHistory) saw(asked, answered time.Time, d Depth) {
+	if d.Consumers < h.consumers {
+		// A consumer left: what it had not acknowledged went back to the queue, so
+		// an earlier empty look says nothing about it.
+		h.empties = nil
+	}
+	h.consumers = d.Consumers
+	h.sawStatistics(asked, d)
+	if d.Ready > 0 || (d.Statistics != nil && d.Statistics.Unacknowledged > 0) {
+		return
+	}
+	lag := h.grace
+	if d.Statistics != nil {
+		lag = max(lag, StatisticsLag) // the figures must be younger than the first look
+	}
+	confirmed := -1
+	for i, e := range h.empties {
+		if asked.Sub(e.answered) < lag {
+			break
+		}
+		confirmed = i
+	}
+	if confirmed >= 0 {
+		h.prove(h.empties[confirmed].asked)
+		h.empties = append(h.empties[:0], h.empties[confirmed+1:]...)
+	}
+	h.empties = append(h.empties, look{asked, answered})
+}
+
+func (h *drainHistory) prove(t time.Time) {
+	if t.After(h.drained) {
+		h.drained = t
+	}
+}
+
+// maxMarks bounds what is followed; a queue that never empties is drained by count.
+const maxMarks = 16
+
+// mark starts to follow t by count.
+func (h *drainHistory) mark(t time.Time) {
+	for _, m := range h.marks {
+		if m.t.Equal(t) {
+			return
+		}
+	}
+	if len(h.marks) < maxMarks {
+		h.marks = append(h.marks, mark{t: t})
+	}
+}
+
+// sawStatistics proves a moment by count: as many messages acknowledged since as
+// were waiting then. A classic queue delivers in order, and what is requeued has
+// not been acknowledged, so the ones that waited are among the first consumed.
+// Each figure used is read StatisticsLag after the moment that it must not precede.
+func (h *drainHistory) sawStatistics(asked time.Time, d Depth) {
+	if d.Statistics == nil {
+		h.marks = nil
+		return
+	}
+	kept := h.marks[:0]
+	for _, m := range h.marks {
+		switch {
+		case m.counted.IsZero():
+			if asked.Sub(m.t) >= StatisticsLag {
+				m.waiting, m.counted = d.Ready+d.Statistics.Unacknowledged, asked
+			}
+		case !m.baselined:
+			if asked.Sub(m.counted) >= StatisticsLag {
+				m.baseline, m.baselined = d.Statistics.Acknowledged, true
+			}
+		case d.Statistics.Acknowledged-m.baseline >= int64(m.waiting):
+			h.prove(m.t.Add(1))
+			continue
+		}
+		kept = append(kept, m)
+	}
+	h.marks = kept
+}
+
+// drainedSince tells whether everything queued at t has been consumed.
+func (h *drainHistory) drainedSince(t time.Time) bool { return h.drained.After(t) }
+
+// QueueBarriers waits on the queue that repairs each kind of difference.
+type QueueBarriers map[product.Kind]*Watch
+
+// Wait implements Barriers.
+func (b QueueBarriers) Wait(ctx context.Context, kind product.Kind, t time.Time) error {
+	w, watched := b[kind]
+	if !watched {
+		return fmt.Errorf("no queue is watched for %s products", kind)
+	}
+	return w.Wait(ctx, t)
+}
+
+// Run watches all queues until ctx is done.
+func (b QueueBarriers) Run(ctx context.Context) {
+	var watches sync.WaitGroup
+	for _, w := range b {
+		watches.Go(func() { w.Run(ctx) })
+	}
+	watches.Wait()
+}
