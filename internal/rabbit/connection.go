@@ -1,0 +1,168 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	dialTimeout = 10 * time.Second
+	// heartbeat is short, so that a silent network loss is seen within about 20 s.
+	heartbeat = 10 * time.Second
+)
+
+// Connection is a named connection to the broker. It is dialled when a channel is
+// asked for, and again when it was lost; the client library's own recovery stays
+// off, because only the caller knows what a lost channel means for its messages.
+type Connection struct {
+	config Config
+	name   string
+
+	mu      sync.Mutex
+	conn    *amqp.Connection
+	blocked string
+	closed  bool
+}
+
+// NewConnection prepares a connection that the management UI shows as name.
+func NewConnection(config Config, name string) *Connection {
+	return &Connection{config: config, name: name}
+}
+
+// Name is the connection's name.
+func (c *Connection) Name() string { return c.name }
+
+// Channel opens a channel, dialling first where there is no live connection.
+func (c *Connection) Channel(ctx context.Context) (*amqp.Channel, error) {
+	conn, err := c.dialled(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ch, err := answered(ctx, conn.Channel)
+	if err != nil {
+		return nil, fmt.Errorf("open a channel: %w", err)
+	}
+	return ch, nil
+}
+
+func (c *Connection) dialled(ctx context.Context) (*amqp.Connection, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, amqp.ErrClosed
+	}
+	if c.conn != nil && !c.conn.IsClosed() {
+		return c.conn, nil
+	}
+	if _, err := c.config.uri(); err != nil {
+		return nil, err
+	}
+	properties := amqp.NewConnectionProperties()
+	properties.SetClientConnectionName(c.name)
+	conn, err := amqp.DialConfig(c.config.URL.Reveal(), amqp.Config{
+		Properties: properties,
+		Heartbeat:  heartbeat,
+		Dial: func(network, address string) (net.Conn, error) {
+			socket, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			// Bounds the handshake; the library lifts it afterwards.
+			return socket, socket.SetDeadline(time.Now().Add(dialTimeout))
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to RabbitMQ at %s: %w", c.config.URL, explained(err))
+	}
+	c.conn, c.blocked = conn, ""
+	notices := conn.NotifyBlocked(make(chan amqp.Blocking, 4))
+	go func() { // ends when the connection does: the library closes notices
+		for n := range notices {
+			c.mu.Lock()
+			if c.conn == conn {
+				c.blocked = ""
+				if n.Active {
+					c.blocked = n.Reason
+				}
+			}
+			c.mu.Unlock()
+		}
+	}()
+	return conn, nil
+}
+
+// Blocked is the broker's reason for taking no messages on this connection
+// (memory or disk alarm), empty while it takes them.
+func (c *Connection) Blocked() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil || c.conn.IsClosed() {
+		return ""
+	}
+	return c.blocked
+}
+
+// Close ends the connection for good.
+func (c *Connection) Close() {
+	c.mu.Lock()
+	conn := c.conn
+	c.closed = true
+	c.mu.Unlock()
+	if conn != nil {
+		_ = conn.CloseDeadline(time.Now().Add(dialTimeout / 5))
+	}
+}
+
+// Drop ends the present connection, so that the next channel is on a fresh one.
+func (c *Connection) Drop() {
+	c.mu.Lock()
+	conn := c.conn
+	c.conn = nil
+	c.mu.Unlock()
+	if conn != nil {
+		go func() { _ = conn.CloseDeadline(time.Now().Add(dialTimeout / 5)) }()
+	}
+}
+
+// answered waits for a call of the library, which takes no context. When ctx ends
+// first, the call goes on in the background until the connection is closed or its
+// heartbeat fails.
+func answered[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		value, err := call()
+		answers <- answer{value, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.value, a.err
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
+}
+
+// explained adds the remedy to the errors that operators meet. Codes:
+// https://www.rabbitmq.com/amqp-0-9-1-reference#constants
+func explained(err error) error {
+	var refused *amqp.Error
+	switch {
+	case errors.Is(err, amqp.ErrCredentials), errors.As(err, &refused) && refused.Code == amqp.AccessRefused:
+		return fmt.Errorf("authentication failed: check user, password and vhost of RABBITMQ_ENDPOINT: %w", err)
+	case errors.Is(err, amqp.ErrVhost), errors.As(err, &refused) && refused.Code == amqp.NotAllowed:
+		return fmt.Errorf("the user may not use this vhost: check the vhost of RABBITMQ_ENDPOINT and the user's permissions: %w", err)
+	case errors.As(err, new(net.Error)), errors.As(err, new(*net.OpError)):
+		return fmt.Errorf("no broker answers: check the host of RABBITMQ_ENDPOINT and the network: %w", err)
+	}
+	return err
+}

@@ -1,0 +1,294 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/ecom-micro/etl/internal/product"
+)
+
+const (
+	// pageSize is the number of products that Scan reads and yields at once.
+	pageSize = 2000
+	// idleLimit is how long a cursor may wait for its reader before it is closed
+	// and reopened at the last key: servers and the network drop idle cursors.
+	idleLimit = time.Minute
+)
+
+// Source is the products collection.
+type Source struct {
+	client     *mongo.Client
+	collection *mongo.Collection
+	where      string // for messages: database.collection
+	idle       time.Duration
+	page       int
+}
+
+// Open connects to the Product Service's database. It returns without waiting
+// for the server; Ping does.
+func Open(config Config) (*Source, error) {
+	opts, database, err := config.clientOptions()
+	if err != nil {
+		return nil, err
+	}
+	client, err := mongo.Connect(opts)
+	if err != nil {
+		return nil, fmt.Errorf("connect to MongoDB: %w", err)
+	}
+	return &Source{
+		client:     client,
+		collection: client.Database(database).Collection(config.Collection),
+		where:      database + "." + config.Collection,
+		idle:       idleLimit,
+		page:       pageSize,
+	}, nil
+}
+
+// Close ends the connections.
+func (s *Source) Close(ctx context.Context) error { return s.client.Disconnect(ctx) }
+
+// Name is the collection, as database.collection.
+func (s *Source) Name() string { return s.where }
+
+// Ping checks that the server answers, that the credentials hold and that the
+// collection may be read. skew is the server's clock minus ours.
+func (s *Source) Ping(ctx context.Context) (skew time.Duration, err error) {
+	asked := time.Now()
+	var hello struct {
+		LocalTime time.Time `bson:"localTime"`
+	}
+	if err := s.collection.Database().RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
+		return 0, fmt.Errorf("reach MongoDB: %w", explained(err))
+	}
+	middle := asked.Add(time.Since(asked) / 2)
+	if !hello.LocalTime.IsZero() {
+		skew = hello.LocalTime.Sub(middle).Round(time.Millisecond)
+	}
+	err = s.collection.FindOne(ctx, bson.D{}, options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
+	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+		return 0, fmt.Errorf("read %s: %w", s.where, explained(err))
+	}
+	return skew, nil
+}
+
+// Exists tells whether the server knows the collection at all; a wrong name
+// otherwise looks like an empty one.
+func (s *Source) Exists(ctx context.Context) (bool, error) {
+	names, err := s.collection.Database().ListCollectionNames(ctx, bson.D{{Key: "name", Value: s.collection.Name()}})
+	if err != nil {
+		return false, fmt.Errorf("list collections of %s: %w", s.collection.Database().Name(), explained(err))
+	}
+	return len(names) > 0, nil
+}
+
+// Count counts the products exactly.
+func (s *Source) Count(ctx context.Context) (int64, error) {
+	n, err := s.collection.CountDocuments(ctx, bson.D{})
+	if err != nil {
+		return 0, fmt.Errorf("count %s: %w", s.where, explained(err))
+	}
+	return n, nil
+}
+
+// EstimatedCount is the collection's own figure: instant, and possibly a little off.
+func (s *Source) EstimatedCount(ctx context.Context) (int64, error) {
+	n, err := s.collection.EstimatedDocumentCount(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("estimate the size of %s: %w", s.where, explained(err))
+	}
+	return n, nil
+}
+
+// unsupportedTypes are those that an _id may have and that no scan visits. Binary
+// data is unsupported unless it is a UUID.
+var unsupportedTypes = bson.A{"double", "decimal", "object", "bool", "date", "null", "timestamp", "symbol", "javascript", "dbPointer", "minKey", "maxKey"}
+
+// Unsupported counts the products whose _id cannot be compared, by type.
+func (s *Source) Unsupported(ctx context.Context) (map[string]int64, error) {
+	low, high, err := classBounds(product.UUIDs)
+	if err != nil {
+		return nil, err
+	}
+	isBinary := bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: "binData"}}}}
+	pipeline := mongo.Pipeline{
+		{{Key: "$match", Value: bson.D{{Key: "$or", Value: bson.A{
+			bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: unsupportedTypes}}}},
+			bson.D{{Key: "$and", Value: bson.A{isBinary, bson.D{{Key: "$or", Value: bson.A{
+				bson.D{{Key: "_id", Value: bson.D{{Key: "$lt", Value: low.Value}}}},
+				bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: high.Value}}}},
+			}}}}}},
+		}}}}},
+		{{Key: "$group", Value: bson.D{
+			{Key: "_id", Value: bson.D{{Key: "$type", Value: "$_id"}}},
+			{Key: "n", Value: bson.D{{Key: "$sum", Value: 1}}},
+		}}},
+	}
+	cursor, err := s.collection.Aggregate(ctx, pipeline)
+	if err != nil {
+		return nil, fmt.Errorf("count unsupported ids of %s: %w", s.where, explained(err))
+	}
+	var groups []struct {
+		Type string `bson:"_id"`
+		N    int64  `bson:"n"`
+	}
+	if err := cursor.All(ctx, &groups); err != nil {
+		return nil, fmt.Errorf("count unsupported ids of %s: %w", s.where, explained(err))
+	}
+	counts := make(map[string]int64, len(groups))
+	for _, g := range groups {
+		counts[g.Type] = g.N
+	}
+	return counts, nil
+}
+
+// scanFields are what a comparison needs; eventFields what a repair needs.
+var (
+	scanFields  = projection("title", "price", "image", "sellerId", "quantity", "createdAt", "updatedAt")
+	eventFields = append(projection("category", "originalPrice", "stockQuantity", "tags"), scanFields...)
+)
+
+func projection(names ...string) bson.D {
+	var d bson.D
+	for _, n := range names {
+		d = append(d, bson.E{Key: n, Value: 1})
+	}
+	return d
+}
+
+// Scan yields the products of r in key order, in pages that the caller may keep.
+// With since set it yields only those created at or after it: by the time in the
+// key where keys are ObjectIds, by createdAt otherwise. A cursor that breaks is
+// reopened at the last key; an error is yielded once, at the end, after several
+// attempts that read nothing.
+func (s *Source) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
+	return func(yield func([]product.Product, error) bool) {
+		if !since.IsZero() && r.Class == product.ObjectIDs {
+			if first := product.ID(bson.NewObjectIDFromTimestamp(since.Truncate(time.Second)).Hex()[:8] + "0000000000000000"); first > r.After {
+				r.After = first
+			}
+			since = time.Time{}
+		}
+		var patience retry
+		for {
+			last, done, err := s.scanCursor(ctx, r, since, yield)
+			if done && err == nil {
+				return
+			}
+			if last != r.After {
+				r.After = last
+				patience = retry{}
+			}
+			if err != nil {
+				if err = patience.wait(ctx, err); err != nil {
+					yield(nil, fmt.Errorf("read source range %s of %s: %w", r, s.where, explained(err)))
+					return
+				}
+			}
+		}
+	}
+}
+
+// scanCursor reads r with one cursor until its end, an error, or an idle pause.
+// last is the last key that was yielded; done is set at the end of the range, or
+// when the reader wants no more.
+func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Time, yield func([]product.Product, error) bool) (last product.ID, done bool, err error) {
+	last = r.After
+	filter, err := rangeFilter(r)
+	if err != nil {
+		return last, false, err
+	}
+	if !since.IsZero() {
+		filter = append(filter, bson.E{Key: "createdAt", Value: bson.D{{Key: "$gte", Value: since}}})
+	}
+	cursor, err := s.collection.Find(ctx, filter, options.Find().
+		SetProjection(scanFields).SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(int32(s.page)))
+	if err != nil {
+		return last, false, err
+	}
+	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
+	page := make([]product.Product, 0, s.page)
+	for cursor.Next(ctx) {
+		page = page[:len(page)+1]
+		ok, err := decode(cursor.Current, &page[len(page)-1])
+		if err != nil {
+			return last, false, err
+		}
+		if !ok {
+			page[len(page)-1] = product.Product{} // a type that Unsupported counts
+			page = page[:len(page)-1]
+		}
+		if len(page) < s.page {
+			continue
+		}
+		last = page[len(page)-1].ID()
+		handed := time.Now()
+		if !yield(page, nil) {
+			return last, true, nil
+		}
+		page = make([]product.Product, 0, s.page)
+		if time.Since(handed) > s.idle {
+			return last, false, nil
+		}
+	}
+	if err := cursor.Err(); err != nil {
+		return last, false, err
+	}
+	if len(page) > 0 {
+		last = page[len(page)-1].ID()
+		yield(page, nil)
+	}
+	return last, true, nil
+}
+
+// Find reads products by id with all the fields that an event carries. An id
+// that is not in the result is not in the collection; two documents whose _id
+// has the same canonical text come as one Ambiguous product.
+func (s *Source) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	keys, err := wireKeys(ids)
+	if err != nil {
+		return nil, err
+	}
+	var patience retry
+	for {
+		found, err := s.find(ctx, keys, len(ids))
+		if err == nil {
+			return found, nil
+		}
+		if err = patience.wait(ctx, err); err != nil {
+			return nil, fmt.Errorf("read %d products of %s by id: %w", len(ids), s.where, explained(err))
+		}
+	}
+}
+
+func (s *Source) find(ctx context.Context, keys bson.A, expected int) (map[product.ID]product.Product, error) {
+	cursor, err := s.collection.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}},
+		options.Find().SetProjection(eventFields).SetBatchSize(int32(expected+1)))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
+	found := make(map[product.ID]product.Product, expected)
+	for cursor.Next(ctx) {
+		var p product.Product
+		if ok, err := decode(cursor.Current, &p); err != nil {
+			return nil, err
+		} else if !ok {
+			continue
+		}
+		if twin, exists := found[p.ID()]; exists && twin.Key != p.Key {
+			p.Ambiguous = true
+		}
+		found[p.ID()] = p
+	}
+	return found, cursor.Err()
+}

@@ -1,0 +1,266 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ecom-micro/etl/internal/product"
+)
+
+// shape is what the catalogue says of the table. It is read again at each run's
+// start: the schema belongs to the cart.
+type shape struct {
+	table      product.Table
+	id         string // the id column, quoted
+	selectRows string // SELECT … FROM …, casts included
+	checks     []check
+	references []reference
+	unchecked  []string // constraints that only the database can check
+	required   []string // columns that must be given and that we do not know
+	mayInsert  bool
+	mayDelete  bool
+}
+
+// check is a CHECK constraint, its expression in terms of the table's columns.
+type check struct{ name, expression string }
+
+// reference is a foreign key of another table to the id column.
+type reference struct{ name, column string } // both quoted
+
+// Describe reads the table's columns, constraints and our rights from the
+// catalogue and checks that they are what a run needs. The error names every
+// problem.
+func (t *Target) Describe(ctx context.Context) error {
+	var s *shape
+	err := pgx.BeginTxFunc(ctx, t.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		var err error
+		s, err = t.describe(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cart table %s: %w", t.Name(), t.explained(err))
+	}
+	t.shape = s
+	return nil
+}
+
+func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
+	var oid uint32
+	var kind, encoding string
+	var secured bool
+	err := tx.QueryRow(ctx, `SELECT c.oid, c.relkind::text, row_security_active(c.oid), current_setting('server_encoding')
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2`,
+		t.config.Schema, t.config.Table).Scan(&oid, &kind, &secured, &encoding)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		_, variable := t.config.address()
+		return nil, fmt.Errorf("the table does not exist: check the database of %s, CART_SCHEMA and CART_TABLE, and that the Cart Service has started once", variable)
+	case err != nil:
+		return nil, err
+	case kind != "r" && kind != "p":
+		return nil, errors.New("this is no table: name the table that the Cart Service writes to in CART_TABLE")
+	case secured:
+		return nil, errors.New("row-level security hides rows from this role, which would look missing: use a role with BYPASSRLS")
+	}
+	s := &shape{}
+	s.table.Name = t.config.Schema + "." + t.config.Table
+	collation, err := s.readColumns(ctx, tx, oid, encoding != "UTF8")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.readConstraints(ctx, tx, oid); err != nil {
+		return nil, err
+	}
+	if err := s.readOrder(ctx, tx, oid, collation); err != nil {
+		return nil, err
+	}
+	s.id = pgx.Identifier{s.table.ID.Name}.Sanitize()
+	columns := []string{s.id + "::text"}
+	for _, f := range product.CartFields() {
+		cast := "::text"
+		if s.table.Fields[f].Type == product.IntegerColumn {
+			cast = "::bigint"
+		}
+		columns = append(columns, pgx.Identifier{s.table.Fields[f].Name}.Sanitize()+cast)
+	}
+	s.selectRows = "SELECT " + strings.Join(columns, ", ") + " FROM " + t.identifier()
+	return s, nil
+}
+
+// readColumns fills in the table's columns and rights. It returns the id column's
+// collation as an SQL clause, empty for the database's own.
+func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, asciiOnly bool) (collation string, err error) {
+	rows, err := tx.Query(ctx, `SELECT a.attname, t.typname, format_type(a.atttypid, a.atttypmod), a.atttypmod, NOT a.attnotnull,
+			a.atthasdef OR a.attidentity <> '', a.attgenerated <> '',
+			CASE WHEN a.attcollation <> 0 AND l.collprovider <> 'd' THEN format(' COLLATE %I.%I', ln.nspname, l.collname) ELSE '' END,
+			has_column_privilege($1, a.attnum, 'SELECT'), has_column_privilege($1, a.attnum, 'INSERT'), has_table_privilege($1, 'DELETE')
+		FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+		LEFT JOIN pg_collation l ON l.oid = a.attcollation LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
+		WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, oid)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	var problems []error
+	seen := make(map[string]bool)
+	s.mayInsert = true
+	for rows.Next() {
+		var typeName, order string
+		var modifier int32
+		var generated, maySelect, mayInsert bool
+		c := product.Column{ASCIIOnly: asciiOnly}
+		if err := rows.Scan(&c.Name, &typeName, &c.TypeName, &modifier, &c.Nullable, &c.HasDefault, &generated, &order, &maySelect, &mayInsert, &s.mayDelete); err != nil {
+			return "", err
+		}
+		field, isField := product.FieldNamed(c.Name)
+		isField = isField && c.Name == field.String()
+		if !isField && c.Name != "id" {
+			if !c.Nullable && !c.HasDefault && !generated {
+				s.required = append(s.required, c.Name)
+			}
+			continue
+		}
+		seen[c.Name] = true
+		s.mayInsert = s.mayInsert && mayInsert
+		switch known := setType(&c, typeName, modifier); {
+		case !known || generated || (c.Name == "id" && c.Type != product.TextColumn):
+			problems = append(problems, fmt.Errorf("column %q is of type %s, which is not supported here", c.Name, c.TypeName))
+		case !maySelect:
+			problems = append(problems, fmt.Errorf("column %q may not be read: GRANT SELECT on the table", c.Name))
+		}
+		if c.Name == "id" {
+			s.table.ID, collation = c, order
+		} else {
+			s.table.Fields[field] = c
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return "", err
+	}
+	needed := []string{"id"}
+	for _, f := range product.CartFields() {
+		needed = append(needed, f.String())
+	}
+	missing := slices.DeleteFunc(needed, func(name string) bool { return seen[name] })
+	if len(missing) > 0 {
+		problems = append(problems, fmt.Errorf("column %s missing: is CART_TABLE the Cart Service's product table?", quotedList(missing)))
+	}
+	return collation, errors.Join(problems...)
+}
+
+func quotedList(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = strconv.Quote(n)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// setType classifies a column. A type modifier is the length or the precision
+// and scale, plus 4: https://www.postgresql.org/docs/15/catalog-pg-attribute.html
+func setType(c *product.Column, typeName string, modifier int32) bool {
+	switch typeName {
+	case "int2", "int4", "int8":
+		c.Type = product.IntegerColumn
+		c.Bits = map[string]int{"int2": 16, "int4": 32, "int8": 64}[typeName]
+	case "float4", "float8":
+		c.Type = product.FloatColumn
+		c.Bits = map[string]int{"float4": 32, "float8": 64}[typeName]
+	case "numeric":
+		c.Type = product.DecimalColumn
+		if modifier >= 4 {
+			c.Precision = int((modifier - 4) >> 16 & 0xffff)
+			// The scale is an 11-bit signed number; since PostgreSQL 15 it may be negative.
+			c.Scale = int(((modifier-4)&0x7ff)^1024) - 1024
+			return c.Scale >= 0
+		}
+	case "varchar":
+		c.Type = product.TextColumn
+		c.MaxLength = max(int(modifier)-4, 0)
+	case "text":
+		c.Type = product.TextColumn
+	default:
+		return false
+	}
+	return true
+}
+
+// readConstraints notes what may refuse a row, and insists on unique ids.
+func (s *shape) readConstraints(ctx context.Context, tx pgx.Tx, oid uint32) error {
+	var unique bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+		WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = $2)`,
+		oid, s.table.ID.Name).Scan(&unique)
+	if err != nil {
+		return err
+	}
+	if !unique {
+		return fmt.Errorf("column %q has no primary key or unique index, so a product could be there twice", s.table.ID.Name)
+	}
+	known := []string{s.table.ID.Name}
+	for _, f := range product.CartFields() {
+		known = append(known, s.table.Fields[f].Name)
+	}
+	rows, err := tx.Query(ctx, `
+		SELECT CASE WHEN EXISTS (SELECT FROM unnest(conkey) AS k(n) JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = k.n WHERE a.attname <> ALL ($3))
+				THEN 'unchecked' ELSE 'check' END, conname, pg_get_expr(conbin, conrelid), '' FROM pg_constraint WHERE conrelid = $1 AND contype = 'c'
+		UNION ALL SELECT 'unchecked', conname, '', '' FROM pg_constraint WHERE conrelid = $1 AND contype IN ('f', 'x', 't')
+		UNION ALL SELECT 'unchecked', x.relname, '', '' FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+			WHERE i.indrelid = $1 AND i.indisunique AND NOT (i.indnkeyatts = 1 AND i.indkey[0] = (SELECT attnum FROM pg_attribute WHERE attrelid = $1 AND attname = $2))
+		UNION ALL SELECT 'unchecked', tgname, '', '' FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D'
+		UNION ALL SELECT 'reference', '', format('%I.%I', n.nspname, c.relname), quote_ident(a.attname)
+			FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+			JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+			WHERE k.confrelid = $1 AND k.contype = 'f' AND array_length(k.conkey, 1) = 1`, oid, s.table.ID.Name, known)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var kind, name, text, column string
+		if err := rows.Scan(&kind, &name, &text, &column); err != nil {
+			return err
+		}
+		switch kind {
+		case "check":
+			s.checks = append(s.checks, check{name, text})
+		case "unchecked":
+			s.unchecked = append(s.unchecked, name)
+		case "reference":
+			s.references = append(s.references, reference{text, column})
+		}
+	}
+	return rows.Err()
+}
+
+// readOrder finds out how the id column sorts. That bytes are compared is known
+// from the collation's name. That lower-case hexadecimal texts sort as bytes do
+// is tried with all texts of three digits: this shows a collation that sorts
+// digits behind letters or by number, and one with letter pairs of its own (in
+// Danish "aa" sorts behind "z", in Welsh "dd" and "ff" are letters).
+func (s *shape) readOrder(ctx context.Context, tx pgx.Tx, oid uint32, collation string) error {
+	var deterministic bool
+	err := tx.QueryRow(ctx, `SELECT l.collisdeterministic, coalesce(CASE l.collprovider
+			WHEN 'd' THEN to_jsonb(d)->>'datlocprovider' IN ('c', 'b') AND
+				coalesce(to_jsonb(d)->>'datlocale', CASE WHEN to_jsonb(d)->>'datlocprovider' = 'c' THEN d.datcollate END) IN ('C', 'POSIX')
+			ELSE l.collprovider IN ('c', 'b') AND coalesce(to_jsonb(l)->>'colllocale', l.collcollate) IN ('C', 'POSIX') END, false)
+		FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation, pg_database d
+		WHERE a.attrelid = $1 AND a.attname = $2 AND d.datname = current_database()`,
+		oid, s.table.ID.Name).Scan(&deterministic, &s.table.BytewiseOrdered)
+	if err != nil {
+		return err
+	}
+	if !deterministic {
+		s.table.BytewiseOrdered = false
+		return nil
+	}
+	return tx.QueryRow(ctx, `SELECT bool_and(before IS NULL OR before < hex COLLATE "C") FROM (
+		SELECT hex, lag(hex COLLATE "C") OVER (ORDER BY hex`+collation+`) AS before
+		FROM (SELECT lpad(to_hex(n), 3, '0') AS hex FROM generate_series(0, 4095) n) digits) sorted`).Scan(&s.table.HexOrdered)
+}

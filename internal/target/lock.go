@@ -1,0 +1,82 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrLocked says that another repairing run is active on this table.
+var ErrLocked = errors.New("another repairing run is active")
+
+// Lock is the right to be the one repairing run on the table. It lives on a
+// connection of its own and ends with it, also when this process is killed.
+type Lock struct {
+	conn *pgx.Conn
+	lost chan struct{}
+	stop context.CancelFunc
+}
+
+// lockInterval is how often the lock's connection is seen to be alive.
+const lockInterval = 2 * time.Second
+
+// Lock takes the right to repair, an advisory lock named after the table. It does
+// not wait: ErrLocked says that another run has it. Advisory locks need a session
+// of their own, which a connection pooler in transaction mode does not give.
+func (t *Target) Lock(ctx context.Context) (*Lock, error) {
+	config := t.pool.Config().ConnConfig.Copy()
+	config.RuntimeParams["application_name"] = "etl lock"
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(err))
+	}
+	name := fnv.New64a()
+	_, _ = name.Write([]byte("etl repair " + t.config.Schema + "." + t.config.Table))
+	var taken bool
+	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(name.Sum64())).Scan(&taken); err != nil || !taken {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		if err == nil {
+			return nil, fmt.Errorf("%w on %s: wait for it to end, or look for its connection \"etl lock\" in pg_stat_activity", ErrLocked, t.Name())
+		}
+		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(err))
+	}
+	watchCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l := &Lock{conn: conn, lost: make(chan struct{}), stop: stop}
+	go l.watch(watchCtx)
+	return l, nil
+}
+
+// watch closes lost when the connection breaks, or after Release.
+func (l *Lock) watch(ctx context.Context) {
+	defer close(l.lost)
+	tick := time.NewTicker(lockInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			pingCtx, cancel := context.WithTimeout(ctx, 5*lockInterval)
+			err := l.conn.Ping(pingCtx)
+			cancel()
+			if err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Lost is closed when the lock's connection is gone, so that another run may
+// begin: the holder must stop.
+func (l *Lock) Lost() <-chan struct{} { return l.lost }
+
+// Release gives the lock back.
+func (l *Lock) Release(ctx context.Context) {
+	l.stop()
+	<-l.lost
+	_ = l.conn.Close(ctx)
+}

@@ -1,0 +1,194 @@
+package target
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ecom-micro/etl/internal/product"
+)
+
+// pageSize is the number of rows that Span reads with one query. It is above the
+// source's page, so that a span over one page is read at once.
+const pageSize = 4096
+
+// Target is the cart's product table.
+type Target struct {
+	pool   *pgxpool.Pool
+	config Config
+	shape  *shape // set by Describe
+	page   int
+}
+
+// Open prepares connections to the cart's database. It returns without waiting
+// for the server; Ping does.
+func Open(ctx context.Context, config Config) (*Target, error) {
+	poolConfig, err := config.poolConfig()
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
+	if err != nil {
+		return nil, fmt.Errorf("prepare connections to PostgreSQL: %w", err)
+	}
+	return &Target{pool: pool, config: config, page: pageSize}, nil
+}
+
+// Close ends the connections.
+func (t *Target) Close() { t.pool.Close() }
+
+// Name is the table, as database.schema.table.
+func (t *Target) Name() string {
+	return t.pool.Config().ConnConfig.Database + "." + t.config.Schema + "." + t.config.Table
+}
+
+// Table describes the columns. Describe must have been called.
+func (t *Target) Table() *product.Table { return &t.shape.table }
+
+// Ping checks that the server answers and that the credentials hold. skew is the
+// server's clock minus ours.
+func (t *Target) Ping(ctx context.Context) (skew time.Duration, err error) {
+	var now time.Time
+	if err := t.pool.Ping(ctx); err != nil {
+		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(err))
+	}
+	asked := time.Now()
+	if err := t.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now); err != nil {
+		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(err))
+	}
+	return now.Sub(asked.Add(time.Since(asked) / 2)).Round(time.Millisecond), nil
+}
+
+// Count counts the rows exactly.
+func (t *Target) Count(ctx context.Context) (n int64, err error) {
+	if err := t.pool.QueryRow(ctx, "SELECT count(*) FROM "+t.identifier()).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count %s: %w", t.Name(), t.explained(err))
+	}
+	return n, nil
+}
+
+func (t *Target) identifier() string {
+	return pgx.Identifier{t.config.Schema, t.config.Table}.Sanitize()
+}
+
+// Span yields the rows with after < id <= through in the id column's own order,
+// in pages; an empty bound is open. Each page is one query over the id's index,
+// so no transaction is held and a page that fails is read again. An error is
+// yielded once, at the end.
+func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[[]product.Row, error] {
+	return func(yield func([]product.Row, error) bool) {
+		for first := true; ; first = false {
+			where, args := t.bounds(after, through, first)
+			query := t.shape.selectRows + where + " ORDER BY " + t.shape.id + " LIMIT " + strconv.Itoa(t.page)
+			rows, err := retried(ctx, func() ([]product.Row, error) { return t.read(ctx, t.page, query, args...) })
+			if err != nil {
+				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(err)))
+				return
+			}
+			if len(rows) > 0 {
+				after = rows[len(rows)-1].ID
+				if !yield(rows, nil) {
+					return
+				}
+			}
+			if len(rows) < t.page {
+				return
+			}
+		}
+	}
+}
+
+// bounds is the WHERE clause of one page. After the first page the lower bound
+// holds even where it is the empty string.
+func (t *Target) bounds(after, through product.ID, first bool) (where string, args []any) {
+	var conditions []string
+	if after != "" || !first {
+		args = append(args, string(after))
+		conditions = append(conditions, t.shape.id+" > $"+strconv.Itoa(len(args)))
+	}
+	if through != "" {
+		args = append(args, string(through))
+		conditions = append(conditions, t.shape.id+" <= $"+strconv.Itoa(len(args)))
+	}
+	if len(conditions) == 0 {
+		return "", nil
+	}
+	return " WHERE " + strings.Join(conditions, " AND "), args
+}
+
+// Find reads rows by id. An id that is not in the result is not in the table.
+func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {
+	texts := make([]string, 0, len(ids))
+	for _, id := range ids {
+		// PostgreSQL refuses such a text even as a parameter; no row can have it.
+		if s := string(id); strings.IndexByte(s, 0) < 0 && utf8.ValidString(s) {
+			texts = append(texts, s)
+		}
+	}
+	found := make(map[product.ID]product.Row, len(texts))
+	if len(texts) == 0 {
+		return found, nil
+	}
+	rows, err := retried(ctx, func() ([]product.Row, error) {
+		return t.read(ctx, len(texts), t.shape.selectRows+" WHERE "+t.shape.id+" = ANY($1)", texts)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(err))
+	}
+	for _, r := range rows {
+		found[r.ID] = r
+	}
+	return found, nil
+}
+
+// read runs a query that selects what selectRows names.
+func (t *Target) read(ctx context.Context, expected int, query string, args ...any) ([]product.Row, error) {
+	rows, err := t.pool.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	page := make([]product.Row, 0, min(expected, pageSize))
+	fields := product.CartFields()
+	for rows.Next() {
+		raw, described := rows.RawValues(), rows.FieldDescriptions()
+		row := product.Row{ID: product.ID(raw[0])}
+		for i, f := range fields {
+			v, err := decode(t.shape.table.Fields[f].Type, described[i+1].Format, raw[i+1])
+			if err != nil {
+				return nil, fmt.Errorf("row %q, column %s: %w", row.ID, described[i+1].Name, err)
+			}
+			row.Values[f] = v
+		}
+		page = append(page, row)
+	}
+	return page, rows.Err()
+}
+
+// decode reads a column as selectRows casts it: whole numbers as bigint, all else as text.
+func decode(column product.ColumnType, format int16, raw []byte) (product.Value, error) {
+	switch {
+	case raw == nil:
+		return product.NullValue(), nil
+	case column == product.TextColumn:
+		return product.TextValue(string(raw)), nil
+	case column == product.IntegerColumn && format == pgtype.BinaryFormatCode:
+		if len(raw) != 8 {
+			return product.Value{}, fmt.Errorf("a bigint of %d bytes", len(raw))
+		}
+		return product.IntegerValue(int64(binary.BigEndian.Uint64(raw))), nil
+	}
+	if v, ok := product.ParseNumber(string(raw)); ok {
+		return v, nil
+	}
+	return product.OtherValue(string(raw)), nil // NaN and the infinities
+}

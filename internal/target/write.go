@@ -1,0 +1,161 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/ecom-micro/etl/internal/product"
+)
+
+// Writer repairs directly: it inserts rows that the cart is missing.
+type Writer struct {
+	*Target
+	batch int
+}
+
+// Writer makes a repairer that writes at most batch rows in one transaction. It
+// fails where the role may not insert, or where the table wants columns that a
+// product does not have.
+func (t *Target) Writer(batch int) (*Writer, error) {
+	if !t.shape.mayInsert {
+		return nil, fmt.Errorf("the role %s may not insert into %s: GRANT INSERT, or repair with --mode replay", t.pool.Config().ConnConfig.User, t.Name())
+	}
+	if len(t.shape.required) > 0 {
+		return nil, fmt.Errorf("%s has columns that a product does not fill: %s; repair with --mode replay", t.Name(), quotedList(t.shape.required))
+	}
+	return &Writer{Target: t, batch: batch}, nil
+}
+
+// Reserve grants a batch at once: writing does not queue behind live traffic.
+func (w *Writer) Reserve(_ context.Context, want int) (int, error) { return min(want, w.batch), nil }
+
+// Repair inserts the rows that are still absent, in one short transaction. What a
+// live consumer wrote meanwhile is left as it is. A row that the database refuses
+// is found by halving the batch; the others go in. There is one result for each
+// repair, in their order.
+func (w *Writer) Repair(ctx context.Context, _ int, repairs []product.Repair) ([]product.Result, error) {
+	results := make([]product.Result, len(repairs))
+	rows := make([]product.Row, len(repairs))
+	at := make(map[product.ID]int, len(repairs))
+	for i := range repairs {
+		rows[i] = repairs[i].Row
+		at[rows[i].ID] = i
+		results[i].ID = rows[i].ID
+	}
+	report := func(rows []product.Row, err error) {
+		for i := range rows {
+			r := &results[at[rows[i].ID]]
+			r.Acted, r.Err = err == nil, err
+		}
+	}
+	var err error
+	for _, group := range byDefaults(rows) {
+		if err = w.insertHalving(ctx, group, report); err != nil {
+			break
+		}
+	}
+	return results, err
+}
+
+// byDefaults groups rows by the columns that they leave to the column's default,
+// which are left out of the statement. Nearly always there is one group.
+func byDefaults(rows []product.Row) [][]product.Row {
+	var groups [][]product.Row
+	index := make(map[[product.NumFields]bool]int)
+	for _, row := range rows {
+		var absent [product.NumFields]bool
+		for _, f := range product.CartFields() {
+			absent[f] = row.Values[f].Kind() == product.Absent
+		}
+		i, exists := index[absent]
+		if !exists {
+			i = len(groups)
+			index[absent] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], row)
+	}
+	return groups
+}
+
+// insertHalving inserts rows and reports each as written or as refused. The error
+// is one of the service, not of a row; what was not reported was not written.
+func (w *Writer) insertHalving(ctx context.Context, rows []product.Row, report func([]product.Row, error)) error {
+	_, err := retried(ctx, func() (struct{}, error) { return struct{}{}, w.insert(ctx, rows) })
+	var refused *pgconn.PgError
+	switch {
+	case err == nil:
+		report(rows, nil)
+		return nil
+	case !errors.As(err, &refused) || !isRowsFault(refused):
+		return fmt.Errorf("write %d rows to %s: %w", len(rows), w.Name(), w.explained(err))
+	case len(rows) == 1:
+		report(rows, misfitOf(refused))
+		return nil
+	}
+	half := len(rows) / 2
+	if err := w.insertHalving(ctx, rows[:half], report); err != nil {
+		return err
+	}
+	return w.insertHalving(ctx, rows[half:], report)
+}
+
+// isRowsFault tells whether a row's content was refused: data exceptions (22) and
+// constraint violations (23), or a trigger's own exception (P0001).
+func isRowsFault(e *pgconn.PgError) bool {
+	return strings.HasPrefix(e.Code, "22") || strings.HasPrefix(e.Code, "23") || e.Code == "P0001"
+}
+
+func misfitOf(e *pgconn.PgError) *product.Misfit {
+	m := &product.Misfit{Column: e.ColumnName, Reason: e.Message}
+	if m.Column == "" {
+		m.Column = e.ConstraintName
+	}
+	if m.Column == "" {
+		m.Column = "row"
+	}
+	return m
+}
+
+// insert writes rows that leave the same columns to their defaults. ON CONFLICT
+// rules out COPY into the table itself; see BenchmarkWrite for the figures.
+func (w *Writer) insert(ctx context.Context, rows []product.Row) error {
+	source, args := w.shape.rowsAsTable(rows)
+	var names []string
+	for _, c := range w.shape.columns() {
+		if c.isID || rows[0].Values[c.field].Kind() != product.Absent {
+			names = append(names, c.name)
+		}
+	}
+	list := strings.Join(names, ", ")
+	_, err := w.pool.Exec(ctx, "INSERT INTO "+w.identifier()+" ("+list+") SELECT "+list+" FROM ("+source+") AS candidate ON CONFLICT ("+w.shape.id+") DO NOTHING", args...)
+	return err
+}
+
+// Remove deletes exactly the given rows, each by itself: one that is referenced
+// by another table stays and is reported.
+func (w *Writer) Remove(ctx context.Context, ids []product.ID) ([]product.Result, error) {
+	results := make([]product.Result, len(ids))
+	for i, id := range ids {
+		results[i].ID = id
+		_, err := retried(ctx, func() (pgconn.CommandTag, error) {
+			return w.pool.Exec(ctx, "DELETE FROM "+w.identifier()+" WHERE "+w.shape.id+" = $1", string(id))
+		})
+		var refused *pgconn.PgError
+		switch {
+		case err == nil:
+			results[i].Acted = true
+		case errors.As(err, &refused) && refused.Code == "23503":
+			results[i].Err = &product.Misfit{Column: w.shape.table.ID.Name, Reason: "is referenced by table " + refused.TableName}
+		case errors.As(err, &refused):
+			results[i].Err = w.explained(err)
+		default:
+			return results, fmt.Errorf("delete row %q of %s: %w", id, w.Name(), w.explained(err))
+		}
+	}
+	return results, nil
+}
