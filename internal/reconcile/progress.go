@@ -1,0 +1,63 @@
+package reconcile
+
+import (
+	"sync/atomic"
+
+	"github.com/ecom-micro/etl/internal/product"
+)
+
+// Phase is what a run is doing.
+type Phase string
+
+// The phases of a run. A window is confirmed, repaired and proved while the
+// comparison goes on behind it.
+const (
+	PhasePlanning   Phase = "planning"
+	PhaseComparing  Phase = "comparing"
+	PhaseConfirming Phase = "confirming"
+	PhaseRepairing  Phase = "repairing"
+	PhaseProving    Phase = "proving"
+	PhaseDone       Phase = "done"
+)
+
+// Progress is a run at one moment.
+type Progress struct {
+	Phase    Phase
+	Compared int64 // products compared
+	Total    int64 // products expected, an estimate; 0 is unknown
+	Scanned  bool  // the comparison is complete
+	Suspects map[product.Kind]int64
+	Acted    int64 // events published or rows written, all rounds together
+	Verified int64
+	Round    int
+}
+
+type progress struct {
+	phase    atomic.Value
+	total    atomic.Int64
+	scanned  atomic.Bool
+	acted    atomic.Int64
+	verified atomic.Int64
+	round    atomic.Int64
+}
+
+func (p *progress) enter(phase Phase) { p.phase.Store(phase) }
+
+// Progress tells how far the run is. It may be called at any time.
+func (r *Run) Progress() Progress {
+	phase, _ := r.progress.phase.Load().(Phase)
+	p := Progress{
+		Phase:    phase,
+		Compared: r.engine.Counters.Compared.Load(),
+		Total:    r.progress.total.Load(),
+		Scanned:  r.progress.scanned.Load(),
+		Suspects: make(map[product.Kind]int64),
+		Acted:    r.progress.acted.Load(),
+		Verified: r.progress.verified.Load(),
+		Round:    int(r.progress.round.Load()),
+	}
+	for _, kind := range product.Kinds() {
+		p.Suspects[kind] = r.engine.Counters.Suspects(kind)
+	}
+	return p
+}

@@ -1,0 +1,199 @@
+package reconcile
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/ecom-micro/etl/diff"
+	"github.com/ecom-micro/etl/internal/product"
+)
+
+// proof is one look at both sides after a repair.
+type proof struct {
+	lost      []product.ID // no row arrived
+	revived   []product.ID // deleted in the source, and the row is there
+	differing []differing  // a row arrived that is not what the source holds now
+}
+
+type differing struct {
+	id      product.ID
+	updated time.Time
+	fields  string
+}
+
+// maxProofs bounds how often a product that arrived and differs is looked at,
+// each time after its change in the source had time to settle.
+const maxProofs = 3
+
+// prove looks at both sides once everything that was queued at the repair has
+// been consumed, and returns what did not arrive. All else goes to the report.
+func (r *Run) prove(ctx context.Context, repairer Repairer, acted []product.ID) (lost []product.ID) {
+	for look := 1; len(acted) > 0; look++ {
+		r.progress.enter(PhaseProving)
+		if err := r.drained(ctx, product.Missing); err != nil {
+			r.unproven(ctx, acted, err)
+			return lost
+		}
+		p, err := r.lookAtBothSides(ctx, acted)
+		if err != nil {
+			r.unproven(ctx, acted, err)
+			return lost
+		}
+		lost = append(lost, p.lost...)
+		r.undo(ctx, repairer, p.revived)
+		if look == maxProofs {
+			for _, d := range p.differing {
+				r.report.add(Outcome{ID: d.id, Kind: product.Missing, State: Failed, Reason: "it arrived, and its row differs from the source: " + d.fields})
+			}
+			return lost
+		}
+		acted = r.settleAgain(ctx, p.differing)
+	}
+	return lost
+}
+
+// drained waits until what is queued now for one kind of repair has been consumed.
+func (r *Run) drained(ctx context.Context, kind product.Kind) error {
+	if r.Barriers == nil {
+		return nil
+	}
+	return r.Barriers.Wait(ctx, kind, time.Now())
+}
+
+func (r *Run) unproven(ctx context.Context, ids []product.ID, err error) {
+	reason := err.Error()
+	if ctx.Err() != nil {
+		reason = "the run was stopped before the proof"
+	}
+	for _, id := range ids {
+		r.report.add(Outcome{ID: id, Kind: product.Missing, State: InFlight, Reason: reason})
+	}
+}
+
+func (r *Run) lookAtBothSides(ctx context.Context, ids []product.ID) (proof, error) {
+	var p proof
+	table := r.Target.Table()
+	for len(ids) > 0 {
+		batch := ids[:min(len(ids), MaxBatchSize)]
+		ids = ids[len(batch):]
+		// The source is read last: a product that is still there then was not
+		// deleted before its row was seen.
+		rows, err := r.Target.Find(ctx, batch)
+		if err != nil {
+			return proof{}, err
+		}
+		products, err := r.Source.Find(ctx, batch)
+		if err != nil {
+			return proof{}, err
+		}
+		for _, id := range batch {
+			source, inSource := products[id]
+			row, inCart := rows[id]
+			switch {
+			case !inSource && inCart:
+				p.revived = append(p.revived, id)
+			case !inSource:
+				r.report.add(Outcome{ID: id, Kind: product.Missing, State: Gone, Reason: "deleted in the source meanwhile"})
+			case !inCart:
+				p.lost = append(p.lost, id)
+			default:
+				if fields := table.Differing(&source, &row, product.ProofFields()); len(fields) > 0 {
+					p.differing = append(p.differing, differing{id, source.Updated, describe(fields, &source, &row)})
+					continue
+				}
+				r.report.verified()
+			}
+		}
+	}
+	r.progress.verified.Store(r.report.Outcomes[Verified])
+	return p, nil
+}
+
+func describe(fields []product.Field, p *product.Product, row *product.Row) string {
+	texts := make([]string, len(fields))
+	for i, f := range fields {
+		texts[i] = f.String() + " is " + p.Values[f].String() + " in the source and " + row.Values[f].String() + " in the cart"
+	}
+	return strings.Join(texts, ", ")
+}
+
+// settleAgain waits until the events of products that changed meanwhile had time
+// to arrive, and returns the products to look at again.
+func (r *Run) settleAgain(ctx context.Context, changed []differing) []product.ID {
+	var ids []product.ID
+	var until time.Time
+	most := time.Now().Add(r.config.Settle)
+	for _, d := range changed {
+		ids = append(ids, d.id)
+		settled := d.updated.Add(r.config.Settle)
+		if d.updated.IsZero() || settled.After(most) {
+			settled = most
+		}
+		if settled.After(until) {
+			until = settled
+		}
+	}
+	if err := diff.SleepUntil(ctx, until); err != nil {
+		r.unproven(ctx, ids, err)
+		return nil
+	}
+	if err := r.drained(ctx, product.Stale); err != nil {
+		r.unproven(ctx, ids, err)
+		return nil
+	}
+	return ids
+}
+
+// undo takes back products that were deleted in the source while they were
+// repaired, exactly those, and makes sure that they are gone.
+func (r *Run) undo(ctx context.Context, repairer Repairer, revived []product.ID) {
+	if len(revived) == 0 {
+		return
+	}
+	fail := func(ids []product.ID, state State, reason string) {
+		for _, id := range ids {
+			r.report.add(Outcome{ID: id, Kind: product.Missing, State: state, Reason: "deleted in the source while it was repaired, and its row could not be taken back: " + reason})
+		}
+	}
+	referenced, err := r.Target.Referenced(ctx, revived)
+	if err != nil {
+		fail(revived, Failed, err.Error())
+		return
+	}
+	var removable []product.ID
+	for _, id := range revived {
+		if table, is := referenced[id]; is {
+			fail([]product.ID{id}, Blocked, "it is referenced by "+table)
+			continue
+		}
+		removable = append(removable, id)
+	}
+	if len(removable) == 0 {
+		return
+	}
+	results, err := repairer.Remove(ctx, removable)
+	if err == nil {
+		err = r.drained(ctx, product.Orphaned)
+	}
+	if err != nil {
+		fail(removable, Failed, err.Error())
+		return
+	}
+	rows, err := r.Target.Find(ctx, removable)
+	if err != nil {
+		fail(removable, Failed, err.Error())
+		return
+	}
+	for _, result := range results {
+		_, still := rows[result.ID]
+		switch {
+		case !still:
+			r.report.add(Outcome{ID: result.ID, Kind: product.Missing, State: Undone, Reason: "deleted in the source while it was repaired; its row was taken back"})
+		case result.Err != nil:
+			fail([]product.ID{result.ID}, Failed, result.Err.Error())
+		default:
+			fail([]product.ID{result.ID}, Failed, "it is still there")
+		}
+	}
+}

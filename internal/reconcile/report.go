@@ -1,0 +1,228 @@
+package reconcile
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ecom-micro/etl/diff"
+	"github.com/ecom-micro/etl/internal/product"
+)
+
+// State is what became of a product in a run.
+type State string
+
+// The states of a product that a run leaves behind.
+const (
+	Verified State = "verified"  // repaired, and seen on both sides
+	Lost     State = "lost"      // repaired, and nothing arrived
+	Blocked  State = "blocked"   // the cart cannot hold it
+	Gone     State = "gone"      // deleted in the source meanwhile
+	Undone   State = "undone"    // deleted while it was repaired, taken back
+	InFlight State = "in flight" // possibly still on its way, so not judged
+	Failed   State = "failed"    // not repaired because something failed
+	Skipped  State = "skipped"   // not repaired because of a limit
+	Found    State = "found"     // reported only
+)
+
+// States lists the states that a report counts, in reading order.
+func States() []State {
+	return []State{Verified, Lost, Blocked, Gone, Undone, InFlight, Failed, Skipped}
+}
+
+// remedies say what a person can do about a product.
+var remedies = map[State]string{
+	Lost:     "see the notes of the report; `etl sync --mode direct` writes it without the queue",
+	Blocked:  "correct the product in the Product Service, then run again",
+	InFlight: "run again when the cart has consumed its queue",
+	Failed:   "remove the cause, then run again",
+	Skipped:  "run again with a higher limit",
+}
+
+// Remedy is what a person can do about a product in this state; empty is nothing.
+func (s State) Remedy() string { return remedies[s] }
+
+// Outcome is what became of one product.
+type Outcome struct {
+	ID     product.ID   `json:"id"`
+	Kind   product.Kind `json:"kind"`
+	State  State        `json:"state"`
+	Column string       `json:"column,omitempty"`
+	Reason string       `json:"reason,omitempty"`
+	Remedy string       `json:"remedy,omitempty"`
+}
+
+// Result is how a run ended.
+type Result string
+
+// The ways a run ends.
+const (
+	InSync    Result = "in sync"   // nothing differed
+	Succeeded Result = "succeeded" // all that was to be repaired is repaired and verified
+	Partial   Result = "partial"   // finished, and differences remain
+	Stopped   Result = "stopped"   // the findings are for a person to judge first
+	Cancelled Result = "cancelled"
+	Broken    Result = "failed" // a service failed
+)
+
+// MaxSamples is the number of outcomes that a report names one by one.
+const MaxSamples = 1000
+
+// Report is what a run found and did. It holds counts and the first samples, so
+// its size does not depend on the number of products.
+type Report struct {
+	Run      string    `json:"run"`
+	Mode     Mode      `json:"mode,omitempty"`
+	DryRun   bool      `json:"dryRun"`
+	Result   Result    `json:"result"`
+	Started  time.Time `json:"startedAt"`
+	Finished time.Time `json:"finishedAt"`
+	Duration int64     `json:"durationMs"`
+
+	Source      string           `json:"source"`
+	Target      string           `json:"target"`
+	Products    int64            `json:"productsCompared"`
+	Rows        int64            `json:"rowsCompared"`
+	Unsupported map[string]int64 `json:"unsupportedIds"` // by BSON type
+
+	Suspects int64                  `json:"suspects"`
+	Resolved int64                  `json:"resolved"` // suspects that were merely on their way
+	Found    map[product.Kind]int64 `json:"found"`    // confirmed differences
+	Acted    int64                  `json:"acted"`    // events published or rows written, all rounds together
+	Rounds   int                    `json:"rounds"`
+	Outcomes map[State]int64        `json:"outcomes"`
+	Samples  []Outcome              `json:"samples"`
+	Notes    []string               `json:"notes"`
+	Error    string                 `json:"error,omitempty"`
+
+	// Unrepaired is the number of missing products that the run leaves: lost,
+	// blocked, in flight, failed, skipped, or merely found.
+	Unrepaired int64 `json:"unrepaired"`
+}
+
+func newReport(options Options, parts Parts) *Report {
+	return &Report{Run: options.Run, Mode: options.Mode, DryRun: options.DryRun, Started: time.Now(),
+		Source: parts.Source.Name(), Target: parts.Target.Name()}
+}
+
+// beginPass forgets the findings of a pass that only counted.
+func (r *Report) beginPass() {
+	r.Resolved, r.Unrepaired = 0, 0
+	r.Found = make(map[product.Kind]int64)
+	r.Outcomes = make(map[State]int64)
+	r.Samples, r.Notes = []Outcome{}, []string{}
+}
+
+// found takes over what a window's confirmation decided.
+func (r *Report) found(v diff.Verdict) {
+	r.Resolved += int64(v.Resolved)
+	for _, d := range v.Confirmed {
+		r.Found[d.Kind]++
+		if d.Kind != product.Missing {
+			r.sample(Outcome{ID: d.ID, Kind: d.Kind, State: Found, Reason: describeDifference(d)})
+		}
+	}
+	for _, f := range v.InFlight {
+		r.add(Outcome{ID: f.ID, Kind: f.Kind, State: InFlight, Reason: f.Reason})
+	}
+}
+
+func describeDifference(d diff.Difference) string {
+	text := ""
+	for i, f := range d.Fields {
+		if i > 0 {
+			text += ", "
+		}
+		text += fmt.Sprintf("%s is %s in the source and %s in the cart", f.Field, f.Source, f.Cart)
+	}
+	return text
+}
+
+func (r *Report) add(o Outcome) {
+	r.Outcomes[o.State]++
+	if o.Kind == product.Missing && o.State != Gone && o.State != Undone {
+		r.Unrepaired++
+	}
+	r.sample(o)
+}
+
+func (r *Report) sample(o Outcome) {
+	if len(r.Samples) < MaxSamples {
+		o.Remedy = o.State.Remedy()
+		r.Samples = append(r.Samples, o)
+	}
+}
+
+func (r *Report) verified() { r.Outcomes[Verified]++ }
+
+func (r *Report) round(n int) { r.Rounds = max(r.Rounds, n) }
+
+// maxNotes keeps a run of many windows from repeating itself.
+const maxNotes = 20
+
+func (r *Report) note(format string, args ...any) {
+	if len(r.Notes) < maxNotes {
+		r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+	}
+}
+
+// stop ends the run at its findings.
+func (r *Report) stop(reason string) {
+	r.Result = Stopped
+	r.note("Nothing was repaired: %s", reason)
+}
+
+func (r *Report) finish(err error, cancelled bool, counters *diff.Counters) {
+	r.Finished = time.Now()
+	r.Duration = r.Finished.Sub(r.Started).Milliseconds()
+	r.Products, r.Rows = counters.Compared.Load(), counters.Rows.Load()
+	for _, kind := range product.Kinds() {
+		r.Suspects += counters.Suspects(kind)
+	}
+	if r.DryRun || r.Result == Stopped {
+		// Blocked ones are among those found.
+		r.Unrepaired += r.Found[product.Missing] - r.Outcomes[Gone] - r.Outcomes[Blocked]
+	}
+	if n := r.unsupported(); n > 0 {
+		r.note("%d products have an _id of a type that cannot be compared (%s): they were not looked at", n, r.unsupportedTypes())
+	}
+	switch {
+	case cancelled:
+		r.Result, r.Error = Cancelled, err.Error()
+	case err != nil:
+		r.Result, r.Error = Broken, err.Error()
+	case r.Result == Stopped:
+	default:
+		r.Result = r.judge()
+	}
+}
+
+// judge is the result of a run that reached its end.
+func (r *Report) judge() Result {
+	switch {
+	case r.Unrepaired > 0 || r.unsupported() > 0:
+		return Partial
+	case r.DryRun && r.Found[product.Stale]+r.Found[product.Orphaned]+r.Outcomes[InFlight] > 0:
+		return Partial
+	case r.Found[product.Missing] > 0:
+		return Succeeded
+	}
+	return InSync
+}
+
+func (r *Report) unsupported() (n int64) {
+	for _, count := range r.Unsupported {
+		n += count
+	}
+	return n
+}
+
+func (r *Report) unsupportedTypes() string {
+	types := slices.Sorted(maps.Keys(r.Unsupported))
+	for i, name := range types {
+		types[i] = fmt.Sprintf("%s: %d", name, r.Unsupported[name])
+	}
+	return strings.Join(types, ", ")
+}

@@ -1,0 +1,73 @@
+package producer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/rabbit"
+)
+
+const (
+	lookInterval = 20 * time.Millisecond
+	// gather is how long a small credit may grow before it is spent: the cart
+	// consumes one by one, and a batch of one costs as much as one of fifty.
+	gather = 250 * time.Millisecond
+)
+
+// Reserve waits until events may be published without starving live traffic and
+// returns how many, at most want: what REPLAY_MAX_QUEUE_DEPTH leaves above the
+// messages that are waiting. It waits while the queue is full, while nobody
+// consumes it, while its depth cannot be read, and while the broker blocks us.
+func (p *Producer) Reserve(ctx context.Context, want int) (int, error) {
+	if err := p.check(ctx); err != nil {
+		return 0, err
+	}
+	return p.reserve(ctx, rabbit.CreatedQueue, want)
+}
+
+func (p *Producer) reserve(ctx context.Context, queue string, want int) (int, error) {
+	defer p.throttle.Store(nil)
+	begun := time.Now()
+	enough := min(want, max(p.config.MaxQueueDepth/4, 1))
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	for {
+		credit, reason := p.credit(ctx, queue)
+		waited := time.Since(begun)
+		switch {
+		case ctx.Err() != nil:
+			return 0, context.Cause(ctx)
+		case credit >= enough || credit > 0 && waited >= gather:
+			return min(credit, want), nil
+		case waited >= p.patience:
+			return 0, &product.PausedError{Reason: reason, Waited: waited}
+		}
+		if waited >= gather {
+			p.throttle.Store(&reason)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+// credit is how many events may be added to queue now, and why none where it is 0.
+func (p *Producer) credit(ctx context.Context, queue string) (int, string) {
+	if blocked := p.conn.Blocked(); blocked != "" {
+		return 0, "the broker blocks publishers: " + blocked
+	}
+	state, err := p.queues[queue].State(ctx)
+	switch {
+	case err != nil:
+		return 0, fmt.Sprintf("the depth of queue %s cannot be read: %v", queue, err)
+	case state.Consumers == 0:
+		return 0, fmt.Sprintf("nobody consumes queue %s (%d messages waiting)", queue, state.Ready)
+	case state.Ready >= p.config.MaxQueueDepth:
+		return 0, fmt.Sprintf("queue %s holds %d messages, the limit is %d (REPLAY_MAX_QUEUE_DEPTH)", queue, state.Ready, p.config.MaxQueueDepth)
+	}
+	return p.config.MaxQueueDepth - state.Ready, ""
+}
