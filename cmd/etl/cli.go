@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ecom-micro/etl/internal/target"
+)
+
+// The exit codes, part of the interface: see the README.
+const (
+	exitOK          = 0   // in sync, or all repaired and verified
+	exitDifferences = 1   // differences remain
+	exitUsage       = 2   // wrong usage or configuration
+	exitService     = 3   // a service failed
+	exitActive      = 4   // another repairing run is active
+	exitInterrupted = 130 // stopped by Ctrl-C or SIGTERM
+)
+
+// errDifferences ends a command that worked and found or left differences; the
+// report has said so already.
+var errDifferences = errors.New("differences remain")
+
+// usageError is a mistake of the caller's: a flag, an argument or a variable.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// terminal is where a command reads and writes.
+type terminal struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// interactive tells whether w is a person's screen.
+func interactive(w io.Writer) bool {
+	f, is := w.(*os.File)
+	return is && term.IsTerminal(int(f.Fd()))
+}
+
+// run executes one command line and returns its exit code.
+func run(ctx context.Context, args []string, t terminal, env envconfig.Lookuper) int {
+	root := newRootCommand(t, env)
+	root.SetArgs(args)
+	root.SetIn(t.in)
+	root.SetOut(t.out)
+	root.SetErr(t.err)
+	err := root.ExecuteContext(ctx)
+	code := exitCode(ctx, err)
+	if err != nil && !errors.Is(err, errDifferences) && code != exitInterrupted {
+		fmt.Fprintln(t.err, "etl: "+err.Error())
+	}
+	return code
+}
+
+func exitCode(ctx context.Context, err error) int {
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errDifferences):
+		return exitDifferences
+	case ctx.Err() != nil:
+		return exitInterrupted
+	case errors.As(err, new(usageError)):
+		return exitUsage
+	case errors.Is(err, target.ErrLocked):
+		return exitActive
+	}
+	return exitService
+}
+
+func newRootCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "etl",
+		Short: "Find missed product events, replay them to the cart, prove that they arrived",
+		Long: `etl compares the products of the Product Service (MongoDB) with the Cart Service's
+copy (PostgreSQL), repairs what the cart is missing by replaying ProductCreated
+events through RabbitMQ to the cart's own consumer, or by writing directly, and
+then proves that everything arrived.
+
+Configuration comes from environment variables; ` + "`etl doctor`" + ` checks it.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
+	})
+	root.AddCommand(
+		newSyncCommand(t, env),
+		newValidateCommand(t, env),
+		newStatsCommand(t, env),
+		newDoctorCommand(t, env),
+		newVersionCommand(t),
+	)
+	for _, c := range append(root.Commands(), root) {
+		if check := c.Args; check != nil {
+			c.Args = func(cmd *cobra.Command, args []string) error {
+				if err := check(cmd, args); err != nil {
+					return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
+				}
+				return nil
+			}
+		}
+	}
+	return root
+}
+
+// outputFlag adds --output; the returned value is checked when the flag is set.
+func outputFlag(cmd *cobra.Command) *choice {
+	output := &choice{value: outputText, allowed: []string{outputText, outputJSON}}
+	cmd.Flags().VarP(output, "output", "o", "how to print the result: text or json")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(output.allowed, cobra.ShellCompDirectiveNoFileComp))
+	return output
+}
+
+const (
+	outputText = "text"
+	outputJSON = "json"
+)
+
+// choice is a flag with a fixed set of values.
+type choice struct {
+	value   string
+	allowed []string
+}
+
+func (c *choice) String() string { return c.value }
+
+// Type names the values in the help text.
+func (c *choice) Type() string { return "name" }
+
+// Set refuses what is not allowed.
+func (c *choice) Set(value string) error {
+	for _, a := range c.allowed {
+		if a == value {
+			c.value = value
+			return nil
+		}
+	}
+	return fmt.Errorf("must be one of %v", c.allowed)
+}

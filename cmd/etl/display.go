@@ -1,0 +1,205 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+const (
+	redrawInterval = 100 * time.Millisecond
+	lineInterval   = 5 * time.Second // between two plain lines of one phase
+)
+
+// display shows a run's progress on standard error: a live bar for a person,
+// plain lines elsewhere, nothing beside JSON that a program reads.
+type display struct {
+	run      *reconcile.Run
+	throttle func() string // nil where nothing throttles
+	show     func(snapshot)
+	finish   func()
+	began    time.Time
+	quit     chan struct{}
+	ended    sync.WaitGroup
+}
+
+func newDisplay(t terminal, output string, run *reconcile.Run, throttle func() string) *display {
+	d := &display{run: run, throttle: throttle, quit: make(chan struct{}), finish: func() {}, show: func(snapshot) {}}
+	switch {
+	case interactive(t.err):
+		d.showBar(t)
+	case output == outputText:
+		d.showLines(t)
+	}
+	return d
+}
+
+func (d *display) start() {
+	d.began = time.Now()
+	d.ended.Go(func() {
+		tick := time.NewTicker(redrawInterval)
+		defer tick.Stop()
+		for {
+			d.show(d.snapshot())
+			select {
+			case <-tick.C:
+			case <-d.quit:
+				return
+			}
+		}
+	})
+}
+
+func (d *display) stop() {
+	close(d.quit)
+	d.ended.Wait()
+	d.finish()
+}
+
+// snapshot is what there is to say at one moment.
+type snapshot struct {
+	reconcile.Progress
+	elapsed  time.Duration
+	throttle string
+}
+
+func (d *display) snapshot() snapshot {
+	s := snapshot{Progress: d.run.Progress(), elapsed: time.Since(d.began)}
+	if d.throttle != nil {
+		s.throttle = d.throttle()
+	}
+	return s
+}
+
+// part is how much of the present phase is done, and of how much.
+func (s snapshot) part() (done, total int64) {
+	switch s.Phase {
+	case reconcile.PhaseRepairing, reconcile.PhaseProving:
+		return s.Acted, max(s.Suspects[product.Missing], s.Acted)
+	default:
+		return s.Compared, max(s.Total, s.Compared)
+	}
+}
+
+// rate is products per second of the phase, from the run's begin.
+func (s snapshot) rate() float64 {
+	if s.elapsed < redrawInterval {
+		return 0
+	}
+	done, _ := s.part()
+	return float64(done) / s.elapsed.Seconds()
+}
+
+func (s snapshot) eta() string {
+	done, total := s.part()
+	rate := s.rate()
+	if rate == 0 || done >= total {
+		return ""
+	}
+	left := time.Duration(float64(total-done) / rate * float64(time.Second))
+	return "ETA " + left.Round(time.Second).String()
+}
+
+// details is the line behind the bar.
+func (s snapshot) details() string {
+	parts := []string{fmt.Sprintf("%s/s", grouped(int64(s.rate())))}
+	if eta := s.eta(); eta != "" {
+		parts = append(parts, eta)
+	}
+	parts = append(parts, s.differences())
+	if s.Round > 1 {
+		parts = append(parts, fmt.Sprintf("round %d", s.Round))
+	}
+	if s.throttle != "" {
+		parts = append(parts, "waiting: "+s.throttle)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (s snapshot) differences() string {
+	var found []string
+	for _, kind := range product.Kinds() {
+		if n := s.Suspects[kind]; n > 0 {
+			found = append(found, fmt.Sprintf("%s %s", grouped(n), kind))
+		}
+	}
+	if len(found) == 0 {
+		return "no differences so far"
+	}
+	return strings.Join(found, ", ")
+}
+
+func (d *display) showBar(t terminal) {
+	bars := mpb.New(mpb.WithOutput(t.err), mpb.WithWidth(30), mpb.WithRefreshRate(redrawInterval))
+	var mu sync.Mutex
+	var latest snapshot
+	read := func(say func(snapshot) string) decor.Decorator {
+		return decor.Any(func(decor.Statistics) string {
+			mu.Lock()
+			defer mu.Unlock()
+			return say(latest)
+		})
+	}
+	bar := bars.New(1, mpb.BarStyle().Lbound("").Rbound("").Filler("█").Tip("█").Padding("░"),
+		mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(read(func(s snapshot) string { return fmt.Sprintf("%-10s ", s.Phase) })),
+		mpb.AppendDecorators(read(func(s snapshot) string {
+			done, total := s.part()
+			return fmt.Sprintf(" %s/%s  %s", grouped(done), grouped(total), s.details())
+		})),
+	)
+	d.show = func(s snapshot) {
+		mu.Lock()
+		latest = s
+		mu.Unlock()
+		done, total := s.part()
+		bar.SetTotal(max(total, done+1), false) // never complete before the end
+		bar.SetCurrent(done)
+	}
+	d.finish = func() {
+		bar.Abort(true)
+		bars.Wait()
+	}
+}
+
+func (d *display) showLines(t terminal) {
+	var phase reconcile.Phase
+	var throttle string
+	last := time.Now()
+	d.show = func(s snapshot) {
+		if s.Phase == "" || s.Phase == reconcile.PhaseDone || (s.Phase == phase && s.throttle == throttle && time.Since(last) < lineInterval) {
+			return
+		}
+		phase, throttle, last = s.Phase, s.throttle, time.Now()
+		done, total := s.part()
+		fmt.Fprintf(t.err, "%s: %s of %s products, %s\n", s.Phase, grouped(done), grouped(total), s.details())
+	}
+}
+
+// grouped is a number with separators, as people read it.
+func grouped(n int64) string {
+	digits := fmt.Sprint(max(n, -n))
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	if n < 0 {
+		return "-" + digits
+	}
+	return digits
+}
+
+// coloured paints s where w is a person's screen.
+func coloured(on bool, c text.Color, s string) string {
+	if !on {
+		return s
+	}
+	return c.Sprint(s)
+}

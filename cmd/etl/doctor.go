@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
+
+	"github.com/ecom-micro/etl/internal/rabbit"
+	"github.com/ecom-micro/etl/internal/source"
+	"github.com/ecom-micro/etl/internal/target"
+)
+
+func newDoctorCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Check everything that a first run needs, one line each",
+		Long:  "Checks the configuration, every connection, the rights, the cart's columns, the\ncart's exchange and queues, their consumers, and the clocks. Nothing is changed. The\nexit code is 0 when nothing failed, 2 for a wrong configuration, else 3.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d := &doctor{out: t.out, colour: interactive(t.out) && os.Getenv("NO_COLOR") == ""}
+			c, err := load(cmd.Context(), env, func(c *config) []section { return c.sections() })
+			if err != nil {
+				return err
+			}
+			d.pass("configuration", "all variables are there and well-formed")
+			var clean cleanup
+			defer clean.run(cmd.Context())
+			d.examineSource(cmd.Context(), c, &clean)
+			d.examineTarget(cmd.Context(), c, &clean)
+			d.examineBroker(cmd.Context(), c, &clean)
+			if d.failed > 0 {
+				return fmt.Errorf("%d checks failed", d.failed)
+			}
+			return nil
+		},
+	}
+}
+
+// doctor prints one line a check.
+type doctor struct {
+	out    io.Writer
+	colour bool
+	failed int
+}
+
+func (d *doctor) pass(what, detail string) { d.line(text.FgGreen, "ok", what, detail) }
+
+func (d *doctor) warn(what, detail string) { d.line(text.FgYellow, "warn", what, detail) }
+
+func (d *doctor) fail(what string, err error) {
+	d.failed++
+	d.line(text.FgRed, "FAIL", what, strings.ReplaceAll(err.Error(), "\n", "; "))
+}
+
+func (d *doctor) line(c text.Color, mark, what, detail string) {
+	fmt.Fprintf(d.out, "%s  %-22s %s\n", coloured(d.colour, c, fmt.Sprintf("%-4s", mark)), what, detail)
+}
+
+// skewLimit is how far a server's clock may be off before settling times suffer.
+const skewLimit = 5 * time.Second
+
+func (d *doctor) clock(what string, skew time.Duration) {
+	if skew.Abs() > skewLimit {
+		d.warn(what, fmt.Sprintf("is %s off ours: products settle too early or too late, so synchronise the clocks (NTP)", skew))
+		return
+	}
+	d.pass(what, fmt.Sprintf("within %s of ours", max(skew.Abs(), time.Millisecond)))
+}
+
+func (d *doctor) examineSource(ctx context.Context, c *config, clean *cleanup) {
+	src, err := source.Open(c.Source)
+	if err != nil {
+		d.fail("product service", err)
+		return
+	}
+	clean.add(func(ctx context.Context) { _ = src.Close(ctx) })
+	skew, err := src.Ping(ctx)
+	if err != nil {
+		d.fail("product service", err)
+		return
+	}
+	d.pass("product service", "connected, "+src.Name()+" may be read")
+	d.clock("product service clock", skew)
+	exists, err := src.Exists(ctx)
+	if err == nil && !exists {
+		err = fmt.Errorf("%s does not exist: check the database name of PRODUCT_SERVICE_MONGODB_URL and PRODUCT_COLLECTION", src.Name())
+	}
+	if err != nil {
+		d.fail("products", err)
+		return
+	}
+	count, err := src.EstimatedCount(ctx)
+	if err != nil {
+		d.fail("products", err)
+		return
+	}
+	d.pass("products", "about "+grouped(count))
+	unsupported, err := src.Unsupported(ctx)
+	switch {
+	case err != nil:
+		d.fail("product ids", err)
+	case len(unsupported) > 0:
+		d.warn("product ids", fmt.Sprintf("of types that cannot be compared: %v", unsupported))
+	default:
+		d.pass("product ids", "all of supported types")
+	}
+}
+
+func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
+	tgt, err := target.Open(ctx, c.Target)
+	if err != nil {
+		d.fail("cart service", err)
+		return
+	}
+	clean.add(func(context.Context) { tgt.Close() })
+	skew, err := tgt.Ping(ctx)
+	if err != nil {
+		d.fail("cart service", err)
+		return
+	}
+	d.pass("cart service", "connected to "+tgt.Name())
+	d.clock("cart service clock", skew)
+	if err := tgt.Describe(ctx); err != nil {
+		d.fail("cart table", err)
+		return
+	}
+	table := tgt.Table()
+	order := "rows are looked up by id"
+	if table.HexOrdered || table.BytewiseOrdered {
+		order = "ids sort as the source's, so ranges are read together"
+	}
+	d.pass("cart table", "has the columns that a product needs; "+order)
+	if unchecked := tgt.Unchecked(); len(unchecked) > 0 {
+		d.warn("cart constraints", fmt.Sprintf("only the database can judge %v, so replay is refused: use --mode direct", unchecked))
+	} else {
+		d.pass("cart constraints", "can be checked before a repair")
+	}
+	if _, err := tgt.Writer(1); err != nil {
+		d.warn("direct mode", err.Error())
+	} else {
+		d.pass("direct mode", "rows may be inserted")
+	}
+	lock, err := tgt.Lock(ctx)
+	switch {
+	case errors.Is(err, target.ErrLocked):
+		d.warn("other runs", err.Error())
+	case err != nil:
+		d.fail("other runs", err)
+	default:
+		lock.Release(ctx)
+		d.pass("other runs", "none is active")
+	}
+}
+
+func (d *doctor) examineBroker(ctx context.Context, c *config, clean *cleanup) {
+	management, err := rabbit.NewManagement(c.Rabbit)
+	if err != nil {
+		d.fail("management API", err)
+		return
+	}
+	b := &broker{monitor: rabbit.NewConnection(c.Rabbit, "etl monitor"), management: management}
+	clean.add(func(context.Context) { b.monitor.Close() })
+	if err := b.monitor.CheckTopology(ctx); err != nil {
+		d.fail("broker", err)
+		return
+	}
+	d.pass("broker", "connected, exchange "+rabbit.Exchange+" and the cart's queues are there")
+	for _, queue := range rabbit.CartQueues() {
+		d.examineQueue(ctx, b, queue)
+	}
+	if management == nil {
+		d.warn("management API", "not used: with RABBITMQ_MANAGEMENT_URL, unacknowledged events are seen and consumers are known by name")
+		return
+	}
+	for _, queue := range rabbit.CartQueues() {
+		bound, err := management.Bound(ctx, rabbit.Exchange, queue, queue)
+		if err == nil && !bound {
+			err = fmt.Errorf("queue %s is not bound to exchange %s with routing key %s: restart the Cart Service, which binds it", queue, rabbit.Exchange, queue)
+		}
+		if err != nil {
+			d.fail("bindings", err)
+			return
+		}
+	}
+	d.pass("bindings", "events reach the cart's queues")
+}
+
+func (d *doctor) examineQueue(ctx context.Context, b *broker, queue string) {
+	what := "queue " + strings.TrimPrefix(queue, "product-")
+	state, err := b.monitor.Queue(queue).State(ctx)
+	if err != nil {
+		d.fail(what, err)
+		return
+	}
+	waiting := fmt.Sprintf("%s events waiting, ", grouped(int64(state.Ready)))
+	switch {
+	case state.Consumers == 0 && state.Ready > 0:
+		d.fail(what, fmt.Errorf("%snobody consumes %s: start the Cart Service; if it keeps dying, the first event of the queue is one that it cannot store", waiting, queue))
+	case state.Consumers == 0:
+		d.fail(what, fmt.Errorf("nobody consumes %s: start the Cart Service, or restart it if it runs but lost its connection", queue))
+	case state.Consumers > 1:
+		names := ""
+		if b.management != nil {
+			if list, err := b.consumerNames(ctx, queue); err == nil {
+				names = " (" + strings.Join(list, ", ") + ")"
+			}
+		}
+		d.warn(what, fmt.Sprintf("%s%d consumers%s: each event reaches only one of them, so a foreign one takes events from the cart", waiting, state.Consumers, names))
+	default:
+		d.pass(what, waiting+"1 consumer")
+	}
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// printReport prints a run: document as JSON, or the report for a person.
+func printReport(w io.Writer, output string, report *reconcile.Report, document any) error {
+	if output == outputJSON {
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(document)
+	}
+	_, err := io.WriteString(w, renderReport(report, interactive(w) && os.Getenv("NO_COLOR") == ""))
+	return err
+}
+
+// sampleLines is how many products a person is shown one by one.
+const sampleLines = 10
+
+func renderReport(r *reconcile.Report, colour bool) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s\n\n", coloured(colour, resultColour(r.Result), headline(r)))
+	b.WriteString(countsTable(r).Render())
+	b.WriteString("\n")
+	if lines := sampleText(r); lines != "" {
+		b.WriteString("\n" + lines)
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(&b, "\nNote: %s\n", note)
+	}
+	if r.Error != "" {
+		fmt.Fprintf(&b, "\nEnded early: %s\n", r.Error)
+	}
+	return b.String()
+}
+
+// headline is the run in one sentence.
+func headline(r *reconcile.Report) string {
+	took := time.Duration(r.Duration) * time.Millisecond
+	missing, verified := r.Found[product.Missing], r.Outcomes[reconcile.Verified]
+	switch {
+	case r.Result == reconcile.InSync && r.Found[product.Stale]+r.Found[product.Orphaned] > 0:
+		return fmt.Sprintf("Nothing is missing; stale and orphaned rows are left as they are. (%s)", took)
+	case r.Result == reconcile.InSync:
+		return fmt.Sprintf("In sync: %s products compared in %s.", grouped(r.Products), took)
+	case r.Result == reconcile.Succeeded:
+		return fmt.Sprintf("Repaired: %s of %s missing products verified in the cart, in %s by %s.", grouped(verified), grouped(missing), took, r.Mode)
+	case r.Result == reconcile.Stopped:
+		return fmt.Sprintf("Stopped at its findings: %s products are missing, nothing was repaired. (%s)", grouped(missing), took)
+	case r.Result == reconcile.Cancelled:
+		return fmt.Sprintf("Interrupted after %s: %s of %s missing products found so far were repaired and verified.", took, grouped(verified), grouped(missing))
+	case r.Result == reconcile.Broken:
+		return fmt.Sprintf("Failed after %s: %s of %s missing products found so far were repaired and verified.", took, grouped(verified), grouped(missing))
+	case r.DryRun:
+		return fmt.Sprintf("Differences found: %s missing, %s stale, %s orphaned. (%s, nothing was changed)", grouped(missing), grouped(r.Found[product.Stale]), grouped(r.Found[product.Orphaned]), took)
+	}
+	return fmt.Sprintf("Differences remain: %s of %s missing products verified in the cart, %s not, in %s by %s.", grouped(verified), grouped(missing), grouped(r.Unrepaired), took, r.Mode)
+}
+
+func resultColour(result reconcile.Result) text.Color {
+	switch result {
+	case reconcile.InSync, reconcile.Succeeded:
+		return text.FgGreen
+	case reconcile.Broken:
+		return text.FgRed
+	}
+	return text.FgYellow
+}
+
+func countsTable(r *reconcile.Report) table.Writer {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleRounded)
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
+	t.AppendRow(table.Row{"products compared", grouped(r.Products), r.Source})
+	t.AppendRow(table.Row{"cart rows compared", grouped(r.Rows), r.Target})
+	t.AppendSeparator()
+	for _, kind := range product.Kinds() {
+		t.AppendRow(table.Row{string(kind), grouped(r.Found[kind]), kindMeanings[kind]})
+	}
+	if r.Resolved > 0 {
+		t.AppendRow(table.Row{"resolved", grouped(r.Resolved), "differed at first sight, arrived by themselves"})
+	}
+	separated := false
+	for _, state := range reconcile.States() {
+		n := r.Outcomes[state]
+		if n == 0 && (state != reconcile.Verified || r.DryRun || r.Found[product.Missing] == 0) {
+			continue
+		}
+		if !separated {
+			t.AppendSeparator()
+			separated = true
+		}
+		t.AppendRow(table.Row{string(state), grouped(n), stateMeanings[state]})
+	}
+	if r.Rounds > 1 {
+		t.AppendRow(table.Row{"rounds", r.Rounds, fmt.Sprintf("%s events published in all", grouped(r.Acted))})
+	}
+	return t
+}
+
+var kindMeanings = map[product.Kind]string{
+	product.Missing:  "in the source, not in the cart",
+	product.Stale:    "in both, compared fields differ",
+	product.Orphaned: "in the cart, not in the source",
+}
+
+var stateMeanings = map[reconcile.State]string{
+	reconcile.Verified: "repaired, seen on both sides",
+	reconcile.Lost:     "repair accepted, nothing arrived",
+	reconcile.Blocked:  "the cart cannot hold it",
+	reconcile.Gone:     "deleted in the source meanwhile",
+	reconcile.Undone:   "deleted meanwhile, taken back",
+	reconcile.InFlight: "possibly still on its way",
+	reconcile.Failed:   "not repaired",
+	reconcile.Skipped:  "beyond the limit",
+}
+
+// sampleText lists the first products that need a person's eye.
+func sampleText(r *reconcile.Report) string {
+	var b strings.Builder
+	shown, open := 0, 0
+	for _, o := range r.Samples {
+		if o.State == reconcile.Gone || o.State == reconcile.Undone {
+			continue
+		}
+		if open++; shown == sampleLines {
+			continue
+		}
+		shown++
+		what := string(o.State)
+		if o.State == reconcile.Found {
+			what = string(o.Kind)
+		}
+		fmt.Fprintf(&b, "%s  %s", o.ID, what)
+		if o.Column != "" {
+			fmt.Fprintf(&b, "  %s:", o.Column)
+		}
+		if o.Reason != "" {
+			fmt.Fprintf(&b, "  %s", o.Reason)
+		}
+		b.WriteString("\n")
+	}
+	if open > shown {
+		fmt.Fprintf(&b, "… and more; --output json names the first %s\n", grouped(reconcile.MaxSamples))
+	}
+	for _, state := range reconcile.States() {
+		if r.Outcomes[state] > 0 && state.Remedy() != "" {
+			fmt.Fprintf(&b, "%s: %s\n", state, state.Remedy())
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// validation is what `etl validate --output json` prints. Its first fields are
+// those that callers of the service before this one know.
+type validation struct {
+	IsValid bool              `json:"isValid"`
+	Details validationDetails `json:"details"`
+	Report  *reconcile.Report `json:"report"`
+}
+
+type validationDetails struct {
+	SourceCount     int64 `json:"sourceCount"`
+	TargetCount     int64 `json:"targetCount"`
+	MissingInTarget int64 `json:"missingInTarget"`
+	ExtraInTarget   int64 `json:"extraInTarget"`
+	StaleInTarget   int64 `json:"staleInTarget"`
+}
+
+func newValidateCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
+	var flags runFlags
+	cmd := &cobra.Command{
+		Use:   "validate",
+		Short: "Compare the two stores and say whether they agree",
+		Long:  "Compares all products with the cart's rows. Nothing is changed. The exit code is 0 when\nthe stores agree and 1 when they do not.",
+		Args:  cobra.NoArgs,
+	}
+	flags.register(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		options := reconcile.Options{DryRun: true}
+		if err := flags.apply(cmd, &options); err != nil {
+			return err
+		}
+		s := syncing{terminal: t, options: options, withoutBroker: flags.withoutBroker}
+		report, err := s.run(cmd.Context(), env, flags.output.value)
+		if report != nil && flags.output.value == outputJSON {
+			document := validation{
+				IsValid: report.Result == reconcile.InSync,
+				Details: validationDetails{
+					SourceCount: report.Products, TargetCount: report.Rows, MissingInTarget: report.Found[product.Missing],
+					ExtraInTarget: report.Found[product.Orphaned], StaleInTarget: report.Found[product.Stale],
+				},
+				Report: report,
+			}
+			if printErr := printReport(t.out, outputJSON, report, document); printErr != nil {
+				return printErr
+			}
+			report = nil
+			if err == nil && !document.IsValid {
+				return errDifferences
+			}
+			return err
+		}
+		return conclude(t, flags.output.value, report, err)
+	}
+	return cmd
+}
