@@ -26,7 +26,7 @@ type display struct {
 	throttle func() string // nil where nothing throttles
 	show     func(snapshot)
 	finish   func()
-	began    time.Time
+	began    mark
 	quit     chan struct{}
 	ended    sync.WaitGroup
 }
@@ -43,7 +43,6 @@ func newDisplay(t terminal, output string, run *reconcile.Run, throttle func() s
 }
 
 func (d *display) start() {
-	d.began = time.Now()
 	d.ended.Go(func() {
 		tick := time.NewTicker(redrawInterval)
 		defer tick.Stop()
@@ -64,38 +63,57 @@ func (d *display) stop() {
 	d.finish()
 }
 
+// mark is where a phase began: rates are those of the phase.
+type mark struct {
+	stage string
+	at    time.Time
+	done  int64
+}
+
 // snapshot is what there is to say at one moment.
 type snapshot struct {
 	reconcile.Progress
-	elapsed  time.Duration
+	began    mark
 	throttle string
 }
 
 func (d *display) snapshot() snapshot {
-	s := snapshot{Progress: d.run.Progress(), elapsed: time.Since(d.began)}
+	s := snapshot{Progress: d.run.Progress()}
 	if d.throttle != nil {
 		s.throttle = d.throttle()
 	}
+	if done, _ := s.part(); d.began.stage != s.stage() || done < d.began.done {
+		d.began = mark{s.stage(), time.Now(), done}
+	}
+	s.began = d.began
 	return s
 }
 
-// part is how much of the present phase is done, and of how much.
-func (s snapshot) part() (done, total int64) {
-	switch s.Phase {
-	case reconcile.PhaseRepairing, reconcile.PhaseProving:
-		return s.Acted, max(s.Suspects[product.Missing], s.Acted)
-	default:
-		return s.Compared, max(s.Total, s.Compared)
+// stage groups phases that count the same thing: a comparison goes on behind a
+// confirmation, and a repair is proved in the end.
+func (s snapshot) stage() string {
+	if s.Phase == reconcile.PhaseRepairing || s.Phase == reconcile.PhaseProving {
+		return "repair"
 	}
+	return "compare"
 }
 
-// rate is products per second of the phase, from the run's begin.
+// part is how much of the present stage is done, and of how much.
+func (s snapshot) part() (done, total int64) {
+	if s.stage() == "repair" {
+		return s.Acted, max(s.Suspects[product.Missing], s.Acted)
+	}
+	return s.Compared, max(s.Total, s.Compared)
+}
+
+// rate is products per second of the present stage.
 func (s snapshot) rate() float64 {
-	if s.elapsed < redrawInterval {
+	elapsed := time.Since(s.began.at)
+	if elapsed < redrawInterval {
 		return 0
 	}
 	done, _ := s.part()
-	return float64(done) / s.elapsed.Seconds()
+	return float64(done-s.began.done) / elapsed.Seconds()
 }
 
 func (s snapshot) eta() string {
@@ -110,7 +128,10 @@ func (s snapshot) eta() string {
 
 // details is the line behind the bar.
 func (s snapshot) details() string {
-	parts := []string{fmt.Sprintf("%s/s", grouped(int64(s.rate())))}
+	var parts []string
+	if rate := int64(s.rate()); rate > 0 {
+		parts = append(parts, grouped(rate)+"/s")
+	}
 	if eta := s.eta(); eta != "" {
 		parts = append(parts, eta)
 	}
@@ -175,7 +196,7 @@ func (d *display) showLines(t terminal) {
 	var throttle string
 	last := time.Now()
 	d.show = func(s snapshot) {
-		if s.Phase == "" || s.Phase == reconcile.PhaseDone || (s.Phase == phase && s.throttle == throttle && time.Since(last) < lineInterval) {
+		if s.Phase == "" || s.Phase == reconcile.PhasePlanning || s.Phase == reconcile.PhaseDone || (s.Phase == phase && s.throttle == throttle && time.Since(last) < lineInterval) {
 			return
 		}
 		phase, throttle, last = s.Phase, s.throttle, time.Now()

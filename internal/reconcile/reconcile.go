@@ -124,7 +124,7 @@ func (c *Config) Validate() error {
 // CheckBatchSize reports a batch size that is out of bounds.
 func CheckBatchSize(n int) error {
 	if n < MinBatchSize || n > MaxBatchSize {
-		return fmt.Errorf("the batch size is %d, it must be %d..%d", n, MinBatchSize, MaxBatchSize)
+		return fmt.Errorf("%d is out of bounds, a batch has %d..%d products", n, MinBatchSize, MaxBatchSize)
 	}
 	return nil
 }

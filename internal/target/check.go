@@ -82,18 +82,33 @@ var wideTypes = map[product.ColumnType]string{
 // column is one column of the table as statements name it.
 type column struct {
 	name     string // quoted
+	plain    string // as it is
 	typeName string
 	field    product.Field
 	isID     bool
 }
 
 func (s *shape) columns() []column {
-	columns := []column{{name: s.id, typeName: "text", isID: true}}
+	columns := []column{{name: s.id, plain: s.table.ID.Name, typeName: "text", isID: true}}
 	for _, f := range product.CartFields() {
 		c := s.table.Fields[f]
-		columns = append(columns, column{name: pgx.Identifier{c.Name}.Sanitize(), typeName: wideTypes[c.Type], field: f})
+		columns = append(columns, column{name: pgx.Identifier{c.Name}.Sanitize(), plain: c.Name, typeName: wideTypes[c.Type], field: f})
 	}
 	return columns
+}
+
+// value is the row's value for COPY: a number where the column holds whole
+// numbers, else its text, which the driver converts; nil is NULL.
+func (c column) value(row *product.Row) any {
+	if !c.isID {
+		if n, whole := row.Values[c.field].Int(); whole && c.typeName == wideTypes[product.IntegerColumn] {
+			return n
+		}
+	}
+	if text := c.text(row); text != nil {
+		return *text
+	}
+	return nil
 }
 
 // text is the row's value as PostgreSQL reads it, nil for NULL.

@@ -99,10 +99,10 @@ func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, asciiOnl
 	rows, err := tx.Query(ctx, `SELECT a.attname, t.typname, format_type(a.atttypid, a.atttypmod), a.atttypmod, NOT a.attnotnull,
 			a.atthasdef OR a.attidentity <> '', a.attgenerated <> '',
 			CASE WHEN a.attcollation <> 0 AND l.collprovider <> 'd' THEN format(' COLLATE %I.%I', ln.nspname, l.collname) ELSE '' END,
-			has_column_privilege($1, a.attnum, 'SELECT'), has_column_privilege($1, a.attnum, 'INSERT'), has_table_privilege($1, 'DELETE')
+			has_column_privilege($1::oid, a.attnum, 'SELECT'), has_column_privilege($1::oid, a.attnum, 'INSERT'), has_table_privilege($1::oid, 'DELETE')
 		FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 		LEFT JOIN pg_collation l ON l.oid = a.attcollation LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
-		WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, oid)
+		WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, oid)
 	if err != nil {
 		return "", err
 	}
@@ -195,7 +195,7 @@ func setType(c *product.Column, typeName string, modifier int32) bool {
 func (s *shape) readConstraints(ctx context.Context, tx pgx.Tx, oid uint32) error {
 	var unique bool
 	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-		WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = $2)`,
+		WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = $2)`,
 		oid, s.table.ID.Name).Scan(&unique)
 	if err != nil {
 		return err
@@ -209,15 +209,15 @@ func (s *shape) readConstraints(ctx context.Context, tx pgx.Tx, oid uint32) erro
 	}
 	rows, err := tx.Query(ctx, `
 		SELECT CASE WHEN EXISTS (SELECT FROM unnest(conkey) AS k(n) JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = k.n WHERE a.attname <> ALL ($3))
-				THEN 'unchecked' ELSE 'check' END, conname, pg_get_expr(conbin, conrelid), '' FROM pg_constraint WHERE conrelid = $1 AND contype = 'c'
-		UNION ALL SELECT 'unchecked', conname, '', '' FROM pg_constraint WHERE conrelid = $1 AND contype IN ('f', 'x', 't')
+				THEN 'unchecked' ELSE 'check' END, conname, pg_get_expr(conbin, conrelid), '' FROM pg_constraint WHERE conrelid = $1::oid AND contype = 'c'
+		UNION ALL SELECT 'unchecked', conname, '', '' FROM pg_constraint WHERE conrelid = $1::oid AND contype IN ('f', 'x', 't')
 		UNION ALL SELECT 'unchecked', x.relname, '', '' FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-			WHERE i.indrelid = $1 AND i.indisunique AND NOT (i.indnkeyatts = 1 AND i.indkey[0] = (SELECT attnum FROM pg_attribute WHERE attrelid = $1 AND attname = $2))
-		UNION ALL SELECT 'unchecked', tgname, '', '' FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D'
+			WHERE i.indrelid = $1::oid AND i.indisunique AND NOT (i.indnkeyatts = 1 AND i.indkey[0] = (SELECT attnum FROM pg_attribute WHERE attrelid = $1::oid AND attname = $2))
+		UNION ALL SELECT 'unchecked', tgname, '', '' FROM pg_trigger WHERE tgrelid = $1::oid AND NOT tgisinternal AND tgenabled <> 'D'
 		UNION ALL SELECT 'reference', '', format('%I.%I', n.nspname, c.relname), quote_ident(a.attname)
 			FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 			JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
-			WHERE k.confrelid = $1 AND k.contype = 'f' AND array_length(k.conkey, 1) = 1`, oid, s.table.ID.Name, known)
+			WHERE k.confrelid = $1::oid AND k.contype = 'f' AND array_length(k.conkey, 1) = 1`, oid, s.table.ID.Name, known)
 	if err != nil {
 		return err
 	}
@@ -251,7 +251,7 @@ func (s *shape) readOrder(ctx context.Context, tx pgx.Tx, oid uint32, collation 
 				coalesce(to_jsonb(d)->>'datlocale', CASE WHEN to_jsonb(d)->>'datlocprovider' = 'c' THEN d.datcollate END) IN ('C', 'POSIX')
 			ELSE l.collprovider IN ('c', 'b') AND coalesce(to_jsonb(l)->>'colllocale', l.collcollate) IN ('C', 'POSIX') END, false)
 		FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation, pg_database d
-		WHERE a.attrelid = $1 AND a.attname = $2 AND d.datname = current_database()`,
+		WHERE a.attrelid = $1::oid AND a.attname = $2 AND d.datname = current_database()`,
 		oid, s.table.ID.Name).Scan(&deterministic, &s.table.BytewiseOrdered)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/ecom-micro/etl/internal/product"
@@ -85,7 +86,7 @@ func byDefaults(rows []product.Row) [][]product.Row {
 // insertHalving inserts rows and reports each as written or as refused. The error
 // is one of the service, not of a row; what was not reported was not written.
 func (w *Writer) insertHalving(ctx context.Context, rows []product.Row, report func([]product.Row, error)) error {
-	_, err := retried(ctx, func() (struct{}, error) { return struct{}{}, w.insert(ctx, rows) })
+	_, err := retried(ctx, func() (struct{}, error) { return struct{}{}, w.write(ctx, rows) })
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
@@ -121,15 +122,48 @@ func misfitOf(e *pgconn.PgError) *product.Misfit {
 	return m
 }
 
-// insert writes rows that leave the same columns to their defaults. ON CONFLICT
-// rules out COPY into the table itself; see BenchmarkWrite for the figures.
-func (w *Writer) insert(ctx context.Context, rows []product.Row) error {
-	source, args := w.shape.rowsAsTable(rows)
-	var names []string
+// write puts rows that leave the same columns to their defaults into the table, all
+// or none. COPY is about twice as fast as INSERT (see BenchmarkWrite) and cannot
+// pass over a row that a live consumer wrote meanwhile; only then INSERT does it.
+func (w *Writer) write(ctx context.Context, rows []product.Row) error {
+	var columns []column
 	for _, c := range w.shape.columns() {
 		if c.isID || rows[0].Values[c.field].Kind() != product.Absent {
-			names = append(names, c.name)
+			columns = append(columns, c)
 		}
+	}
+	err := w.copy(ctx, rows, columns)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == uniqueViolation {
+		return w.insert(ctx, rows, columns)
+	}
+	return err
+}
+
+// uniqueViolation: https://www.postgresql.org/docs/15/errcodes-appendix.html
+const uniqueViolation = "23505"
+
+func (w *Writer) copy(ctx context.Context, rows []product.Row, columns []column) error {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.plain
+	}
+	values := make([]any, len(columns))
+	_, err := w.pool.CopyFrom(ctx, pgx.Identifier{w.config.Schema, w.config.Table}, names,
+		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
+			for j, c := range columns {
+				values[j] = c.value(&rows[i])
+			}
+			return values, nil
+		}))
+	return err
+}
+
+func (w *Writer) insert(ctx context.Context, rows []product.Row, columns []column) error {
+	source, args := w.shape.rowsAsTable(rows)
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.name
 	}
 	list := strings.Join(names, ", ")
 	_, err := w.pool.Exec(ctx, "INSERT INTO "+w.identifier()+" ("+list+") SELECT "+list+" FROM ("+source+") AS candidate ON CONFLICT ("+w.shape.id+") DO NOTHING", args...)

@@ -1,0 +1,61 @@
+# `make help` lists the targets. Everything runs on a private stack of services
+# (internal/stack); nothing is started or installed system-wide but the tool that
+# builds its root file system.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/etl-stack
+TOOLS := $(CACHE)/tools
+STACK := go run ./internal/stack/cmd/stack
+BENCH ?= .
+BENCH_COUNT ?= 5
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: up ## lose 2,000 events, find them, replay them, prove it; then once more directly
+	go run ./internal/demo
+
+.PHONY: test
+test: ## run all tests against a stack of their own
+	STACK_NAME=$${STACK_NAME:-test} $(STACK) run -- go test -race -count=1 -timeout 15m ./...
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint ## go vet and the linters, the arrows between packages among them
+	go vet ./...
+	$(TOOLS)/golangci-lint run ./...
+
+.PHONY: bench
+bench: $(TOOLS)/benchstat ## measure against the raw speed of the three services, in one run
+	@mkdir -p bin
+	STACK_NAME=$${STACK_NAME:-bench} $(STACK) run -- go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -count $(BENCH_COUNT) -timeout 60m \
+		./internal/source ./internal/target ./producer ./cmd/etl | tee bin/bench.txt
+	$(TOOLS)/benchstat -filter '.unit:products/s' bin/bench.txt
+
+.PHONY: build
+build: ## build the binary into bin/
+	CGO_ENABLED=0 go build -trimpath -o bin/etl ./cmd/etl
+
+.PHONY: up
+up: ## start the stack: MongoDB's protocol, PostgreSQL, RabbitMQ
+	@$(STACK) up
+
+.PHONY: down
+down: ## stop the stack and drop its data
+	@$(STACK) down
+
+.PHONY: status
+status: ## show the stack's URLs, the management UI's among them
+	@$(STACK) status
+
+# The tools' versions are pinned in a module of their own, so that the product's
+# go.mod stays clean.
+$(TOOLS)/golangci-lint: internal/tools/go.mod
+	cd internal/tools && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(TOOLS)/benchstat: internal/tools/go.mod
+	cd internal/tools && go build -o $@ golang.org/x/perf/cmd/benchstat

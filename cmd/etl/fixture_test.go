@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"maps"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/testenv"
+	"github.com/ecom-micro/etl/internal/testenv/platform"
+)
+
+// shop is an e-commerce platform of a test's own: a catalogue, a cart's database
+// and a virtual host with the cart's exchange and queues.
+type shop struct {
+	tb        testing.TB
+	catalogue *testenv.Catalogue
+	cart      *testenv.CartDB
+	broker    *testenv.Broker
+	products  platform.Assortment
+	env       map[string]string
+}
+
+// newShop seeds n products; the cart has all rows but those that lost picks.
+func newShop(tb testing.TB, n int, lost func(i int) bool) *shop {
+	tb.Helper()
+	s := &shop{tb: tb, catalogue: testenv.Products(tb), cart: testenv.Cart(tb), broker: testenv.Vhost(tb)}
+	s.broker.DeclareTopology()
+	s.products = s.catalogue.Seed(n)
+	s.cart.Fill(s.products.Where(func(i int) bool { return !lost(i) }))
+	s.env = map[string]string{
+		"PRODUCT_SERVICE_MONGODB_URL": s.catalogue.URL,
+		"MONGO_USER":                  s.catalogue.User,
+		"MONGO_PASSWORD":              s.catalogue.Password,
+		"CART_DB_URL":                 s.cart.URL,
+		"RABBITMQ_ENDPOINT":           s.broker.URL,
+		// What waits for real traffic in production need not slow down a test.
+		"SYNC_GRACE":  "300ms",
+		"SYNC_SETTLE": "2s",
+	}
+	return s
+}
+
+// with is the same shop for a command with other variables; an empty value unsets one.
+func (s *shop) with(changes map[string]string) *shop {
+	other := *s
+	other.env = maps.Clone(s.env)
+	maps.Copy(other.env, changes)
+	return &other
+}
+
+// outcome is what a command left behind.
+type outcome struct {
+	code   int
+	stdout string
+	stderr string
+	report *reconcile.Report // with --output json
+}
+
+// etl runs a command in this process.
+func (s *shop) etl(ctx context.Context, args ...string) outcome {
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, args, terminal{in: strings.NewReader(""), out: &stdout, err: &stderr}, envconfig.MapLookuper(s.env))
+	return outcome{code: code, stdout: stdout.String(), stderr: stderr.String()}
+}
+
+// sync runs `etl sync --output json` and decodes its report.
+func (s *shop) sync(ctx context.Context, args ...string) outcome {
+	s.tb.Helper()
+	o := s.etl(ctx, append([]string{"sync", "--output", "json"}, args...)...)
+	if o.stdout != "" {
+		o.report = &reconcile.Report{}
+		if err := json.Unmarshal([]byte(o.stdout), o.report); err != nil {
+			s.tb.Fatalf("the report is no JSON: %v\n%s", err, o.stdout)
+		}
+	}
+	return o
+}
+
+// mustSync is sync that must end with the code.
+func (s *shop) mustSync(ctx context.Context, code int, args ...string) *reconcile.Report {
+	s.tb.Helper()
+	o := s.sync(ctx, args...)
+	if o.code != code || o.report == nil {
+		s.tb.Fatalf("etl sync %v ended with %d, not %d\nstdout: %s\nstderr: %s", args, o.code, code, o.stdout, o.stderr)
+	}
+	return o.report
+}
+
+// wantComplete insists that the cart holds exactly the catalogue's products.
+func (s *shop) wantComplete() {
+	s.tb.Helper()
+	rows := s.cart.Rows()
+	if len(rows) != s.products.N {
+		s.tb.Errorf("the cart has %d rows, the catalogue %d products", len(rows), s.products.N)
+		return
+	}
+	i := 0
+	for p := range s.products.All() {
+		if want := testenv.RowOf(p); rows[i] != want {
+			s.tb.Fatalf("row %d is %+v, want %+v", i, rows[i], want)
+		}
+		i++
+	}
+}
+
+// every picks each n-th product.
+func every(n int) func(int) bool { return func(i int) bool { return i%n == 0 } }
+
+func none(int) bool { return false }
+
+// withHost is a URL with another host.
+func withHost(tb testing.TB, address, host string) string {
+	tb.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	u.Host = host
+	return u.String()
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// maxMemory is what a run may take at its peak, whatever the catalogue's size.
+const maxMemory = 96 << 20
+
+func TestMemoryStaysFlat(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seeds 600,000 products")
+	}
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		products int
+		mode     reconcile.Mode
+	}{
+		{"100,000 direct", 100_000, reconcile.Direct},
+		{"500,000 direct", 500_000, reconcile.Direct},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShop(t, c.products, every(10))
+			p := s.command(t.Context(), "sync", "--mode", string(c.mode), "--batch-size", "1000", "--output", "json")
+			if err := p.Run(); err != nil {
+				t.Fatalf("%v\nstdout: %s\nstderr: %s", err, &p.stdout, &p.stderr)
+			}
+			report := p.report(t)
+			if got, want := report.Outcomes[reconcile.Verified], int64(c.products/10); got != want {
+				t.Errorf("%d verified, want %d", got, want)
+			}
+			if got := p.peakMemory(); got > maxMemory {
+				t.Errorf("peak memory %d MiB, want at most %d MiB", got>>20, maxMemory>>20)
+			} else {
+				t.Logf("peak memory %d MiB, %d ms, %d products/s compared", got>>20, report.Duration, report.Products*1000/max(report.Duration, 1))
+			}
+		})
+	}
+}

@@ -1,0 +1,113 @@
+package target
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/secret"
+	"github.com/ecom-micro/etl/internal/testenv"
+)
+
+// BenchmarkWrite sets direct writes beside a raw CopyFrom of the same rows in one
+// go, and beside the INSERT that takes over when a live consumer was quicker.
+func BenchmarkWrite(b *testing.B) {
+	const n = 50_000
+	cart := testenv.Cart(b)
+	t, err := Open(b.Context(), Config{URL: secret.URL(cart.URL), Schema: "public", Table: "product"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(t.Close)
+	if err := t.Describe(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	repairs, rows := make([]product.Repair, n), make([]product.Row, n)
+	for i := range repairs {
+		row := product.Row{ID: product.ID(fmt.Sprintf("65f2a1b2c3d4e5f6%08x", i))}
+		row.Values[product.Title] = product.TextValue("Größe 42, a title as products have them")
+		row.Values[product.Price] = product.IntegerValue(int64(i))
+		row.Values[product.Image] = product.TextValue("https://images.shop.example/products/65f2a1b2c3d4e5f6a7b8c9d0.jpg")
+		row.Values[product.SellerID] = product.TextValue("65f2a1b2c3d4e5f6a7b8c9d0")
+		row.Values[product.Quantity] = product.IntegerValue(5)
+		repairs[i].Row, rows[i] = row, row
+	}
+	columns := []string{"id", "title", "price", "image", "sellerId", "quantity"}
+	empty := func(b *testing.B) {
+		b.StopTimer()
+		cart.Exec("TRUNCATE product CASCADE")
+		b.StartTimer()
+	}
+	values := func(rows []product.Repair) pgx.CopyFromSource {
+		return pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
+			r := &rows[i].Row
+			price, _ := r.Values[product.Price].Int()
+			quantity, _ := r.Values[product.Quantity].Int()
+			return []any{string(r.ID), r.Values[product.Title].String(), price, r.Values[product.Image].String(), r.Values[product.SellerID].String(), quantity}, nil
+		})
+	}
+	b.Run("raw copy", func(b *testing.B) {
+		for b.Loop() {
+			empty(b)
+			if _, err := t.pool.CopyFrom(b.Context(), pgx.Identifier{"product"}, columns, values(repairs)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		perSecond(b, n)
+	})
+	for _, batch := range []int{100, 1000} {
+		b.Run(fmt.Sprintf("insert %d", batch), func(b *testing.B) {
+			writer, err := t.Writer(batch)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				empty(b)
+				for chunk := range slices.Chunk(rows, batch) {
+					if err := writer.insert(b.Context(), chunk, t.shape.columns()); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			perSecond(b, n)
+		})
+		b.Run(fmt.Sprintf("direct %d", batch), func(b *testing.B) {
+			writer, err := t.Writer(batch)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				empty(b)
+				for chunk := range slices.Chunk(repairs, batch) {
+					if _, err := writer.Repair(b.Context(), 1, chunk); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			perSecond(b, n)
+		})
+	}
+	b.Run("span", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			seen := 0
+			for page, err := range t.Span(b.Context(), "", "") {
+				if err != nil {
+					b.Fatal(err)
+				}
+				seen += len(page)
+			}
+			if seen != n {
+				b.Fatalf("%d rows", seen)
+			}
+		}
+		perSecond(b, n)
+	})
+}
+
+func perSecond(b *testing.B, products int) {
+	b.ReportMetric(float64(products*b.N)/b.Elapsed().Seconds(), "products/s")
+}
