@@ -7,12 +7,15 @@ import (
 	"maps"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/testenv"
+	"github.com/ecom-micro/etl/internal/testenv/cart"
 	"github.com/ecom-micro/etl/internal/testenv/platform"
 )
 
@@ -64,10 +67,45 @@ type outcome struct {
 }
 
 // etl runs a command in this process.
-func (s *shop) etl(ctx context.Context, args ...string) outcome {
-	var stdout, stderr bytes.Buffer
-	code := run(ctx, args, terminal{in: strings.NewReader(""), out: &stdout, err: &stderr}, envconfig.MapLookuper(s.env))
-	return outcome{code: code, stdout: stdout.String(), stderr: stderr.String()}
+func (s *shop) etl(ctx context.Context, args ...string) outcome { return s.start(ctx, args...).wait() }
+
+// running is a command under way in this process.
+type running struct {
+	stdout, stderr transcript
+	code           int
+	ended          chan struct{}
+}
+
+func (s *shop) start(ctx context.Context, args ...string) *running {
+	r := &running{ended: make(chan struct{})}
+	go func() {
+		defer close(r.ended)
+		r.code = run(ctx, args, terminal{in: strings.NewReader(""), out: &r.stdout, err: &r.stderr}, envconfig.MapLookuper(s.env))
+	}()
+	return r
+}
+
+func (r *running) wait() outcome {
+	<-r.ended
+	return outcome{code: r.code, stdout: r.stdout.String(), stderr: r.stderr.String()}
+}
+
+// transcript is a buffer that may be read while it is written.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
 }
 
 // sync runs `etl sync --output json` and decodes its report.
@@ -124,4 +162,30 @@ func withHost(tb testing.TB, address, host string) string {
 	}
 	u.Host = host
 	return u.String()
+}
+
+// consumer starts the cart's consumer; it ends with the test.
+func (s *shop) consumer(change ...func(*cart.Config)) *cart.Consumer {
+	s.tb.Helper()
+	config := cart.Config{BrokerURL: s.broker.URL, DatabaseURL: s.cart.URL}
+	for _, c := range change {
+		c(&config)
+	}
+	consumer, err := cart.Start(context.WithoutCancel(s.tb.Context()), config)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	s.tb.Cleanup(consumer.Stop)
+	return consumer
+}
+
+// thief starts a foreign consumer of the cart's queue.
+func (s *shop) thief(pace time.Duration) *cart.Thief {
+	s.tb.Helper()
+	thief, err := cart.StartThief(context.WithoutCancel(s.tb.Context()), cart.ThiefConfig{BrokerURL: s.broker.URL, DelayPerEvent: pace})
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	s.tb.Cleanup(thief.Stop)
+	return thief
 }

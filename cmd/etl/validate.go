@@ -40,25 +40,24 @@ func newValidateCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		}
 		s := syncing{terminal: t, options: options, withoutBroker: flags.withoutBroker}
 		report, err := s.run(cmd.Context(), env, flags.output.value)
-		if report != nil && flags.output.value == outputJSON {
-			document := validation{
-				IsValid: report.Result == reconcile.InSync,
-				Details: validationDetails{
-					SourceCount: report.Products, TargetCount: report.Rows, MissingInTarget: report.Found[product.Missing],
-					ExtraInTarget: report.Found[product.Orphaned], StaleInTarget: report.Found[product.Stale],
-				},
-				Report: report,
-			}
-			if printErr := printReport(t.out, outputJSON, report, document); printErr != nil {
-				return printErr
-			}
-			report = nil
-			if err == nil && !document.IsValid {
-				return errDifferences
-			}
-			return err
+		if report == nil || flags.output.value == outputText {
+			return conclude(t, outputText, report, err)
 		}
-		return conclude(t, flags.output.value, report, err)
+		document := validation{
+			IsValid: report.Result == reconcile.InSync,
+			Details: validationDetails{
+				SourceCount: report.Products, TargetCount: report.Rows, MissingInTarget: report.Found[product.Missing],
+				ExtraInTarget: report.Found[product.Orphaned], StaleInTarget: report.Found[product.Stale],
+			},
+			Report: report,
+		}
+		if printErr := printReport(t.out, outputJSON, report, document); printErr != nil {
+			return printErr
+		}
+		if err == nil && !document.IsValid {
+			return errDifferences
+		}
+		return err
 	}
 	return cmd
 }
