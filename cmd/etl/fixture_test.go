@@ -33,7 +33,12 @@ type shop struct {
 // newShop seeds n products; the cart has all rows but those that lost picks.
 func newShop(tb testing.TB, n int, lost func(i int) bool) *shop {
 	tb.Helper()
-	s := &shop{tb: tb, catalogue: testenv.Products(tb), cart: testenv.Cart(tb), broker: testenv.Vhost(tb)}
+	return newShopOn(tb, testenv.Vhost(tb), n, lost)
+}
+
+func newShopOn(tb testing.TB, broker *testenv.Broker, n int, lost func(i int) bool) *shop {
+	tb.Helper()
+	s := &shop{tb: tb, catalogue: testenv.Products(tb), cart: testenv.Cart(tb), broker: broker}
 	s.broker.DeclareTopology()
 	s.products = s.catalogue.Seed(n)
 	s.cart.Fill(s.products.Where(func(i int) bool { return !lost(i) }))

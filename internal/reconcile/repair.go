@@ -45,6 +45,9 @@ func (r *Run) rounds(ctx context.Context, pending []product.ID) ([]product.ID, e
 		r.progress.round.Store(int64(round))
 		acted, err := r.act(ctx, r.Repairer, round, pending)
 		lost := r.prove(ctx, r.Repairer, acted)
+		if err == nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		if err != nil {
 			for _, id := range lost {
 				r.report.add(Outcome{ID: id, Kind: product.Missing, State: Lost, Reason: "the event was lost, and the run ended before another round"})
