@@ -129,7 +129,11 @@ func (s snapshot) eta() string {
 // details is the line behind the bar.
 func (s snapshot) details() string {
 	var parts []string
-	if rate := int64(s.rate()); rate > 0 {
+	done, total := s.part()
+	switch rate := int64(s.rate()); {
+	case done >= total && total > 0:
+		parts = append(parts, waits[s.Phase])
+	case rate > 0:
 		parts = append(parts, grouped(rate)+"/s")
 	}
 	if eta := s.eta(); eta != "" {
@@ -143,6 +147,14 @@ func (s snapshot) details() string {
 		parts = append(parts, "waiting: "+s.throttle)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// waits say what a phase does when there is nothing left to count.
+var waits = map[reconcile.Phase]string{
+	reconcile.PhaseComparing:  "all compared",
+	reconcile.PhaseConfirming: "waiting until products have settled and the cart has consumed its queue",
+	reconcile.PhaseRepairing:  "all repaired",
+	reconcile.PhaseProving:    "waiting until the cart has consumed its queue",
 }
 
 func (s snapshot) differences() string {
@@ -169,7 +181,7 @@ func (d *display) showBar(t terminal) {
 			return say(latest)
 		})
 	}
-	bar := bars.New(1, mpb.BarStyle().Lbound("").Rbound("").Filler("█").Tip("█").Padding("░"),
+	bar := bars.New(0, mpb.BarStyle().Lbound("").Rbound("").Filler("█").Tip("█").Padding("░"),
 		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(read(func(s snapshot) string { return fmt.Sprintf("%-10s ", s.Phase) })),
 		mpb.AppendDecorators(read(func(s snapshot) string {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sethvargo/go-envconfig"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/testenv"
@@ -194,3 +195,12 @@ func (s *shop) thief(pace time.Duration) *cart.Thief {
 	s.tb.Cleanup(thief.Stop)
 	return thief
 }
+
+// watchFor is how long a test waits for what should come soon.
+const watchFor = 30 * time.Second
+
+func bsonField(key string, value any) bson.E { return bson.E{Key: key, Value: value} }
+
+func bsonDocument(key string, value any) bson.D { return bson.D{bsonField(key, value)} }
+
+func newObjectID() bson.ObjectID { return bson.NewObjectID() }

@@ -11,7 +11,7 @@ const maxMemory = 96 << 20
 
 func TestMemoryStaysFlat(t *testing.T) {
 	if testing.Short() {
-		t.Skip("seeds 600,000 products")
+		t.Skip("seeds 700,000 products")
 	}
 	t.Parallel()
 	for _, c := range []struct {
@@ -20,10 +20,14 @@ func TestMemoryStaysFlat(t *testing.T) {
 		mode     reconcile.Mode
 	}{
 		{"100,000 direct", 100_000, reconcile.Direct},
+		{"100,000 replay", 100_000, reconcile.Replay},
 		{"500,000 direct", 500_000, reconcile.Direct},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newShop(t, c.products, every(10))
+			if c.mode == reconcile.Replay {
+				s.consumer()
+			}
 			p := s.command(t.Context(), "sync", "--mode", string(c.mode), "--batch-size", "1000", "--output", "json")
 			if err := p.Run(); err != nil {
 				t.Fatalf("%v\nstdout: %s\nstderr: %s", err, &p.stdout, &p.stderr)

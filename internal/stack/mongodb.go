@@ -13,7 +13,7 @@ import (
 const documentdbOwner = "ferretdb"
 
 // DocumentDB runs its periodic and background work over connections of its own. They go through the socket, which
-// needs no password and which only the server's user can reach.
+// needs no password and which only the server's user can reach. An open cursor keeps a connection, also when its client has vanished.
 const documentdbSettings = postgresSettings + `
 shared_preload_libraries = 'pg_cron,pg_documentdb_core,pg_documentdb'
 cron.database_name = 'postgres'
@@ -21,6 +21,7 @@ cron.host = '` + home + `'
 cron.log_run = off
 cron.log_statement = off
 documentdb.localhost_connection_string = 'host=` + home + `'
+max_connections = 1000
 shared_buffers = 512MB
 synchronous_commit = off
 full_page_writes = off

@@ -1,0 +1,67 @@
+package testenv_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/testenv"
+)
+
+// failing records a test's failure instead of failing.
+type failing struct {
+	testing.TB
+	text string
+}
+
+func (f *failing) Helper() {}
+
+func (f *failing) Fatalf(format string, args ...any) {
+	f.text = fmt.Sprintf(format, args...)
+	panic(f) // ends what it ends in a test; failure recovers from it
+}
+
+func failure(t *testing.T, do func(testing.TB)) (text string) {
+	f := &failing{TB: t}
+	defer func() {
+		if recovered := recover(); recovered != nil && recovered != any(f) {
+			panic(recovered)
+		}
+		text = f.text
+	}()
+	do(f)
+	return f.text
+}
+
+func TestEventually(t *testing.T) {
+	t.Parallel()
+	tries := 0
+	testenv.Eventually(t, 10*time.Second, func() bool { tries++; return tries == 3 }, "the third try")
+	testenv.Eventually(t, 10*time.Second, func() error {
+		if tries++; tries < 6 {
+			return errors.New("not yet")
+		}
+		return nil
+	}, "the sixth try")
+	if tries != 6 {
+		t.Errorf("it took %d tries, want 6", tries)
+	}
+}
+
+func TestEventuallySaysWhatWasLast(t *testing.T) {
+	t.Parallel()
+	tries := 0
+	got := failure(t, func(tb testing.TB) {
+		testenv.Eventually(tb, 20*time.Millisecond, func() error { tries++; return fmt.Errorf("%d tries", tries) }, "godot")
+	})
+	if want := fmt.Sprintf("waited 20ms for godot; at last: %d tries", tries); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	got = failure(t, func(tb testing.TB) {
+		testenv.Eventually(tb, 0, func() bool { return false }, "never")
+	})
+	if want := "waited 0s for never; at last: not so"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,42 @@
+package testenv
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/ecom-micro/etl/internal/stack"
+)
+
+// PrivateBroker starts a RabbitMQ node that the test may kill and start again, with a virtual host on it. It ends
+// with the test. Starting one takes some seconds, so tests that can do with Vhost should. The test is skipped if
+// the stack's servers were given by URL: then there is no way to start one.
+func PrivateBroker(tb testing.TB) (*stack.Broker, *Broker) {
+	tb.Helper()
+	server, err := stack.StartBroker(tb.Context(), stack.ConfigFromEnv(), tb.TempDir())
+	keep(tb, "RabbitMQ", server, err)
+	return server, VhostOn(tb, server.URL, server.Management)
+}
+
+// PrivatePostgreSQL starts a PostgreSQL server that the test may kill and start again; Cart makes a database on it
+// with the option OnPostgreSQL. It ends with the test, and is skipped where PrivateBroker is.
+func PrivatePostgreSQL(tb testing.TB) *stack.Postgres {
+	tb.Helper()
+	server, err := stack.StartPostgres(tb.Context(), stack.ConfigFromEnv(), tb.TempDir())
+	keep(tb, "PostgreSQL", server, err)
+	return server
+}
+
+func keep(tb testing.TB, name string, server interface{ Close() error }, err error) {
+	tb.Helper()
+	if errors.Is(err, stack.ErrUnsupported) {
+		tb.Skip(err)
+	}
+	if err != nil {
+		tb.Fatalf("start a private %s: %v", name, err)
+	}
+	tb.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			tb.Errorf("end the private %s: %v", name, err)
+		}
+	})
+}

@@ -1,0 +1,124 @@
+package producer
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/rabbit"
+	"github.com/ecom-micro/etl/internal/secret"
+	"github.com/ecom-micro/etl/internal/testenv"
+)
+
+// BenchmarkReplay sets replaying beside raw confirmed publishing of the same
+// bodies. Both queues are drained by a consumer that acknowledges at once: what is
+// measured is the publishing side, not a cart.
+func BenchmarkReplay(b *testing.B) {
+	const events = 20_000
+	repairs := make([]product.Repair, events)
+	for i := range repairs {
+		r := &repairs[i]
+		r.Row.ID = product.ID(fmt.Sprintf("65f2a1b2c3d4e5f6%08x", i))
+		for f, v := range map[product.Field]product.Value{
+			product.Title: product.TextValue("Größe 42, a title as products have them"), product.Price: product.IntegerValue(int64(i)),
+			product.Image:    product.TextValue("https://images.shop.example/products/65f2a1b2c3d4e5f6a7b8c9d0.jpg"),
+			product.SellerID: product.TextValue("65f2a1b2c3d4e5f6a7b8c9d0"), product.Quantity: product.IntegerValue(5),
+		} {
+			r.Row.Values[f] = v
+		}
+		r.Product.Values = r.Row.Values
+		r.Product.Values[product.Category] = product.TextValue("other")
+		r.Product.Tags = []string{"new", "sale"}
+	}
+	for _, window := range []int{512, 1024, 2048} {
+		b.Run(fmt.Sprintf("raw window %d", window), func(b *testing.B) {
+			broker := drainedBroker(b)
+			body, err := encodeCreated(&repairs[0])
+			if err != nil {
+				b.Fatal(err)
+			}
+			broker.Do(func(ch *amqp.Channel) error {
+				if err := ch.Confirm(false); err != nil {
+					return err
+				}
+				confirms := ch.NotifyPublish(make(chan amqp.Confirmation, window))
+				for b.Loop() {
+					for sent, confirmed := 0, 0; confirmed < events; {
+						if sent < events && sent-confirmed < window {
+							err := ch.PublishWithContext(b.Context(), rabbit.Exchange, rabbit.CreatedQueue, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body})
+							if err != nil {
+								return err
+							}
+							sent++
+							continue
+						}
+						if c := <-confirms; !c.Ack {
+							return fmt.Errorf("nacked")
+						}
+						confirmed++
+					}
+				}
+				return nil
+			})
+			perSecond(b, events)
+		})
+	}
+	for _, depth := range []int{200, 2000} {
+		b.Run(fmt.Sprintf("replay depth %d", depth), func(b *testing.B) {
+			broker := drainedBroker(b)
+			config := rabbit.Config{URL: secret.URL(broker.URL)}
+			publisher, monitor := rabbit.NewConnection(config, "etl producer"), rabbit.NewConnection(config, "etl monitor")
+			b.Cleanup(publisher.Close)
+			b.Cleanup(monitor.Close)
+			p := New(publisher, monitor, Config{MaxQueueDepth: depth, ConfirmTimeout: 30 * time.Second}, "bench", time.Minute)
+			b.ReportAllocs()
+			for b.Loop() {
+				for rest := repairs; len(rest) > 0; {
+					n, err := p.Reserve(b.Context(), min(len(rest), 1000))
+					if err != nil {
+						b.Fatal(err)
+					}
+					results, err := p.Repair(b.Context(), 1, rest[:n])
+					if err != nil || !results[0].Acted {
+						b.Fatal(results[0], err)
+					}
+					rest = rest[n:]
+				}
+			}
+			perSecond(b, events)
+		})
+	}
+}
+
+// drainedBroker is a virtual host with the cart's topology whose product-created
+// queue is consumed as fast as possible.
+func drainedBroker(b *testing.B) *testenv.Broker {
+	b.Helper()
+	broker := testenv.Vhost(b)
+	broker.DeclareTopology()
+	conn, err := amqp.Dial(broker.URL)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = conn.Close() })
+	ch, err := conn.Channel()
+	if err != nil {
+		b.Fatal(err)
+	}
+	deliveries, err := ch.Consume(rabbit.CreatedQueue, "", true, false, false, false, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	go func() {
+		for range deliveries { //nolint:revive // only drained
+		}
+	}()
+	return broker
+}
+
+func perSecond(b *testing.B, products int) {
+	b.ReportMetric(float64(products*b.N)/b.Elapsed().Seconds(), "products/s")
+}
