@@ -113,7 +113,7 @@ func drainedBroker(b *testing.B) *testenv.Broker {
 		b.Fatal(err)
 	}
 	go func() {
-		for range deliveries { //nolint:revive // only drained
+		for range deliveries {
 		}
 	}()
 	return broker
