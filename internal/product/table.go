@@ -178,7 +178,7 @@ func (c *Column) fitNumber(v Value) (Value, error) {
 			}
 			return Float32Value(float32(f)), nil
 		}
-		return FloatValue(f), nil
+		return shortest(f, 64), nil // as PostgreSQL prints it
 	}
 }
 
@@ -190,7 +190,9 @@ func (c *Column) fitDecimal(v Value) (Value, error) {
 	if len(fraction) > c.Scale {
 		return Value{}, c.misfit("%s has %d digits behind the point, %s keeps %d", shortened(v.String()), len(fraction), c.TypeName, c.Scale)
 	}
-	if whole != "0" && len(whole) > c.Precision-c.Scale {
+	// A scale above the precision demands zeros behind the point: numeric(3,5) ends at 0.00999.
+	zeros := fraction[:min(len(fraction), max(c.Scale-c.Precision, 0))]
+	if whole != "0" && len(whole) > c.Precision-c.Scale || strings.Trim(zeros, "0") != "" {
 		return Value{}, c.misfit("%s is out of range for %s", shortened(v.String()), c.TypeName)
 	}
 	return v, nil

@@ -41,22 +41,33 @@ func TextValue(s string) Value { return Value{kind: Text, s: s} }
 // OtherValue is a value that no column of the cart can hold, known by the name of its type.
 func OtherValue(typeName string) Value { return Value{kind: Other, s: typeName} }
 
-// FloatValue is the canonical form of a binary floating-point number: its
-// shortest decimal text that reads back as the same number, which is also what
-// a JSON event carries. NaN and infinities are OtherValues.
+// FloatValue is the canonical form of a binary floating-point number: exactly a
+// whole number in the range of int64, and else its shortest decimal text that
+// reads back as the same number, which is also what a JSON event carries. NaN and
+// infinities are OtherValues.
 func FloatValue(f float64) Value {
-	if f == math.Trunc(f) && math.Abs(f) < 1<<63 {
+	if f == math.Trunc(f) && f >= -1<<63 && f < 1<<63 {
 		return IntegerValue(int64(f))
 	}
-	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return OtherValue(strconv.FormatFloat(f, 'g', -1, 64))
+	return shortest(f, 64)
+}
+
+// shortest is the value of f's shortest decimal text that reads back as the same
+// number of that many bits.
+func shortest(f float64, bits int) Value {
+	v, ok := ParseNumber(strconv.FormatFloat(f, 'e', -1, bits))
+	if !ok {
+		return OtherValue(strconv.FormatFloat(f, 'g', -1, bits))
 	}
-	v, _ := ParseNumber(strconv.FormatFloat(f, 'e', -1, 64))
 	return v
 }
 
-// maxExponent bounds the length of canonical decimal text; Decimal128 ends at 6,144.
-const maxExponent = 6200
+// maxExponent bounds exponents, and maxDigits the length of decimal text, in its
+// canonical form too; Decimal128 ends at 6,144.
+const (
+	maxExponent = 6200
+	maxDigits   = 2 * maxExponent
+)
 
 // ParseNumber reads decimal text such as "777", "-9.90" or "1E+3". It reports
 // false for anything else, "NaN" and "Infinity" among them.
@@ -79,10 +90,14 @@ func ParseNumber(text string) (Value, bool) {
 	}
 	whole, fraction, _ := strings.Cut(digits, ".")
 	digits = whole + fraction
-	if digits == "" || len(digits) > 2*maxExponent || strings.Trim(digits, "0123456789") != "" {
+	if digits == "" || len(digits) > maxDigits || strings.Trim(digits, "0123456789") != "" {
 		return Value{}, false
 	}
-	return canonicalNumber(negative, digits, len(whole)+exponent), true
+	v := canonicalNumber(negative, digits, len(whole)+exponent)
+	if len(v.s) > maxDigits {
+		return Value{}, false // its own text could not be read again
+	}
+	return v, true
 }
 
 // canonicalNumber is 0.digits × 10^point with superfluous zeros removed.
@@ -155,18 +170,11 @@ func (v Value) ExactInJSON() bool {
 	}
 }
 
-// Float32Value is the canonical form of a single-precision number, whose
-// shortest decimal text has fewer digits than that of the same double.
-func Float32Value(f float32) Value {
-	if f := float64(f); f == math.Trunc(f) && math.Abs(f) < 1<<63 {
-		return IntegerValue(int64(f))
-	}
-	v, ok := ParseNumber(strconv.FormatFloat(float64(f), 'e', -1, 32))
-	if !ok {
-		return OtherValue(strconv.FormatFloat(float64(f), 'g', -1, 32))
-	}
-	return v
-}
+// Float32Value is the canonical form of a single-precision number: its shortest
+// decimal text, which has fewer digits than that of the same double. PostgreSQL
+// prints the same text (extra_float_digits above 0, the default), for long whole
+// numbers too: 123456789 as a real is 123456790.
+func Float32Value(f float32) Value { return shortest(float64(f), 32) }
 
 func (v Value) float() float64 {
 	if v.kind == Integer {

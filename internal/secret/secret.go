@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"regexp"
+	"strings"
 )
 
 const mask = "********"
@@ -50,27 +50,47 @@ func (u URL) LogValue() slog.Value { return slog.StringValue(u.masked()) }
 // MarshalText masks the address's secrets in JSON and the like.
 func (u URL) MarshalText() ([]byte, error) { return []byte(u.masked()), nil }
 
-// userinfo finds credentials where the address does not parse as a URL, such as
-// one with several hosts or with characters that should have been escaped.
-var userinfo = regexp.MustCompile(`://.*@`)
+// The parts of an address are found by hand: net/url refuses lists of hosts and
+// characters that should have been escaped, and takes "user:12/34@host" for a
+// host with a port and a path.
+var (
+	scheme = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9+.-]*$`)
+	hosts  = regexp.MustCompile(`^` + host + `(,` + host + `)*$`)
+)
 
+const host = `(\[[0-9a-fA-F:.%]+\]|[^\s[:cntrl:]\[\]:,]+)(:[0-9]*)?`
+
+// masked shows scheme, user, hosts and path, and less where it is in doubt what
+// belongs to a password.
 func (u URL) masked() string {
 	if u == "" {
 		return ""
 	}
-	parsed, err := url.Parse(string(u))
-	if err != nil || parsed.Host == "" {
-		if userinfo.MatchString(string(u)) {
-			return userinfo.ReplaceAllString(string(u), "://"+mask+"@")
-		}
+	kind, rest, found := strings.Cut(string(u), "://")
+	if !found || !scheme.MatchString(kind) {
 		return mask
 	}
-	parsed.RawQuery = ""
-	parsed.Fragment = ""
-	if parsed.User != nil {
-		if _, has := parsed.User.Password(); has {
-			return parsed.Scheme + "://" + parsed.User.Username() + ":" + mask + "@" + parsed.Host + parsed.EscapedPath()
+	shown := ""
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		credentials := rest[:at]
+		rest = rest[at+1:]
+		user, _, hasPassword := strings.Cut(credentials, ":")
+		switch {
+		case strings.ContainsAny(credentials, "?#"): // or the @ is part of the query
+			return kind + "://" + mask
+		case strings.Contains(credentials, "/"):
+			shown = mask + "@"
+		case hasPassword:
+			shown = user + ":" + mask + "@"
+		default:
+			shown = user + "@"
 		}
 	}
-	return parsed.String()
+	if end := strings.IndexAny(rest, "?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	if authority, _, _ := strings.Cut(rest, "/"); !hosts.MatchString(authority) {
+		return kind + "://" + mask
+	}
+	return kind + "://" + shown + rest
 }
