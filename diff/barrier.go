@@ -36,17 +36,21 @@ const StatisticsLag = 6 * time.Second
 
 // StalledError says that a queue was not drained in time.
 type StalledError struct {
-	Queue   string
-	Waited  time.Duration
-	Ready   int
-	NoDepth error // why the depth could not be read at last, nil if it could
-	Idle    bool  // nobody consumes the queue
+	Queue  string
+	Waited time.Duration
+	Ready  int
+	// Unacknowledged is the number of messages that consumers hold, 0 where it is unknown.
+	Unacknowledged int
+	NoDepth        error // why the depth could not be read at last, nil if it could
+	Idle           bool  // nobody consumes the queue
 }
 
 func (e *StalledError) Error() string {
 	switch {
 	case e.NoDepth != nil:
 		return fmt.Sprintf("queue %s could not be seen for %s: %v", e.Queue, e.Waited.Round(time.Second), e.NoDepth)
+	case e.Ready == 0 && e.Unacknowledged > 0:
+		return fmt.Sprintf("%d messages of %s are delivered and still not acknowledged after %s", e.Unacknowledged, e.Queue, e.Waited.Round(time.Second))
 	case e.Idle:
 		return fmt.Sprintf("%d messages still queued in %s after %s, and nobody consumes them", e.Ready, e.Queue, e.Waited.Round(time.Second))
 	default:
@@ -122,8 +126,10 @@ func (w *Watch) Wait(ctx context.Context, t time.Time) error {
 	defer deadline.Stop()
 	for {
 		w.mu.Lock()
-		w.history.mark(t)
 		drained, changed := w.history.drainedSince(t), w.changed
+		if !drained {
+			w.history.mark(t)
+		}
 		last, err := w.last, w.err
 		w.mu.Unlock()
 		if drained {
@@ -134,8 +140,14 @@ func (w *Watch) Wait(ctx context.Context, t time.Time) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-deadline.C:
-			return &StalledError{Queue: w.name, Waited: time.Since(begun), Ready: last.Ready,
-				NoDepth: err, Idle: err == nil && last.Consumers == 0}
+			stall := &StalledError{Queue: w.name, Waited: time.Since(begun), NoDepth: err}
+			if err == nil {
+				stall.Ready, stall.Idle = last.Ready, last.Consumers == 0
+				if last.Statistics != nil {
+					stall.Unacknowledged = last.Statistics.Unacknowledged
+				}
+			}
+			return stall
 		}
 	}
 }
@@ -151,14 +163,23 @@ type drainHistory struct {
 
 type look struct{ asked, answered time.Time }
 
-// mark follows one moment t: how many messages were there after it, and how many
-// have been acknowledged since they were counted.
+// mark follows one moment t by count: the messages that were there then, and how
+// many have been acknowledged since. A figure of the statistics is younger than a
+// moment if it was read StatisticsLag after it, so the count takes several looks.
 type mark struct {
-	t         time.Time
-	waiting   int // ready and unacknowledged, from figures that are younger than t
-	counted   time.Time
-	baseline  int64 // acknowledged, from figures that are younger than counted
+	t time.Time
+	// ready messages were counted between t and counted.
+	ready   int
+	counted time.Time
+	// waiting adds the unacknowledged ones, by a figure from after counted: a message
+	// that was there at t and is not acknowledged is among the one or the other.
+	waiting  int
+	complete time.Time
+	// baseline is the number acknowledged, by a figure from after complete.
+	baseline  int64
 	baselined bool
+	// reached is when as many had been acknowledged as were waiting.
+	reached time.Time
 }
 
 // lost forgets what needs unbroken sight.
@@ -167,11 +188,14 @@ func (h *drainHistory) lost() { h.empties, h.marks = nil, nil }
 func (h *drainHistory) saw(asked, answered time.Time, d Depth) {
 	if d.Consumers < h.consumers {
 		// A consumer left: what it had not acknowledged went back to the queue, so
-		// an earlier empty look says nothing about it.
+		// an earlier look, or count, says nothing about it.
 		h.empties = nil
+		for i := range h.marks {
+			h.marks[i] = mark{t: h.marks[i].t}
+		}
 	}
 	h.consumers = d.Consumers
-	h.sawStatistics(asked, d)
+	h.sawStatistics(asked, answered, d)
 	if d.Ready > 0 || (d.Statistics != nil && d.Statistics.Unacknowledged > 0) {
 		return
 	}
@@ -215,10 +239,11 @@ func (h *drainHistory) mark(t time.Time) {
 }
 
 // sawStatistics proves a moment by count: as many messages acknowledged since as
-// were waiting then. A classic queue delivers in order, and what is requeued has
-// not been acknowledged, so the ones that waited are among the first consumed.
-// Each figure used is read StatisticsLag after the moment that it must not precede.
-func (h *drainHistory) sawStatistics(asked time.Time, d Depth) {
+// were waiting then. A classic queue delivers in order, so by then all of these
+// are delivered, and with one consumer acknowledged too. Others may have been
+// acknowledged in their place where several consumers share the queue, hence Grace
+// for a consumer to finish what it holds, as between two empty looks.
+func (h *drainHistory) sawStatistics(asked, answered time.Time, d Depth) {
 	if d.Statistics == nil {
 		h.marks = nil
 		return
@@ -227,18 +252,27 @@ func (h *drainHistory) sawStatistics(asked time.Time, d Depth) {
 	for _, m := range h.marks {
 		switch {
 		case m.counted.IsZero():
-			if asked.Sub(m.t) >= StatisticsLag {
-				m.waiting, m.counted = d.Ready+d.Statistics.Unacknowledged, asked
+			if asked.After(m.t) {
+				m.ready, m.counted = d.Ready, answered
+			}
+		case m.complete.IsZero():
+			if asked.Sub(m.counted) >= StatisticsLag {
+				m.waiting, m.complete = m.ready+d.Statistics.Unacknowledged, answered
 			}
 		case !m.baselined:
-			if asked.Sub(m.counted) >= StatisticsLag {
+			if asked.Sub(m.complete) >= StatisticsLag {
 				m.baseline, m.baselined = d.Statistics.Acknowledged, true
 			}
-		case d.Statistics.Acknowledged-m.baseline >= int64(m.waiting):
+		case m.reached.IsZero():
+			if d.Statistics.Acknowledged-m.baseline >= int64(m.waiting) {
+				m.reached = answered
+			}
+		case asked.Sub(m.reached) >= h.grace:
 			h.prove(m.t.Add(1))
-			continue
 		}
-		kept = append(kept, m)
+		if !h.drainedSince(m.t) {
+			kept = append(kept, m)
+		}
 	}
 	h.marks = kept
 }

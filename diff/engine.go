@@ -53,7 +53,7 @@ type Window []Suspect
 // Counters tell how far a scan is. They may be read at any time.
 type Counters struct {
 	Compared atomic.Int64 // products of the source that were compared
-	Rows     atomic.Int64 // rows of the cart that were read by the scan
+	Rows     atomic.Int64 // rows of the cart that were seen, with their product or without one
 	Matched  atomic.Int64 // products that have a row
 	missing  atomic.Int64
 	stale    atomic.Int64
@@ -134,11 +134,17 @@ type Scope struct {
 // by themselves: all keys are of one class, whose order the cart's id column shares.
 func (e *Engine) joinsOrphans(s Scope) bool {
 	for _, r := range s.Ranges {
-		if r.Class != s.Ranges[0].Class {
+		if r.Class != s.Ranges[0].Class || !e.joinable(r) {
 			return false
 		}
 	}
-	return len(s.Ranges) > 0 && e.ordersAgree(s.Ranges[0].Class)
+	return len(s.Ranges) > 0
+}
+
+// joinable tells whether a range of the source can be joined with a range of the
+// cart's rows. An id that is no valid text cannot bound a range in PostgreSQL.
+func (e *Engine) joinable(r product.Range) bool {
+	return e.ordersAgree(r.Class) && storable(r.After) && storable(r.Through)
 }
 
 // ordersAgree tells whether the keys of a class sort in the source as their

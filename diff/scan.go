@@ -96,9 +96,10 @@ type rangeScan struct {
 // run reads the source ahead by one page while the cart's rows for the page
 // before it are read and joined.
 func (s *rangeScan) run(ctx context.Context, r product.Range, since time.Time) error {
-	ordered := s.ordersAgree(r.Class) && since.IsZero()
+	ordered := s.joinable(r) && since.IsZero()
 	low := r.After
-	for products, err := range ahead(s.source.Scan(ctx, r, since)) {
+	source := func(ctx context.Context) iter.Seq2[[]product.Product, error] { return s.source.Scan(ctx, r, since) }
+	for products, err := range ahead(ctx, source) {
 		if err != nil {
 			return err
 		}
@@ -122,8 +123,8 @@ func (s *rangeScan) run(ctx context.Context, r product.Range, since time.Time) e
 
 // inOrder tells whether a page continues strictly upwards in byte order from
 // low. A cursor that returned something twice, or a class whose order does not
-// hold, fails this, and its page is looked up by id instead. An id that is no
-// valid text cannot bound a range in PostgreSQL.
+// hold, fails this, and its page is looked up by id instead; so does an id that
+// cannot bound a range of rows.
 func inOrder(low product.ID, page []product.Product) bool {
 	if len(page) == 0 {
 		return false
@@ -138,6 +139,7 @@ func inOrder(low product.ID, page []product.Product) bool {
 	return true
 }
 
+// storable tells whether PostgreSQL takes id as a text.
 func storable(id product.ID) bool {
 	return utf8.ValidString(string(id)) && strings.IndexByte(string(id), 0) < 0
 }
@@ -155,18 +157,19 @@ func (s *rangeScan) join(ctx context.Context, page []product.Product, low, high 
 		if err != nil {
 			return err
 		}
-		s.Counters.Rows.Add(int64(len(rows)))
 		for i := range rows {
 			row := &rows[i]
 			at, found := s.page[row.ID]
 			switch {
 			case found:
 				delete(s.page, row.ID)
+				s.Counters.Rows.Add(1)
 				s.Counters.Matched.Add(1)
 				if err := s.compare(ctx, s.out, &page[at], row); err != nil {
 					return err
 				}
 			case s.orphans:
+				s.Counters.Rows.Add(1)
 				if err := s.suspect(ctx, s.out, Suspect{ID: row.ID, Kind: product.Orphaned}); err != nil {
 					return err
 				}
@@ -250,7 +253,8 @@ func (e *Engine) suspect(ctx context.Context, out *collector, s Suspect) error {
 // scanOrphans goes over the cart's rows in their own order and looks each page
 // up in the source by id.
 func (e *Engine) scanOrphans(ctx context.Context, out *collector) error {
-	for rows, err := range ahead(e.target.Span(ctx, "", "")) {
+	all := func(ctx context.Context) iter.Seq2[[]product.Row, error] { return e.target.Span(ctx, "", "") }
+	for rows, err := range ahead(ctx, all) {
 		if err != nil {
 			return err
 		}
@@ -263,7 +267,8 @@ func (e *Engine) scanOrphans(ctx context.Context, out *collector) error {
 			return err
 		}
 		for _, id := range ids {
-			if _, found := products[id]; !found {
+			if _, found := products[id]; !found { // the others were seen with their products
+				e.Counters.Rows.Add(1)
 				if err := e.suspect(ctx, out, Suspect{ID: id, Kind: product.Orphaned}); err != nil {
 					return err
 				}
@@ -302,8 +307,8 @@ func (e *Engine) inspect(ctx context.Context, ids []product.ID, out *collector) 
 	return out.flush(ctx)
 }
 
-// look reads the same ids on both sides, the source first: what is created in
-// between then looks like nothing at all rather than like an orphan.
+// look reads the same ids on both sides, the cart last: a row that arrives in
+// between counts, so that its product does not look missing.
 func (e *Engine) look(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, map[product.ID]product.Row, error) {
 	products, err := e.source.Find(ctx, ids)
 	if err != nil {
@@ -329,20 +334,21 @@ func batches(ids []product.ID, n int) iter.Seq[[]product.ID] {
 	}
 }
 
-// ahead reads seq one page ahead of its consumer, in a goroutine that has ended
-// when the iteration ends.
-func ahead[T any](seq iter.Seq2[T, error]) iter.Seq2[T, error] {
+// ahead reads a sequence one page ahead of its consumer, in a goroutine that has
+// ended when the iteration ends: a read that goes on by then is cancelled.
+func ahead[T any](ctx context.Context, read func(context.Context) iter.Seq2[T, error]) iter.Seq2[T, error] {
 	type item struct {
 		value T
 		err   error
 	}
 	return func(yield func(T, error) bool) {
-		stop := make(chan struct{})
+		ctx, cancel := context.WithCancel(ctx)
+		stop := make(chan struct{}) // not ctx: its end is an error that the consumer must see
 		items := make(chan item)
 		var reader sync.WaitGroup
 		reader.Go(func() {
 			defer close(items)
-			for value, err := range seq {
+			for value, err := range read(ctx) {
 				select {
 				case items <- item{value, err}:
 				case <-stop:
@@ -351,6 +357,7 @@ func ahead[T any](seq iter.Seq2[T, error]) iter.Seq2[T, error] {
 			}
 		})
 		defer reader.Wait()
+		defer cancel()
 		defer close(stop)
 		for it := range items {
 			if !yield(it.value, it.err) {
