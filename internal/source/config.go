@@ -5,6 +5,8 @@ package source
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -36,11 +38,11 @@ func (c *Config) Validate() error {
 			problems = append(problems, err)
 		}
 	}
-	inURL := parsed != nil && parsed.Username != ""
-	if c.User == "" && !inURL {
+	user, password := c.credentials(parsed)
+	if user == "" {
 		problems = append(problems, errors.New("MONGO_USER is required: the MongoDB user name"))
 	}
-	if c.Password == "" && !inURL {
+	if password == "" {
 		problems = append(problems, errors.New("MONGO_PASSWORD is required: the MongoDB password"))
 	}
 	if parsed != nil && c.databaseOf(parsed) == "" {
@@ -49,28 +51,51 @@ func (c *Config) Validate() error {
 	if c.Collection == "" {
 		problems = append(problems, errors.New("PRODUCT_COLLECTION is empty: name the products collection"))
 	}
+	if len(problems) == 0 {
+		// What only the driver knows, such as options that exclude each other.
+		_, _, err := c.clientOptions()
+		return err
+	}
 	return errors.Join(problems...)
 }
 
 // parse reads the URL. The parser's own message may quote the URL, so only its
 // meaning is passed on.
 func (c *Config) parse() (*connstring.ConnString, error) {
-	url := c.URL.Reveal()
-	if !strings.HasPrefix(url, connstring.SchemeMongoDB+"://") && !strings.HasPrefix(url, connstring.SchemeMongoDBSRV+"://") {
+	address := c.URL.Reveal()
+	if !strings.HasPrefix(address, connstring.SchemeMongoDB+"://") && !strings.HasPrefix(address, connstring.SchemeMongoDBSRV+"://") {
 		return nil, errors.New("PRODUCT_SERVICE_MONGODB_URL must begin with mongodb:// or mongodb+srv://")
 	}
-	parsed, err := connstring.Parse(url)
+	parsed, err := connstring.Parse(address)
 	if err != nil {
-		return nil, fmt.Errorf("PRODUCT_SERVICE_MONGODB_URL %s is not a valid MongoDB URL: %s", c.URL, withoutSecrets(err.Error(), url))
+		return nil, fmt.Errorf("PRODUCT_SERVICE_MONGODB_URL %s is not a valid MongoDB URL: %s", c.URL, withoutSecrets(err.Error(), address))
 	}
 	return parsed, nil
 }
 
-func withoutSecrets(message, url string) string {
-	if _, rest, found := strings.Cut(url, "://"); found && strings.Contains(rest, "@") {
+// plainHosts matches a URL that has nothing but hosts before its path. In any
+// other the driver may take a password for a part of a host and quote it.
+var plainHosts = regexp.MustCompile(`^[a-z+]+://[A-Za-z0-9._-]+(:[0-9]+)?(,[A-Za-z0-9._-]+(:[0-9]+)?)*([/?]|$)`)
+
+func withoutSecrets(message, address string) string {
+	if !plainHosts.MatchString(address) || strings.Contains(strings.ToLower(address), "password") {
 		return "check its form, and percent-encode special characters in the user name and password"
 	}
 	return message
+}
+
+// credentials are the user name and password in use: MONGO_USER and
+// MONGO_PASSWORD, else those of the URL. A user of MONGO_USER never goes with the
+// URL's password, which is another's. parsed may be nil.
+func (c *Config) credentials(parsed *connstring.ConnString) (user, password string) {
+	user, password = c.User, c.Password.Reveal()
+	if user == "" && parsed != nil {
+		user = parsed.Username
+		if password == "" {
+			password = parsed.Password
+		}
+	}
+	return user, password
 }
 
 func (c *Config) databaseOf(parsed *connstring.ConnString) string {
@@ -80,35 +105,27 @@ func (c *Config) databaseOf(parsed *connstring.ConnString) string {
 	return parsed.Database
 }
 
-// clientOptions gives MONGO_USER and MONGO_PASSWORD to the driver with the
-// authentication database that the platform's Node services use: the URL's
-// authSource option, else the database in its path, else admin. (The Go driver
-// by itself would take admin where the URL has no credentials.)
+// clientOptions gives MONGO_USER and MONGO_PASSWORD to the driver as credentials
+// of the URL. The driver then takes the authentication database that the
+// platform's Node services take: the URL's authSource option, else the database
+// in its path, else admin. (Credentials that are given apart from the URL it
+// would look for in admin, whatever the path says.)
 func (c *Config) clientOptions() (*options.ClientOptions, string, error) {
 	parsed, err := c.parse()
 	if err != nil {
 		return nil, "", err
 	}
-	opts := options.Client().ApplyURI(c.URL.Reveal()).SetAppName("etl")
+	address := c.URL.Reveal()
+	if user, password := c.credentials(parsed); user != "" {
+		scheme, rest, _ := strings.Cut(address, "://")
+		if parsed.UsernameSet {
+			_, rest, _ = strings.Cut(rest, "@")
+		}
+		address = scheme + "://" + url.UserPassword(user, password).String() + "@" + rest
+	}
+	opts := options.Client().ApplyURI(address).SetAppName("etl")
 	if !parsed.ServerSelectionTimeoutSet {
 		opts.SetServerSelectionTimeout(10 * time.Second)
-	}
-	if c.User != "" {
-		credential := options.Credential{}
-		if opts.Auth != nil {
-			credential = *opts.Auth
-		}
-		credential.Username, credential.Password, credential.PasswordSet = c.User, c.Password.Reveal(), true
-		credential.AuthMechanism = parsed.AuthMechanism
-		switch {
-		case parsed.AuthSourceSet:
-			credential.AuthSource = parsed.AuthSource
-		case parsed.Database != "":
-			credential.AuthSource = parsed.Database
-		default:
-			credential.AuthSource = "admin"
-		}
-		opts.SetAuth(credential)
 	}
 	if err := opts.Validate(); err != nil {
 		return nil, "", fmt.Errorf("PRODUCT_SERVICE_MONGODB_URL %s is not a valid MongoDB URL: %s", c.URL, withoutSecrets(err.Error(), c.URL.Reveal()))

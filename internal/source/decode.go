@@ -2,7 +2,7 @@ package source
 
 import (
 	"encoding/hex"
-	"fmt"
+	"errors"
 	"strconv"
 	"time"
 
@@ -16,14 +16,14 @@ import (
 // field of an unexpected type becomes a value that no column can hold. ok is
 // false where the _id is of an unsupported type.
 func decode(doc bson.Raw, p *product.Product) (ok bool, err error) {
-	_, rest, valid := bsoncore.ReadLength(doc)
-	if !valid {
-		return false, fmt.Errorf("broken document: no length")
+	length, rest, valid := bsoncore.ReadLength(doc)
+	if !valid || int(length) != len(doc) {
+		return false, errors.New("broken document: its length is not what it says")
 	}
 	for len(rest) > 1 {
 		var element bsoncore.Element
 		if element, rest, valid = bsoncore.ReadElement(rest); !valid {
-			return false, fmt.Errorf("broken document: its elements cannot be read")
+			return false, errors.New("broken document: its elements cannot be read")
 		}
 		v := element.Value()
 		switch string(element.KeyBytes()) {

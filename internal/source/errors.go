@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/auth"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 )
@@ -50,11 +51,14 @@ const (
 // has been waited for already, and what the server refuses it refuses again.
 func transient(err error) bool {
 	var refused mongo.CommandError
+	var pool driver.RetryablePoolError
 	switch {
 	case errors.As(err, new(topology.ServerSelectionError)):
 		return false
 	case mongo.IsNetworkError(err), mongo.IsTimeout(err):
 		return true
+	case errors.As(err, &pool):
+		return pool.Retryable() // another read's connection broke, which ended all of the pool
 	case errors.As(err, &refused):
 		switch refused.Code {
 		case 43, 237, // cursor not found, cursor killed

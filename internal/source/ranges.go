@@ -64,7 +64,7 @@ func (s *Source) sampleKeys(ctx context.Context, n int) (map[product.Class][]pro
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
+	defer discard(ctx, cursor)
 	keys := make(map[product.Class][]product.ID)
 	for cursor.Next(ctx) {
 		if k, ok := keyOf(coreValue(cursor.Current.Lookup("_id"))); ok {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -20,6 +21,9 @@ const (
 	// idleLimit is how long a cursor may wait for its reader before it is closed
 	// and reopened at the last key: servers and the network drop idle cursors.
 	idleLimit = time.Minute
+	// closeTimeout bounds the closing of a cursor that is no longer needed. The
+	// server drops it by itself after a while.
+	closeTimeout = 2 * time.Second
 )
 
 // Source is the products collection.
@@ -170,9 +174,7 @@ func projection(names ...string) bson.D {
 func (s *Source) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
 	return func(yield func([]product.Product, error) bool) {
 		if !since.IsZero() && r.Class == product.ObjectIDs {
-			if first := product.ID(bson.NewObjectIDFromTimestamp(since.Truncate(time.Second)).Hex()[:8] + "0000000000000000"); first > r.After {
-				r.After = first
-			}
+			r.After = max(r.After, keyBefore(since))
 			since = time.Time{}
 		}
 		var patience retry
@@ -195,6 +197,17 @@ func (s *Source) Scan(ctx context.Context, r product.Range, since time.Time) ite
 	}
 }
 
+// keyBefore is the last ObjectId of the second before t, empty where t is before
+// the first of all. ObjectIds begin with their time as an unsigned 32-bit number
+// of seconds: https://www.mongodb.com/docs/manual/reference/bson-types/#objectid
+func keyBefore(t time.Time) product.ID {
+	second := t.Unix() - 1
+	if second < 0 {
+		return ""
+	}
+	return product.ID(fmt.Sprintf("%08xffffffffffffffff", min(second, math.MaxUint32)))
+}
+
 // scanCursor reads r with one cursor until its end, an error, or an idle pause.
 // last is the last key that was yielded; done is set at the end of the range, or
 // when the reader wants no more.
@@ -212,7 +225,7 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 	if err != nil {
 		return last, false, err
 	}
-	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
+	defer discard(ctx, cursor)
 	page := make([]product.Product, 0, s.page)
 	for cursor.Next(ctx) {
 		page = page[:len(page)+1]
@@ -247,6 +260,13 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 	return last, true, nil
 }
 
+// discard closes a cursor, also when ctx has ended.
+func discard(ctx context.Context, cursor *mongo.Cursor) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	_ = cursor.Close(ctx)
+}
+
 // Find reads products by id with all the fields that an event carries. An id
 // that is not in the result is not in the collection; two documents whose _id
 // has the same canonical text come as one Ambiguous product.
@@ -276,7 +296,7 @@ func (s *Source) find(ctx context.Context, keys bson.A, expected int) (map[produ
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }()
+	defer discard(ctx, cursor)
 	found := make(map[product.ID]product.Product, expected)
 	for cursor.Next(ctx) {
 		var p product.Product
@@ -285,8 +305,8 @@ func (s *Source) find(ctx context.Context, keys bson.A, expected int) (map[produ
 		} else if !ok {
 			continue
 		}
-		if twin, exists := found[p.ID()]; exists && twin.Key != p.Key {
-			p.Ambiguous = true
+		if twin, exists := found[p.ID()]; exists {
+			p.Ambiguous = twin.Ambiguous || twin.Key != p.Key // a cursor may return one document twice
 		}
 		found[p.ID()] = p
 	}
