@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"regexp"
 	"testing"
 	"time"
 
@@ -73,24 +74,38 @@ func (b *Broker) Do(what func(*amqp.Channel) error) {
 }
 
 func (b *Broker) try(what func(*amqp.Channel) error) error {
-	if b.conn == nil || b.conn.IsClosed() {
-		conn, err := dial(b.URL)
-		if err != nil {
-			return fmt.Errorf("connect to virtual host %s: %w", b.Vhost, err)
-		}
-		b.conn = conn
-	}
-	channel, err := b.conn.Channel()
+	channel, err := b.channel()
 	if err != nil {
-		return fmt.Errorf("open a channel: %w", err)
+		// The connection may have ended without our having noticed.
+		b.closeConnection()
+		if channel, err = b.channel(); err != nil {
+			return err
+		}
 	}
 	defer func() { _ = channel.Close() }() // an error of the broker has closed it already
 	return what(channel)
 }
 
+func (b *Broker) channel() (*amqp.Channel, error) {
+	if b.conn == nil || b.conn.IsClosed() {
+		conn, err := dial(b.URL)
+		if err != nil {
+			return nil, fmt.Errorf("connect to virtual host %s: %w", b.Vhost, err)
+		}
+		b.conn = conn
+	}
+	channel, err := b.conn.Channel()
+	if err != nil {
+		return nil, fmt.Errorf("open a channel: %w", err)
+	}
+	return channel, nil
+}
+
+const connectionName = "testenv"
+
 func dial(rawURL string) (*amqp.Connection, error) {
 	properties := amqp.NewConnectionProperties()
-	properties.SetClientConnectionName("testenv")
+	properties.SetClientConnectionName(connectionName)
 	return amqp.DialConfig(rawURL, amqp.Config{Properties: properties, Locale: "en_US"})
 }
 
@@ -194,5 +209,8 @@ func (b *Broker) ForceCloseConnections(namePattern string) int {
 		}
 		return err
 	}, "connections named "+namePattern)
+	if matched, _ := regexp.MatchString(namePattern, connectionName); matched && b.conn != nil {
+		Eventually(b.tb, patience, b.conn.IsClosed, "the test's own connection to end")
+	}
 	return closed
 }

@@ -38,7 +38,7 @@ func with(old, replacement string) string {
 	return strings.Replace(newEvent, old, replacement, 1)
 }
 
-// inserts, sets and drops say how an event changes the rows.
+// change is what an event does to the rows, by id.
 type change func(map[string]testenv.Row)
 
 func unchanged(map[string]testenv.Row) {}
