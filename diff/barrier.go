@@ -77,6 +77,8 @@ type Watch struct {
 	last    Depth
 	err     error
 	changed chan struct{} // closed and replaced at each look
+	moved   time.Time     // the last look that showed the queue being consumed
+	stalled time.Time     // the end of the last wait that was in vain
 }
 
 // NewWatch makes a watch of one queue; name is for messages. Run must be running
@@ -94,6 +96,9 @@ func (w *Watch) Run(ctx context.Context) {
 		asked := time.Now()
 		depth, err := w.queue.Depth(ctx)
 		w.mu.Lock()
+		if err == nil && (depth.Ready == 0 || depth.Ready < w.last.Ready) {
+			w.moved = asked
+		}
 		w.last, w.err = depth, err
 		if err != nil {
 			w.history.lost() // fail closed: what cannot be seen is not empty
@@ -119,10 +124,12 @@ func (w *Watch) Last() (Depth, error) {
 }
 
 // Wait returns nil as soon as everything queued at t has been consumed: the
-// queue was seen empty after t, and still empty Grace later.
+// queue was seen empty after t, and still empty Grace later. *StalledError says
+// that this did not happen within StallTimeout. A queue that nobody has consumed
+// from since such a wait is not waited for as long again.
 func (w *Watch) Wait(ctx context.Context, t time.Time) error {
 	begun := time.Now()
-	deadline := time.NewTimer(w.config.StallTimeout)
+	deadline := time.NewTimer(w.patience())
 	defer deadline.Stop()
 	for {
 		w.mu.Lock()
@@ -140,6 +147,9 @@ func (w *Watch) Wait(ctx context.Context, t time.Time) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-deadline.C:
+			w.mu.Lock()
+			w.stalled = time.Now()
+			w.mu.Unlock()
 			stall := &StalledError{Queue: w.name, Waited: time.Since(begun), NoDepth: err}
 			if err == nil {
 				stall.Ready, stall.Idle = last.Ready, last.Consumers == 0
@@ -150,6 +160,16 @@ func (w *Watch) Wait(ctx context.Context, t time.Time) error {
 			return stall
 		}
 	}
+}
+
+// patience is how long a wait may take: long enough for two looks at least.
+func (w *Watch) patience() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stalled.IsZero() || w.moved.After(w.stalled) {
+		return w.config.StallTimeout
+	}
+	return min(w.config.StallTimeout, 2*(w.config.Grace+w.config.Interval))
 }
 
 // drainHistory is what a series of looks proves about a queue.

@@ -59,8 +59,8 @@ type wait struct{ called, moment time.Duration }
 func drawWait(tr traffic) *rapid.Generator[wait] {
 	events := append(append([]time.Duration{0}, tr.published...), tr.away...)
 	return rapid.Custom(func(t *rapid.T) wait {
-		offset := time.Duration(rapid.IntRange(-8000, 2000).Draw(t, "offset")) * time.Millisecond
-		moment := max(rapid.SampledFrom(events).Draw(t, "event")+offset, 0)
+		offset := rapid.SampledFrom([]int{-8000, -7000, -6300, -5900, -4000, -1900, -200, -1, 0, 1, 300, 2000}).Draw(t, "offset")
+		moment := max(rapid.SampledFrom(events).Draw(t, "event")+time.Duration(offset)*time.Millisecond, 0)
 		return wait{moment + time.Duration(rapid.SampledFrom([]int{0, 0, 1, 5, 20}).Draw(t, "called later"))*time.Second, moment}
 	})
 }

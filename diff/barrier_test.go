@@ -151,6 +151,10 @@ func TestBarrierByCount(t *testing.T) {
 			{depth: diff.Depth{Ready: 1, Statistics: &diff.Statistics{Acknowledged: 7}}},
 			{from: seconds(0.1), depth: counted(0, 0, 7)}, {from: seconds(5), depth: counted(0, 1, 7)},
 		}, ends: stalls},
+		{name: "the last message is taken later, and the figures do not show it yet", steps: []step{
+			{depth: diff.Depth{Ready: 1, Statistics: &diff.Statistics{Acknowledged: 7}}},
+			{from: seconds(5.9), depth: counted(0, 0, 7)}, {from: seconds(10.9), depth: counted(0, 1, 7)},
+		}, ends: stalls},
 		{name: "a look asked for before the moment does not count", slow: time.Second, called: seconds(1.5), moment: seconds(1.5), steps: []step{
 			{depth: counted(1, 1, 7)}, {from: seconds(1.2), depth: counted(5, 1, 7)}, {from: seconds(40), depth: counted(5, 1, 10)},
 		}, ends: stalls},
@@ -291,6 +295,29 @@ func TestEachKindWaitsForItsOwnQueue(t *testing.T) {
 		}
 		if err := barriers.Wait(ctx, product.Orphaned, begun); err == nil || errors.As(err, &stall) {
 			t.Errorf("orphaned: %v, want an error that says that no queue is watched", err)
+		}
+	})
+}
+
+// Many windows behind a dead queue must not wait for it one after the other.
+func TestADeadQueueIsWaitedForOnce(t *testing.T) {
+	t.Parallel()
+	stuck := []step{{0, consumers(1), nil}, {seconds(1), ready(5), nil}, {seconds(100), ready(4), nil}}
+	watched(t, stuck, 0, func(t *testing.T, w *diff.Watch, begun time.Time) {
+		time.Sleep(seconds(10))
+		for i, want := range []time.Duration{time.Minute, seconds(4.4), seconds(4.4)} {
+			asked := time.Now()
+			if err := w.Wait(t.Context(), asked); !errors.As(err, new(*diff.StalledError)) {
+				t.Fatalf("wait %d ended with %v, want a stall", i, err)
+			}
+			if took := time.Since(asked); took != want {
+				t.Errorf("wait %d took %s, want %s", i, took, want)
+			}
+		}
+		time.Sleep(time.Until(begun.Add(seconds(101)))) // somebody has consumed one
+		asked := time.Now()
+		if err := w.Wait(t.Context(), asked); err == nil || time.Since(asked) != time.Minute {
+			t.Errorf("after a sign of life a wait took %s and ended with %v, want all patience", time.Since(asked), err)
 		}
 	})
 }

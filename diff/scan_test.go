@@ -123,6 +123,24 @@ func TestFindingsOfARestrictedRun(t *testing.T) {
 	}
 }
 
+// The products of the last hours are few among many rows: these are read by id.
+func TestARestrictedRunReadsNoRangesOfRows(t *testing.T) {
+	t.Parallel()
+	s := newStores(orders()[0])
+	s.products = []product.Product{newProduct(product.Strings, "a"), newProduct(product.Strings, "z")}
+	s.onRead = func(_ context.Context, r read) error {
+		if r == spanRead {
+			return errBroken
+		}
+		return nil
+	}
+	scope := diff.Scope{Ranges: []product.Range{{Class: product.Strings}}, Since: longAgo}
+	found := run(t.Context(), t, s, diff.Config{Compare: compared, Window: 10, Batch: 10}, scope)
+	if found.err != nil || len(found.confirmed) != 2 {
+		t.Errorf("found %v, %v", found.confirmed, found.err)
+	}
+}
+
 // Where every page of the source is in order and no two documents share an id,
 // nothing is found twice, nothing but the differences is suspected, and the
 // counters are exact. (Rows of a page that is out of order are looked at again

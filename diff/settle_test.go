@@ -168,6 +168,8 @@ func TestSettlingProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, checkSettling) })
 }
 
+var ages = []time.Duration{0, 1, time.Second, settle / 2, settle - 1, settle, settle + 1, settle + settle/2, 2 * settle, 5000 * time.Hour}
+
 func checkSettling(t *rapid.T) {
 	s := newStores(orders()[0])
 	begun := time.Now()
@@ -176,9 +178,9 @@ func checkSettling(t *rapid.T) {
 	least := make(map[product.Kind]time.Time)
 	for i := range rapid.IntRange(1, 6).Draw(t, "suspects") {
 		suspect := diff.Suspect{ID: product.ID(rune('a' + i)), Kind: rapid.SampledFrom(product.Kinds()).Draw(t, "kind")}
-		suspect.FirstSeen = begun.Add(-time.Duration(rapid.Int64Range(0, int64(2*settle)).Draw(t, "seen ago")))
+		suspect.FirstSeen = begun.Add(-rapid.SampledFrom(ages).Draw(t, "seen ago"))
 		if suspect.Kind != product.Orphaned && rapid.Bool().Draw(t, "stamped") {
-			suspect.Stamp = suspect.FirstSeen.Add(time.Duration(rapid.Int64Range(int64(-2*settle), int64(settle)).Draw(t, "stamp")))
+			suspect.Stamp = suspect.FirstSeen.Add(rapid.SampledFrom([]time.Duration{-1, -1, 1}).Draw(t, "before or after it") * rapid.SampledFrom(ages).Draw(t, "made ago"))
 		}
 		s.differ(suspect.Kind, suspect.ID, suspect.Stamp)
 		window = append(window, suspect)

@@ -107,6 +107,7 @@ func TestIntegerColumns(t *testing.T) {
 		{name: "words", column: integer, value: product.TextValue("cheap"), refused: `"cheap" is not a number, and the column is integer`},
 		{name: "the empty text", column: integer, value: product.TextValue(""), refused: `"" is not a number`},
 		{name: "a long text", column: integer, value: product.TextValue(strings.Repeat("é", 500)), refused: "…"},
+		{name: "a long text cut within a character", column: integer, value: product.TextValue("x" + strings.Repeat("é", 500)), refused: "é…"},
 		{name: "control characters", column: integer, value: product.TextValue("7\n7\x00"), refused: `"7\n7\x00" is not a number`},
 		{name: "a long number", column: integer, value: parsed(t, "1E+3000"), refused: "…"},
 		{name: "a boolean", column: integer, value: product.OtherValue("boolean"), refused: "is of type boolean in the source, which integer cannot hold"},

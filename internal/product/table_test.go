@@ -2,6 +2,7 @@ package product_test
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -140,6 +141,8 @@ func TestDiffering(t *testing.T) {
 			row: func(r *product.Row) { r.Values[product.Image] = product.NullValue() }},
 		{name: "null in the source, something in the cart", table: nullable, source: func(p *product.Product) { p.Values[product.Image] = product.NullValue() }, want: []product.Field{product.Image}},
 		{name: "something in the source, null in the cart", table: nullable, row: func(r *product.Row) { r.Values[product.Image] = product.NullValue() }, want: []product.Field{product.Image}},
+		{name: "NaN on both sides", source: func(p *product.Product) { p.Values[product.Title] = product.FloatValue(math.NaN()) },
+			row: func(r *product.Row) { r.Values[product.Title] = product.FloatValue(math.NaN()) }},
 		{name: "the empty text is not null", table: nullable, source: func(p *product.Product) { p.Values[product.Image] = product.TextValue("") },
 			row: func(r *product.Row) { r.Values[product.Image] = product.NullValue() }, want: []product.Field{product.Image}},
 	}
