@@ -53,10 +53,10 @@ func (t *Target) Describe(ctx context.Context) error {
 func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 	var oid uint32
 	var kind, encoding string
-	var secured bool
-	err := tx.QueryRow(ctx, `SELECT c.oid, c.relkind::text, row_security_active(c.oid), current_setting('server_encoding')
+	var usable, secured bool
+	err := tx.QueryRow(ctx, `SELECT c.oid, c.relkind::text, has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid), current_setting('server_encoding')
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2`,
-		t.config.Schema, t.config.Table).Scan(&oid, &kind, &secured, &encoding)
+		t.config.Schema, t.config.Table).Scan(&oid, &kind, &usable, &secured, &encoding)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		_, variable := t.config.address()
@@ -65,6 +65,8 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 		return nil, err
 	case kind != "r" && kind != "p":
 		return nil, errors.New("this is no table: name the table that the Cart Service writes to in CART_TABLE")
+	case !usable:
+		return nil, fmt.Errorf("the role may not use schema %s: GRANT USAGE on the schema", t.config.Schema)
 	case secured:
 		return nil, errors.New("row-level security hides rows from this role, which would look missing: use a role with BYPASSRLS")
 	}
@@ -107,7 +109,7 @@ func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, asciiOnl
 		return "", err
 	}
 	defer rows.Close()
-	var problems []error
+	var problems, unreadable []string
 	seen := make(map[string]bool)
 	s.mayInsert = true
 	for rows.Next() {
@@ -130,9 +132,9 @@ func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, asciiOnl
 		s.mayInsert = s.mayInsert && mayInsert
 		switch known := setType(&c, typeName, modifier); {
 		case !known || generated || (c.Name == "id" && c.Type != product.TextColumn):
-			problems = append(problems, fmt.Errorf("column %q is of type %s, which is not supported here", c.Name, c.TypeName))
+			problems = append(problems, fmt.Sprintf("column %q is of type %s, which is not supported here", c.Name, c.TypeName))
 		case !maySelect:
-			problems = append(problems, fmt.Errorf("column %q may not be read: GRANT SELECT on the table", c.Name))
+			unreadable = append(unreadable, c.Name)
 		}
 		if c.Name == "id" {
 			s.table.ID, collation = c, order
@@ -149,9 +151,15 @@ func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, asciiOnl
 	}
 	missing := slices.DeleteFunc(needed, func(name string) bool { return seen[name] })
 	if len(missing) > 0 {
-		problems = append(problems, fmt.Errorf("column %s missing: is CART_TABLE the Cart Service's product table?", quotedList(missing)))
+		problems = append(problems, fmt.Sprintf("column %s missing: is CART_TABLE the Cart Service's product table?", quotedList(missing)))
 	}
-	return collation, errors.Join(problems...)
+	if len(unreadable) > 0 {
+		problems = append(problems, fmt.Sprintf("column %s may not be read: GRANT SELECT on the table", quotedList(unreadable)))
+	}
+	if len(problems) > 0 {
+		return "", errors.New(strings.Join(problems, "; ")) // one line
+	}
+	return collation, nil
 }
 
 func quotedList(names []string) string {

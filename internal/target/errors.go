@@ -62,12 +62,12 @@ func (t *Target) explained(err error) error {
 	return err
 }
 
-// unwrapConnect keeps the cause of a failed connection and drops the repetition
-// of user, host and database around it.
+// unwrapConnect keeps the cause of a failed connection, which names the address,
+// and drops the user and the database around it.
 func unwrapConnect(err error) error {
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) && connect.Unwrap() != nil {
-		return fmt.Errorf("%s:%d: %w", connect.Config.Host, connect.Config.Port, connect.Unwrap())
+		return connect.Unwrap()
 	}
 	return err
 }

@@ -17,6 +17,7 @@ var ErrLocked = errors.New("another repairing run is active")
 // connection of its own and ends with it, also when this process is killed.
 type Lock struct {
 	conn *pgx.Conn
+	name int64
 	lost chan struct{}
 	stop context.CancelFunc
 }
@@ -34,10 +35,11 @@ func (t *Target) Lock(ctx context.Context) (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(err))
 	}
-	name := fnv.New64a()
-	_, _ = name.Write([]byte("etl repair " + t.config.Schema + "." + t.config.Table))
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte("etl repair " + t.config.Schema + "." + t.config.Table))
+	name := int64(hash.Sum64())
 	var taken bool
-	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(name.Sum64())).Scan(&taken); err != nil || !taken {
+	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", name).Scan(&taken); err != nil || !taken {
 		_ = conn.Close(context.WithoutCancel(ctx))
 		if err == nil {
 			return nil, fmt.Errorf("%w on %s: wait for it to end, or look for its connection \"etl lock\" in pg_stat_activity", ErrLocked, t.Name())
@@ -45,7 +47,7 @@ func (t *Target) Lock(ctx context.Context) (*Lock, error) {
 		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(err))
 	}
 	watchCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l := &Lock{conn: conn, lost: make(chan struct{}), stop: stop}
+	l := &Lock{conn: conn, name: name, lost: make(chan struct{}), stop: stop}
 	go l.watch(watchCtx)
 	return l, nil
 }
@@ -74,9 +76,15 @@ func (l *Lock) watch(ctx context.Context) {
 // begin: the holder must stop.
 func (l *Lock) Lost() <-chan struct{} { return l.lost }
 
-// Release gives the lock back.
+// Release gives the lock back. The server notices the end of a connection a moment
+// later, so the lock is given back before.
 func (l *Lock) Release(ctx context.Context) {
 	l.stop()
 	<-l.lost
+	ctx, cancel := context.WithTimeout(ctx, lockInterval)
+	defer cancel()
+	if !l.conn.IsClosed() {
+		_, _ = l.conn.Exec(ctx, "SELECT pg_advisory_unlock($1)", l.name) // the end of the connection does it too
+	}
 	_ = l.conn.Close(ctx)
 }

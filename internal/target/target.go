@@ -87,8 +87,7 @@ func (t *Target) identifier() string {
 func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[[]product.Row, error] {
 	return func(yield func([]product.Row, error) bool) {
 		for first := true; ; first = false {
-			where, args := t.bounds(after, through, first)
-			query := t.shape.selectRows + where + " ORDER BY " + t.shape.id + " LIMIT " + strconv.Itoa(t.page)
+			query, args := t.pageQuery(after, through, first)
 			rows, err := retried(ctx, func() ([]product.Row, error) { return t.read(ctx, t.page, query, args...) })
 			if err != nil {
 				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(err)))
@@ -107,9 +106,9 @@ func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[
 	}
 }
 
-// bounds is the WHERE clause of one page. After the first page the lower bound
-// holds even where it is the empty string.
-func (t *Target) bounds(after, through product.ID, first bool) (where string, args []any) {
+// pageQuery is the query of one page. After the first page the lower bound holds
+// even where it is the empty string.
+func (t *Target) pageQuery(after, through product.ID, first bool) (query string, args []any) {
 	var conditions []string
 	if after != "" || !first {
 		args = append(args, string(after))
@@ -119,10 +118,11 @@ func (t *Target) bounds(after, through product.ID, first bool) (where string, ar
 		args = append(args, string(through))
 		conditions = append(conditions, t.shape.id+" <= $"+strconv.Itoa(len(args)))
 	}
-	if len(conditions) == 0 {
-		return "", nil
+	query = t.shape.selectRows
+	if len(conditions) > 0 {
+		query += " WHERE " + strings.Join(conditions, " AND ")
 	}
-	return " WHERE " + strings.Join(conditions, " AND "), args
+	return query + " ORDER BY " + t.shape.id + " LIMIT " + strconv.Itoa(t.page), args
 }
 
 // Find reads rows by id. An id that is not in the result is not in the table.
@@ -150,9 +150,11 @@ func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 	return found, nil
 }
 
-// read runs a query that selects what selectRows names.
+// read runs a query that selects what selectRows names. The query is planned each
+// time: a prepared statement gets, after some executions, a plan that does not
+// know the bounds, and that plan sorts all of a wide span for each of its pages.
 func (t *Target) read(ctx context.Context, expected int, query string, args ...any) ([]product.Row, error) {
-	rows, err := t.pool.Query(ctx, query, args...)
+	rows, err := t.pool.Query(ctx, query, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +165,7 @@ func (t *Target) read(ctx context.Context, expected int, query string, args ...a
 		raw, described := rows.RawValues(), rows.FieldDescriptions()
 		row := product.Row{ID: product.ID(raw[0])}
 		for i, f := range fields {
-			v, err := decode(t.shape.table.Fields[f].Type, described[i+1].Format, raw[i+1])
+			v, err := decode(&t.shape.table.Fields[f], described[i+1].Format, raw[i+1])
 			if err != nil {
 				return nil, fmt.Errorf("row %q, column %s: %w", row.ID, described[i+1].Name, err)
 			}
@@ -175,20 +177,28 @@ func (t *Target) read(ctx context.Context, expected int, query string, args ...a
 }
 
 // decode reads a column as selectRows casts it: whole numbers as bigint, all else as text.
-func decode(column product.ColumnType, format int16, raw []byte) (product.Value, error) {
+func decode(column *product.Column, format int16, raw []byte) (product.Value, error) {
 	switch {
 	case raw == nil:
 		return product.NullValue(), nil
-	case column == product.TextColumn:
+	case column.Type == product.TextColumn:
 		return product.TextValue(string(raw)), nil
-	case column == product.IntegerColumn && format == pgtype.BinaryFormatCode:
+	case column.Type == product.IntegerColumn && format == pgtype.BinaryFormatCode:
 		if len(raw) != 8 {
 			return product.Value{}, fmt.Errorf("a bigint of %d bytes", len(raw))
 		}
 		return product.IntegerValue(int64(binary.BigEndian.Uint64(raw))), nil
 	}
-	if v, ok := product.ParseNumber(string(raw)); ok {
-		return v, nil
+	v, ok := product.ParseNumber(string(raw))
+	if !ok {
+		return product.OtherValue(string(raw)), nil // NaN and the infinities
 	}
-	return product.OtherValue(string(raw)), nil // NaN and the infinities
+	if column.Type == product.FloatColumn {
+		// Several decimal texts stand for one binary number, and PostgreSQL does not
+		// always choose the one that Fit does.
+		if fitted, err := column.Fit(v); err == nil {
+			return fitted, nil
+		}
+	}
+	return v, nil
 }

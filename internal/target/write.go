@@ -84,15 +84,25 @@ func byDefaults(rows []product.Row) [][]product.Row {
 }
 
 // insertHalving inserts rows and reports each as written or as refused. The error
-// is one of the service, not of a row; what was not reported was not written.
+// is one of the service, not of a row. Rows that may be written, because the
+// connection was lost before the answer, are then reported as written; what was
+// not reported was not written.
 func (w *Writer) insertHalving(ctx context.Context, rows []product.Row, report func([]product.Row, error)) error {
-	_, err := retried(ctx, func() (struct{}, error) { return struct{}{}, w.write(ctx, rows) })
+	unknown := false
+	_, err := retried(ctx, func() (struct{}, error) {
+		err := w.write(ctx, rows)
+		unknown = unknown || unanswered(err)
+		return struct{}{}, err
+	})
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
 		report(rows, nil)
 		return nil
 	case !errors.As(err, &refused) || !isRowsFault(refused):
+		if unknown {
+			report(rows, nil)
+		}
 		return fmt.Errorf("write %d rows to %s: %w", len(rows), w.Name(), w.explained(err))
 	case len(rows) == 1:
 		report(rows, misfitOf(refused))
@@ -105,10 +115,25 @@ func (w *Writer) insertHalving(ctx context.Context, rows []product.Row, report f
 	return w.insertHalving(ctx, rows[half:], report)
 }
 
-// isRowsFault tells whether a row's content was refused: data exceptions (22) and
-// constraint violations (23), or a trigger's own exception (P0001).
+// unanswered tells whether a statement was, or may have been, sent and its answer
+// never came.
+func unanswered(err error) bool {
+	return err != nil && !errors.As(err, new(*pgconn.PgError)) && !errors.As(err, new(*pgconn.ConnectError)) && !pgconn.SafeToRetry(err)
+}
+
+// isRowsFault tells whether a row's content was refused, by the table or by a
+// trigger, which may choose any code. The classes of all other errors say that the
+// statement, the right to it or the server is at fault:
+// https://www.postgresql.org/docs/15/errcodes-appendix.html
 func isRowsFault(e *pgconn.PgError) bool {
-	return strings.HasPrefix(e.Code, "22") || strings.HasPrefix(e.Code, "23") || e.Code == "P0001"
+	if len(e.Code) < 2 {
+		return false
+	}
+	switch e.Code[:2] {
+	case "08", "0A", "25", "26", "28", "2D", "34", "3B", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0", "XX":
+		return false
+	}
+	return true
 }
 
 func misfitOf(e *pgconn.PgError) *product.Misfit {
@@ -171,20 +196,22 @@ func (w *Writer) insert(ctx context.Context, rows []product.Row, columns []colum
 }
 
 // Remove deletes exactly the given rows, each by itself: one that is referenced
-// by another table stays and is reported.
+// by another table stays and is reported, also where the reference would be
+// deleted with it (ON DELETE CASCADE).
 func (w *Writer) Remove(ctx context.Context, ids []product.ID) ([]product.Result, error) {
 	results := make([]product.Result, len(ids))
 	for i, id := range ids {
 		results[i].ID = id
-		_, err := retried(ctx, func() (pgconn.CommandTag, error) {
-			return w.pool.Exec(ctx, "DELETE FROM "+w.identifier()+" WHERE "+w.shape.id+" = $1", string(id))
-		})
+		err := w.remove(ctx, id)
 		var refused *pgconn.PgError
+		var misfit *product.Misfit
 		switch {
 		case err == nil:
 			results[i].Acted = true
-		case errors.As(err, &refused) && refused.Code == "23503":
-			results[i].Err = &product.Misfit{Column: w.shape.table.ID.Name, Reason: "is referenced by table " + refused.TableName}
+		case errors.As(err, &misfit):
+			results[i].Err = misfit
+		case errors.As(err, &refused) && (refused.Code == foreignKeyViolation || refused.Code == restrictViolation):
+			results[i].Err = w.referencedBy(refused.TableName)
 		case errors.As(err, &refused):
 			results[i].Err = w.explained(err)
 		default:
@@ -192,4 +219,32 @@ func (w *Writer) Remove(ctx context.Context, ids []product.ID) ([]product.Result
 		}
 	}
 	return results, nil
+}
+
+const (
+	foreignKeyViolation = "23503"
+	restrictViolation   = "23001" // of ON DELETE RESTRICT, since PostgreSQL 18
+)
+
+func (w *Writer) remove(ctx context.Context, id product.ID) error {
+	statement := "DELETE FROM " + w.identifier() + " WHERE " + w.shape.id + " = $1"
+	for _, r := range w.shape.references {
+		statement += " AND NOT EXISTS (SELECT FROM " + r.name + " WHERE " + r.column + " = $1)"
+	}
+	tag, err := retried(ctx, func() (pgconn.CommandTag, error) { return w.pool.Exec(ctx, statement, string(id)) })
+	if err != nil || tag.RowsAffected() > 0 || len(w.shape.references) == 0 {
+		return err
+	}
+	referenced, err := w.Referenced(ctx, []product.ID{id})
+	if err != nil {
+		return err
+	}
+	if table, is := referenced[id]; is {
+		return w.referencedBy(table)
+	}
+	return nil // it was not there
+}
+
+func (w *Writer) referencedBy(table string) *product.Misfit {
+	return &product.Misfit{Column: w.shape.table.ID.Name, Reason: "is referenced by table " + table}
 }

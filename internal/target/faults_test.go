@@ -1,0 +1,367 @@
+package target
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/secret"
+	"github.com/ecom-micro/etl/internal/testenv"
+)
+
+// changed is a URL with some of its parts replaced.
+func changed(t *testing.T, raw string, change func(*url.URL)) secret.URL {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal("a URL cannot be read")
+	}
+	change(u)
+	return secret.URL(u.String())
+}
+
+func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
+	t.Parallel()
+	db := testenv.Cart(t)
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mute := testenv.NewProxy(t, closed) // accepts, and nothing answers
+	mute.Freeze()
+	for _, tt := range []struct {
+		name string
+		url  secret.URL
+		want []string
+	}{
+		{"wrong password", changed(t, db.URL, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "hunter2") }),
+			[]string{"authentication failed: check user and password of"}},
+		{"unknown user", changed(t, db.URL, func(u *url.URL) { u.User = url.UserPassword("nobody", "hunter2") }),
+			[]string{"authentication failed: check user and password of", "nobody"}},
+		{"unknown database", changed(t, db.URL, func(u *url.URL) { u.Path = "/nosuchshop" }),
+			[]string{`database "nosuchshop" does not exist`, "check the database name of"}},
+		{"nobody listens", changed(t, db.URL, func(u *url.URL) { u.Host = closed; u.User = url.UserPassword("cart", "hunter2") }),
+			[]string{"no server answers: check the host of", "and the network", closed}},
+		{"unknown host", changed(t, db.URL, func(u *url.URL) { u.Host = "nowhere.invalid:5432"; u.User = url.UserPassword("cart", "hunter2") }),
+			[]string{"no server answers: check the host of", "nowhere.invalid"}},
+		{"no answer", changed(t, db.URL, func(u *url.URL) {
+			u.Host, u.RawQuery, u.User = mute.Addr, "connect_timeout=1&sslmode=disable", url.UserPassword("cart", "hunter2")
+		}), []string{"no server answers: check the host of", mute.Addr}},
+	} {
+		for _, variable := range []string{"CART_DB_URL", "CART_DB_WRITE_URL"} {
+			config := Config{URL: tt.url, Schema: "public", Table: "product"}
+			if variable == "CART_DB_WRITE_URL" {
+				config.URL, config.WriteURL = secret.URL(db.URL), tt.url
+			}
+			t.Run(tt.name+" of "+variable, func(t *testing.T) {
+				t.Parallel()
+				target, err := Open(t.Context(), config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(target.Close)
+				_, pingErr := target.Ping(t.Context())
+				checkMessage(t, pingErr, append(tt.want, "reach PostgreSQL: ", variable)...)
+				checkMessage(t, target.Describe(t.Context()), append(tt.want, "cart table "+target.Name(), variable)...)
+				_, countErr := target.Count(t.Context())
+				checkMessage(t, countErr, append(tt.want, "count "+target.Name(), variable)...)
+				_, lockErr := target.Lock(t.Context())
+				checkMessage(t, lockErr, append(tt.want, "take the lock of "+target.Name(), variable)...)
+			})
+		}
+	}
+}
+
+func TestWriteURLIsPreferred(t *testing.T) {
+	t.Parallel()
+	db, replica := testenv.Cart(t), testenv.Cart(t)
+	db.Insert(testenv.Row{ID: "a"})
+	target, err := Open(t.Context(), Config{URL: secret.URL(replica.URL), WriteURL: secret.URL(db.URL), Schema: "public", Table: "product"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(target.Close)
+	if n, err := target.Count(t.Context()); err != nil || n != 1 {
+		t.Errorf("%d rows, %v", n, err)
+	}
+}
+
+func TestMessageOfAMissingTableNamesTheVariableInUse(t *testing.T) {
+	t.Parallel()
+	db := testenv.Cart(t)
+	target, err := Open(t.Context(), Config{WriteURL: secret.URL(db.URL), Schema: "public", Table: "products"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(target.Close)
+	checkMessage(t, target.Describe(t.Context()), "the table does not exist", "CART_DB_WRITE_URL", "CART_TABLE", db.Name+".public.products")
+	_, err = target.Count(t.Context())
+	checkMessage(t, err, "count "+db.Name+".public.products", "does not exist")
+}
+
+func TestPingTellsTheClockSkew(t *testing.T) {
+	t.Parallel()
+	target := open(t, testenv.Cart(t).URL, "public")
+	skew, err := target.Ping(t.Context())
+	if err != nil || skew.Abs() > 10*time.Second {
+		t.Errorf("skew %s, %v; the server is on this machine", skew, err)
+	}
+}
+
+// proxied is a described table behind a proxy.
+func proxied(t *testing.T, db *testenv.CartDB) (*Target, *testenv.Proxy) {
+	t.Helper()
+	proxy, url := testenv.ProxyTo(t, db.URL)
+	return described(t, url, "public"), proxy
+}
+
+func TestSpanGoesOnAfterEachBrokenConnection(t *testing.T) {
+	t.Parallel()
+	db := testenv.Cart(t)
+	target, proxy := proxied(t, db)
+	var want []product.ID
+	for i := range 100 {
+		id := fmt.Sprintf("id%03d", i)
+		db.Insert(testenv.Row{ID: id})
+		want = append(want, product.ID(id))
+	}
+	target.page = 15
+	var got []product.ID
+	cuts := 0
+	for page, err := range target.Span(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range page {
+			got = append(got, r.ID)
+		}
+		if cuts++; cuts == 3 { // away for a while
+			proxy.Cut()
+			time.AfterFunc(200*time.Millisecond, proxy.Restore)
+		} else {
+			proxy.Reset()
+		}
+	}
+	if !slices.Equal(got, want) || cuts != 7 {
+		t.Errorf("%d rows in %d pages, want each of %d once and in order", len(got), cuts, len(want))
+	}
+	if found, err := target.Find(t.Context(), want); err != nil || len(found) != len(want) {
+		t.Errorf("%d of %d are found, %v", len(found), len(want), err)
+	}
+}
+
+func TestReadsSayThatTheServerStaysAway(t *testing.T) {
+	t.Parallel()
+	db := testenv.Cart(t)
+	db.Insert(testenv.Row{ID: "a"}, testenv.Row{ID: "b"})
+	target, proxy := proxied(t, db)
+	target.shape.checks = []check{{"rule", "true"}}
+	target.page = 1
+	writer := writerOf(t, target, 10)
+	pages := 0
+	var last error
+	for _, err := range target.Span(t.Context(), "", "") {
+		if last != nil {
+			t.Fatal("the error was not the end")
+		}
+		if pages++; pages == 1 {
+			proxy.Cut()
+			target.pool.Reset() // connections that broke while nobody looked
+		}
+		last = err
+	}
+	checkMessage(t, last, "read rows of "+target.Name(), "no server answers", "CART_DB_URL", proxy.Addr)
+	if pages != 2 {
+		t.Errorf("%d pages, the second one was to fail", pages)
+	}
+	for name, read := range map[string]func() error{
+		"find":       func() error { _, err := target.Find(t.Context(), []product.ID{"a"}); return err },
+		"check":      func() error { _, err := target.Check(t.Context(), []product.Row{row("a", 1)}); return err },
+		"referenced": func() error { _, err := target.Referenced(t.Context(), []product.ID{"a"}); return err },
+		"remove": func() error {
+			results, err := writer.Remove(t.Context(), []product.ID{"a", "b"})
+			if len(results) != 2 || results[0].Acted || results[0].Err != nil || results[1].Acted || results[1].Err != nil {
+				t.Errorf("remove: %+v", results)
+			}
+			return err
+		},
+		"repair": func() error {
+			results, err := writer.Repair(t.Context(), 1, repairsOf(row("c", 1)))
+			if len(results) != 1 || results[0] != (product.Result{ID: "c"}) {
+				t.Errorf("repair: %+v; nothing was sent", results)
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			begun := time.Now()
+			checkMessage(t, read(), "no server answers", "CART_DB_URL", proxy.Addr)
+			if took := time.Since(begun); took > 15*time.Second {
+				t.Errorf("it took %s to give up", took)
+			}
+		})
+	}
+}
+
+// A write whose answer never came may have happened.
+func TestRepairThatIsNotAnsweredIsUnknown(t *testing.T) {
+	t.Parallel()
+	db := testenv.Cart(t)
+	target, proxy := proxied(t, db)
+	writer := writerOf(t, target, 10)
+	proxy.Freeze()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	results, err := writer.Repair(ctx, 1, repairsOf(row("a", 1), row("b", 1)))
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	for i, id := range []product.ID{"a", "b"} {
+		if results[i] != (product.Result{ID: id, Acted: true}) {
+			t.Errorf("%+v; nobody knows whether it is written", results[i])
+		}
+	}
+	proxy.Thaw()
+	results, err = writer.Repair(t.Context(), 2, repairsOf(row("a", 1), row("b", 1)))
+	if err != nil || !results[0].Acted || !results[1].Acted || db.Count() != 2 {
+		t.Errorf("once more: %+v, %v, %d rows", results, err, db.Count())
+	}
+}
+
+func TestRepairGoesOnAfterABrokenConnection(t *testing.T) {
+	t.Parallel()
+	db := testenv.Cart(t)
+	target, proxy := proxied(t, db)
+	writer := writerOf(t, target, 10)
+	proxy.Reset()
+	results, err := writer.Repair(t.Context(), 1, repairsOf(row("a", 1), row("b", 1)))
+	if err != nil || !results[0].Acted || !results[1].Acted || db.Count() != 2 {
+		t.Errorf("%+v, %v, %d rows", results, err, db.Count())
+	}
+	proxy.Reset()
+	results, err = writer.Remove(t.Context(), []product.ID{"a"})
+	if err != nil || !results[0].Acted || db.Count() != 1 {
+		t.Errorf("%+v, %v, %d rows", results, err, db.Count())
+	}
+}
+
+func TestFindOddTexts(t *testing.T) {
+	t.Parallel()
+	db := testenv.Cart(t)
+	target := described(t, db.URL, "public")
+	db.Insert(testenv.Row{ID: ""}, testenv.Row{ID: "a"}, testenv.Row{ID: "{a,b}"}, testenv.Row{ID: `"`}, testenv.Row{ID: `\`}, testenv.Row{ID: "NULL"}, testenv.Row{ID: "ü😀"})
+	asked := []product.ID{"", "a", "{a,b}", `"`, `\`, "NULL", "ü😀", "a\x00", "\x00", "\xff", "a\xc3", "A", " a", "a ", "absent"}
+	found, err := target.Find(t.Context(), asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range asked {
+		if r, ok := found[id]; ok != (i < 7) || r.ID != id && ok {
+			t.Errorf("%q: found %t as %q", id, ok, r.ID)
+		}
+	}
+	for _, none := range [][]product.ID{nil, {"\x00"}, {"\xff", "\xfe"}} {
+		if found, err := target.Find(t.Context(), none); err != nil || len(found) != 0 {
+			t.Errorf("%q: %v, %v", none, found, err)
+		}
+	}
+	many := make([]product.ID, 20_000)
+	for i := range many {
+		many[i] = product.ID(fmt.Sprint("absent", i))
+	}
+	if found, err := target.Find(t.Context(), append(many, "a")); err != nil || len(found) != 1 {
+		t.Errorf("%d of many are found, %v", len(found), err)
+	}
+}
+
+func TestSpanStopsWithItsReader(t *testing.T) {
+	t.Parallel()
+	db := testenv.Cart(t)
+	target := described(t, db.URL, "public")
+	db.Insert(testenv.Row{ID: "a"}, testenv.Row{ID: "b"}, testenv.Row{ID: "c"})
+	target.page = 1
+	pages := 0
+	for _, err := range target.Span(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pages++; pages == 2 {
+			break
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	pages = 0
+	var last error
+	for _, err := range target.Span(ctx, "", "") {
+		last = err
+		pages++
+		cancel()
+	}
+	if !errors.Is(last, context.Canceled) || pages != 2 {
+		t.Errorf("%d pages and %v; a span that was stopped must not look complete", pages, last)
+	}
+}
+
+func TestRetried(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		err  error
+		want bool // it is tried again
+	}{
+		{"shut down", &pgconn.PgError{Code: "57P01"}, true},
+		{"starting", fmt.Errorf("read: %w", &pgconn.PgError{Code: "57P03"}), true},
+		{"too many connections", &pgconn.PgError{Code: "53300"}, true},
+		{"deadlock", &pgconn.PgError{Code: "40P01"}, true},
+		{"connection failure", &pgconn.PgError{Code: "08006"}, true},
+		{"reset", &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, true},
+		{"cancelled by an operator", &pgconn.PgError{Code: "57014"}, false},
+		{"no such table", &pgconn.PgError{Code: "42P01"}, false},
+		{"no right", &pgconn.PgError{Code: "42501"}, false},
+		{"bad value", &pgconn.PgError{Code: "22P02"}, false},
+		{"broken row", errors.New("a bigint of 7 bytes"), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var tries atomic.Int32
+			_, err := retried(t.Context(), func() (int, error) {
+				if tries.Add(1) == 2 {
+					return 1, nil
+				}
+				return 0, tt.err
+			})
+			if again := err == nil; again != tt.want || again != (tries.Load() == 2) {
+				t.Errorf("tried %d times, %v", tries.Load(), err)
+			}
+			if err != nil && !errors.Is(err, tt.err) {
+				t.Errorf("the cause is lost: %v", err)
+			}
+		})
+	}
+	tries := 0
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := retried(ctx, func() (int, error) {
+		tries++
+		cancel()
+		return 0, &pgconn.PgError{Code: "57P01", Message: "shut down"}
+	})
+	if tries != 1 || err == nil || !strings.Contains(err.Error(), "shut down") {
+		t.Errorf("a read that was stopped was tried %d times: %v", tries, err)
+	}
+}
