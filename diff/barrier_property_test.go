@@ -121,7 +121,7 @@ func TestABarrierOpensUnderConstantTraffic(t *testing.T) {
 			q := observe(sim, rand.New(rand.NewPCG(1, 2)))
 			q.statistics = true
 			var waits []wait
-			for i := range 40 { // more than are followed at once
+			for i := range 24 { // more than are followed at once
 				called := 5*time.Second + time.Duration(i)*300*time.Millisecond
 				waits = append(waits, wait{called, called - time.Duration(i%3)*time.Second})
 			}

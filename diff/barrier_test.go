@@ -117,49 +117,49 @@ func TestBarrier(t *testing.T) {
 		{name: "slow looks", steps: []step{{depth: ready(0)}}, slow: time.Second, ends: seconds(5)},
 		{name: "a look asked for before the moment", steps: []step{{depth: ready(0)}}, slow: time.Second, called: seconds(1.5), moment: seconds(1.5), ends: seconds(6)},
 		// With statistics the second look's figures must be younger than the first look.
-		{name: "statistics, empty", steps: []step{{depth: counted(0, 0, 7)}}, ends: seconds(6.2)},
-		{name: "a message is held", steps: []step{{depth: counted(0, 1, 7)}, {from: seconds(20), depth: counted(0, 0, 7)}}, ends: seconds(26)},
+		{name: "statistics, empty", steps: []step{{depth: counted(0, 0, 7)}}, ends: seconds(12.2)},
+		{name: "a message is held", steps: []step{{depth: counted(0, 1, 7)}, {from: seconds(20), depth: counted(0, 0, 7)}}, ends: seconds(32)},
 		{name: "a message is held for ever", steps: []step{{depth: counted(0, 1, 7)}}, ends: stalls},
 		{name: "a message is taken meanwhile", steps: []step{{depth: counted(0, 0, 7)}, {from: seconds(3), depth: counted(0, 1, 7)}}, ends: stalls},
 	}
 	runBarrierTests(t, tests)
 }
 
-// A queue that is never empty, with statistics: the looks at 0.2 s and 6.2 s count
-// what waits, that at 12.2 s what has been acknowledged; Grace comes on top.
+// A queue that is never empty, with statistics: the looks at 0.2 s and 12.2 s count
+// what waits, that at 24.2 s what has been acknowledged; Grace comes on top.
 func TestBarrierByCount(t *testing.T) {
 	t.Parallel()
 	gone := counted(2, 1, 7)
 	gone.Consumers = 0
 	tests := []barrierTest{
-		{name: "as many acknowledged as waited", steps: []step{{depth: counted(2, 1, 7)}, {from: seconds(20), depth: counted(2, 1, 10)}}, ends: seconds(22)},
-		{name: "one less", steps: []step{{depth: counted(2, 1, 7)}, {from: seconds(20), depth: counted(2, 1, 9)}}, ends: stalls},
-		{name: "acknowledged before they were counted", steps: []step{{depth: counted(2, 1, 7)}, {from: seconds(12), depth: counted(2, 1, 10)}}, ends: stalls},
+		{name: "as many acknowledged as waited", steps: []step{{depth: counted(2, 1, 7)}, {from: seconds(30), depth: counted(2, 1, 10)}}, ends: seconds(32)},
+		{name: "one less", steps: []step{{depth: counted(2, 1, 7)}, {from: seconds(30), depth: counted(2, 1, 9)}}, ends: stalls},
+		{name: "acknowledged before they were counted", steps: []step{{depth: counted(2, 1, 7)}, {from: seconds(24), depth: counted(2, 1, 10)}}, ends: stalls},
 		{name: "acknowledged since the count began again", steps: []step{
-			{depth: counted(2, 1, 7)}, {from: seconds(20), err: errBroken}, {from: seconds(20.1), depth: counted(2, 1, 10)}, {from: seconds(40), depth: counted(2, 1, 13)},
-		}, ends: seconds(42)},
+			{depth: counted(2, 1, 7)}, {from: seconds(20), err: errBroken}, {from: seconds(20.1), depth: counted(2, 1, 10)}, {from: seconds(50), depth: counted(2, 1, 13)},
+		}, ends: seconds(52)},
 		{name: "a consumer leaves before the count", steps: []step{
 			{depth: counted(2, 1, 7)}, {from: seconds(15), depth: gone}, {from: seconds(15.1), depth: counted(2, 1, 7)},
 			{from: seconds(20), depth: counted(2, 1, 10)}, {from: seconds(40), depth: counted(2, 1, 13)},
 		}, ends: seconds(42)},
 		{name: "a consumer leaves within the grace", steps: []step{
-			{depth: counted(2, 1, 7)}, {from: seconds(20), depth: counted(2, 1, 10)}, {from: seconds(21), depth: gone},
-			{from: seconds(21.1), depth: counted(2, 1, 10)}, {from: seconds(40), depth: counted(2, 1, 13)},
-		}, ends: seconds(42)},
+			{depth: counted(2, 1, 7)}, {from: seconds(28), depth: counted(2, 1, 10)}, {from: seconds(29), depth: gone},
+			{from: seconds(29.1), depth: counted(2, 1, 10)}, {from: seconds(55), depth: counted(2, 1, 13)},
+		}, ends: seconds(57)},
 		// The consumer has just come, and the figures do not show yet what it holds.
 		{name: "the last message is taken as it is counted", steps: []step{
 			{depth: diff.Depth{Ready: 1, Statistics: &diff.Statistics{Acknowledged: 7}}},
-			{from: seconds(0.1), depth: counted(0, 0, 7)}, {from: seconds(5), depth: counted(0, 1, 7)},
+			{from: seconds(0.1), depth: counted(0, 0, 7)}, {from: seconds(10), depth: counted(0, 1, 7)},
 		}, ends: stalls},
 		{name: "the last message is taken later, and the figures do not show it yet", steps: []step{
 			{depth: diff.Depth{Ready: 1, Statistics: &diff.Statistics{Acknowledged: 7}}},
-			{from: seconds(5.9), depth: counted(0, 0, 7)}, {from: seconds(10.9), depth: counted(0, 1, 7)},
+			{from: seconds(11.9), depth: counted(0, 0, 7)}, {from: seconds(21.9), depth: counted(0, 1, 7)},
 		}, ends: stalls},
 		{name: "a look asked for before the moment does not count", slow: time.Second, called: seconds(1.5), moment: seconds(1.5), steps: []step{
 			{depth: counted(1, 1, 7)}, {from: seconds(1.2), depth: counted(5, 1, 7)}, {from: seconds(40), depth: counted(5, 1, 10)},
 		}, ends: stalls},
-		{name: "the statistics end", steps: []step{{depth: counted(2, 1, 7)}, {from: seconds(19), depth: ready(2)}, {from: seconds(20), depth: counted(2, 1, 10)}}, ends: stalls},
-		{name: "the counter begins anew", steps: []step{{depth: counted(2, 1, 1000)}, {from: seconds(20), depth: counted(2, 1, 3)}}, ends: stalls},
+		{name: "the statistics end", steps: []step{{depth: counted(2, 1, 7)}, {from: seconds(29), depth: ready(2)}, {from: seconds(30), depth: counted(2, 1, 10)}}, ends: stalls},
+		{name: "the counter begins anew", steps: []step{{depth: counted(2, 1, 1000)}, {from: seconds(30), depth: counted(2, 1, 3)}}, ends: stalls},
 	}
 	runBarrierTests(t, tests)
 }
