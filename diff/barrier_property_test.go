@@ -40,7 +40,7 @@ func TestABarrierNeverOpensTooEarly(t *testing.T) {
 				rapid.SyncTest(t, func(t *rapid.T) {
 					q := observe(simulate(tr), random)
 					q.statistics, q.failures = test.statistics, failures
-					checkWaits(t, q, tr, waits)
+					checkWaits(t, watching, q, tr, waits)
 				})
 			})
 		})
@@ -66,8 +66,8 @@ func drawWait(tr traffic) *rapid.Generator[wait] {
 }
 
 // checkWaits lets all waits run and tells how many of them ended in time.
-func checkWaits(t interface{ Errorf(string, ...any) }, q *observed, tr traffic, waits []wait) (opened int) {
-	w := diff.NewWatch("product-created", q, watching)
+func checkWaits(t interface{ Errorf(string, ...any) }, config diff.WatchConfig, q *observed, tr traffic, waits []wait) (opened int) {
+	w := diff.NewWatch("product-created", q, config)
 	ctx := context.Background()
 	defer running(ctx, w)()
 	type end struct {
@@ -121,11 +121,13 @@ func TestABarrierOpensUnderConstantTraffic(t *testing.T) {
 			q := observe(sim, rand.New(rand.NewPCG(1, 2)))
 			q.statistics = true
 			var waits []wait
-			for i := range 24 { // more than are followed at once
+			for i := range 30 { // more than are followed at once
 				called := 5*time.Second + time.Duration(i)*300*time.Millisecond
 				waits = append(waits, wait{called, called - time.Duration(i%3)*time.Second})
 			}
-			if opened := checkWaits(t, q, tr, waits); opened != len(waits) {
+			patient := watching // moments beyond those that are followed at once wait for their turn
+			patient.StallTimeout = 2 * time.Minute
+			if opened := checkWaits(t, patient, q, tr, waits); opened != len(waits) {
 				t.Errorf("%d of %d waits ended", opened, len(waits))
 			}
 		})
