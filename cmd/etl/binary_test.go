@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
-	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ecom-micro/etl/internal/reconcile"
 )
@@ -59,10 +62,32 @@ func (s *shop) command(ctx context.Context, args ...string) *process {
 	return p
 }
 
-// peakMemory is the largest resident set of an ended process, in bytes (VmHWM).
-func (p *process) peakMemory() int64 {
-	usage, _ := p.ProcessState.SysUsage().(*syscall.Rusage)
-	return usage.Maxrss << 10 // kilobytes on Linux
+// runMeasured runs the process to its end and returns its peak resident memory in
+// bytes. That is VmHWM, read until the end: what the kernel tells afterwards
+// (ru_maxrss) includes the memory of this test process, which it was forked from.
+func (p *process) runMeasured() (peak int64, err error) {
+	if err := p.Start(); err != nil {
+		return 0, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	status := filepath.Join("/proc", strconv.Itoa(p.Process.Pid), "status")
+	for {
+		if text, err := os.ReadFile(status); err == nil {
+			_, line, _ := strings.Cut(string(text), "VmHWM:")
+			var kilobytes int64
+			if _, err := fmt.Sscan(line, &kilobytes); err == nil {
+				peak = max(peak, kilobytes<<10)
+			}
+		}
+		select {
+		case err := <-ended:
+			return peak, err
+		case <-tick.C:
+		}
+	}
 }
 
 func (p *process) report(tb testing.TB) *reconcile.Report {
