@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 
@@ -34,7 +35,7 @@ func (v value) MarshalJSON() ([]byte, error) {
 	pv := product.Value(v)
 	switch {
 	case pv.Kind() == product.Text:
-		return json.Marshal(pv.String())
+		return encode(pv.String())
 	case pv.IsNumber():
 		return []byte(pv.String()), nil
 	default:
@@ -62,7 +63,7 @@ func encodeCreated(r *product.Repair) ([]byte, error) {
 	if tags == nil {
 		tags = []string{} // as Mongoose gives a product without tags
 	}
-	return json.Marshal(created{
+	return encode(created{
 		ID:            r.Row.ID,
 		Title:         value(r.Row.Values[product.Title]),
 		Price:         value(r.Row.Values[product.Price]),
@@ -88,5 +89,16 @@ func encodeDeleted(id product.ID) ([]byte, error) {
 	if id == "" {
 		return nil, errNoID
 	}
-	return json.Marshal(deleted{ID: id})
+	return encode(deleted{ID: id})
+}
+
+// encode is JSON as the platform's Node services write it: without escapes for HTML.
+func encode(v any) ([]byte, error) {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
 }

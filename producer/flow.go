@@ -2,6 +2,7 @@ package producer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,7 +15,12 @@ const (
 	// gather is how long a small credit may grow before it is spent: the cart
 	// consumes one by one, and a batch of one costs as much as one of fifty.
 	gather = 250 * time.Millisecond
+	// lookTimeout is how long one look at a queue may take before the broker counts
+	// as silent.
+	lookTimeout = 3 * time.Second
 )
+
+var errSilent = errors.New("the broker does not answer")
 
 // Reserve waits until events may be published without starving live traffic and
 // returns how many, at most want: what REPLAY_MAX_QUEUE_DEPTH leaves above the
@@ -60,6 +66,8 @@ func (p *Producer) credit(ctx context.Context, queue string) (int, string) {
 	if blocked := p.conn.Blocked(); blocked != "" {
 		return 0, "the broker blocks publishers: " + blocked
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, errSilent)
+	defer cancel()
 	state, err := p.queues[queue].State(ctx)
 	switch {
 	case err != nil:

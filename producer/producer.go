@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -68,6 +69,7 @@ type Producer struct {
 
 	ch       *amqp.Channel
 	returns  chan amqp.Return
+	closed   chan *amqp.Error
 	checked  bool
 	throttle atomic.Pointer[string]
 }
@@ -124,9 +126,9 @@ func (p *Producer) Repair(ctx context.Context, round int, repairs []product.Repa
 			results[i].Err = err
 			continue
 		}
-		events = append(events, event{key: rabbit.CreatedQueue, kind: "ProductCreated", id: repairs[i].Row.ID, body: body, result: &results[i]})
+		events = append(events, p.event("ProductCreated", rabbit.CreatedQueue, round, body, &results[i]))
 	}
-	return results, p.publish(ctx, round, events)
+	return results, p.publish(ctx, events)
 }
 
 // Remove publishes one ProductDeleted event for each id.
@@ -146,9 +148,9 @@ func (p *Producer) Remove(ctx context.Context, ids []product.ID) ([]product.Resu
 			if err != nil {
 				return results, err
 			}
-			events = append(events, event{key: rabbit.DeletedQueue, kind: "ProductDeleted", id: ids[i], body: body, result: &results[i]})
+			events = append(events, p.event("ProductDeleted", rabbit.DeletedQueue, 0, body, &results[i]))
 		}
-		if err := p.publish(ctx, 0, events); err != nil {
+		if err := p.publish(ctx, events); err != nil {
 			return results, err
 		}
 		done += n
@@ -158,18 +160,17 @@ func (p *Producer) Remove(ctx context.Context, ids []product.ID) ([]product.Resu
 
 // event is one message to publish and the result that it decides.
 type event struct {
-	key, kind string
-	id        product.ID
-	body      []byte
-	result    *product.Result
-	confirm   *amqp.DeferredConfirmation
+	key     string
+	message amqp.Publishing
+	result  *product.Result
+	confirm *amqp.DeferredConfirmation
 }
 
 // publish sends events without waiting in between, then waits for all confirms.
 // An event whose fate is unknown (nacked, unconfirmed in time, or its channel
 // lost before the confirm) counts as acted on: it may be in the queue, so only
 // the next comparison decides. An event that was not sent has an empty result.
-func (p *Producer) publish(ctx context.Context, round int, events []event) error {
+func (p *Producer) publish(ctx context.Context, events []event) error {
 	if len(events) == 0 {
 		return nil
 	}
@@ -177,47 +178,81 @@ func (p *Producer) publish(ctx context.Context, round int, events []event) error
 	if err != nil {
 		return err
 	}
-	for i := range events {
-		e := &events[i]
-		// Unknown from here on: the library may fail after bytes have left.
-		e.result.Acted = true
-		e.confirm, err = ch.PublishWithDeferredConfirmWithContext(ctx, rabbit.Exchange, e.key, true, false, p.message(round, e))
-		if err != nil {
-			break
-		}
-	}
-	if !p.awaitConfirms(ctx, events) || err != nil || ch.IsClosed() {
+	sent := p.send(ctx, ch, events)
+	if !p.awaitConfirms(ctx, events) || !sent || ch.IsClosed() {
 		// Late confirms of this channel must not be taken for those of later
 		// events. Reserve waits for the broker's return before the next event.
 		defer p.dropChannel()
 	}
-	return p.takeReturns(events)
+	if err := p.takeReturns(events); err != nil {
+		return err
+	}
+	return p.refusal(ch)
+}
+
+// send writes the events and reports whether all were written. A write does not
+// return while the broker reads nothing, so the connection is given up when that
+// takes longer than a confirm may.
+func (p *Producer) send(ctx context.Context, ch *amqp.Channel, events []event) bool {
+	written := make(chan struct{})
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer close(written)
+	watch.Go(func() {
+		timeout := time.NewTimer(p.config.ConfirmTimeout)
+		defer timeout.Stop()
+		if !p.await(ctx, written, timeout) {
+			p.conn.Drop()
+		}
+	})
+	for i := range events {
+		if ctx.Err() != nil {
+			return false
+		}
+		e := &events[i]
+		// Unknown from here on: the library may fail after bytes have left.
+		e.result.Acted = true
+		confirm, err := ch.PublishWithDeferredConfirm(rabbit.Exchange, e.key, true, false, e.message)
+		if err != nil {
+			return false
+		}
+		e.confirm = confirm
+	}
+	return true
 }
 
 // awaitConfirms waits for the confirms of what was sent, also when the run is
-// being stopped, and reports whether all came in time. While the broker blocks
-// publishers it has not read our events yet, and that time does not count.
+// being stopped, and reports whether all came in time.
 func (p *Producer) awaitConfirms(ctx context.Context, events []event) bool {
 	defer p.throttle.Store(nil)
 	timeout := time.NewTimer(p.config.ConfirmTimeout)
 	defer timeout.Stop()
 	for i := range events {
-		for confirm := events[i].confirm; confirm != nil; {
-			select {
-			case <-confirm.Done():
-				confirm = nil
-			case <-timeout.C:
-				reason := p.conn.Blocked()
-				if reason == "" || ctx.Err() != nil {
-					return false
-				}
-				reason = "the broker blocks publishers: " + reason
-				p.throttle.Store(&reason)
-				timeout.Reset(p.config.ConfirmTimeout)
-			}
+		if confirm := events[i].confirm; confirm != nil && !p.await(ctx, confirm.Done(), timeout) {
+			return false
 		}
 	}
 	return true
+}
+
+// await waits until done, or until timeout. While the broker blocks publishers it
+// does not read our events, and unless the run is being stopped that time does
+// not count.
+func (p *Producer) await(ctx context.Context, done <-chan struct{}, timeout *time.Timer) bool {
+	for {
+		select {
+		case <-done:
+			return true
+		case <-timeout.C:
+			reason := p.conn.Blocked()
+			if reason == "" || ctx.Err() != nil {
+				return false
+			}
+			reason = "the broker blocks publishers: " + reason
+			p.throttle.Store(&reason)
+			timeout.Reset(p.config.ConfirmTimeout)
+		}
+	}
 }
 
 // takeReturns marks the events that came back. The broker sends a return before
@@ -231,9 +266,8 @@ func (p *Producer) takeReturns(events []event) error {
 				return unroutable // the channel is gone, and its returns with it
 			}
 			err := &UnroutableError{Exchange: returned.Exchange, RoutingKey: returned.RoutingKey, Reply: strconv.Itoa(int(returned.ReplyCode)) + " " + returned.ReplyText}
-			id, _ := returned.Headers[headerProduct].(string)
 			for i := range events {
-				if string(events[i].id) == id {
+				if events[i].message.MessageId == returned.MessageId {
 					events[i].result.Acted, events[i].result.Err = false, err
 				}
 			}
@@ -242,6 +276,26 @@ func (p *Producer) takeReturns(events []event) error {
 			return unroutable
 		}
 	}
+}
+
+// refusal is why the broker closed the channel, where publishing once more would
+// fail once more. A lost connection is no refusal.
+func (p *Producer) refusal(ch *amqp.Channel) error {
+	if !ch.IsClosed() {
+		return nil
+	}
+	reason := <-p.closed // the library closes it at the latest
+	switch {
+	case reason == nil:
+		return nil
+	case reason.Code == amqp.NotFound:
+		return fmt.Errorf("publish to exchange %s: it does not exist any more: restart the Cart Service, which declares it: %w", rabbit.Exchange, reason)
+	case reason.Code == amqp.AccessRefused:
+		return fmt.Errorf("publish to exchange %s: the broker's user needs the write permission on it: %w", rabbit.Exchange, reason)
+	case reason.Code == amqp.PreconditionFailed:
+		return fmt.Errorf("publish to exchange %s: %w", rabbit.Exchange, reason)
+	}
+	return nil
 }
 
 // channel is the publishing channel, in confirm mode. It waits for a broker that
@@ -254,7 +308,9 @@ func (p *Producer) channel(ctx context.Context) (*amqp.Channel, error) {
 	ch, err := backoff.Retry(ctx, func() (*amqp.Channel, error) {
 		ch, err := p.conn.Channel(ctx)
 		if err == nil {
+			stop := context.AfterFunc(ctx, p.conn.Drop) // the call itself takes no context
 			err = ch.Confirm(false)
+			stop()
 		}
 		if err != nil {
 			reason := err.Error()
@@ -268,6 +324,7 @@ func (p *Producer) channel(ctx context.Context) (*amqp.Channel, error) {
 	p.ch = ch
 	// Room for every event that can be under way, so that the library never waits.
 	p.returns = ch.NotifyReturn(make(chan amqp.Return, maxWindow))
+	p.closed = ch.NotifyClose(make(chan *amqp.Error, 1))
 	return ch, nil
 }
 
@@ -286,32 +343,34 @@ const (
 	headerReason  = "x-etl-reason"
 )
 
-func (p *Producer) message(round int, e *event) amqp.Publishing {
+func (p *Producer) event(kind, key string, round int, body []byte, result *product.Result) event {
 	reason := string(product.Missing)
-	if e.key == rabbit.DeletedQueue {
+	if key == rabbit.DeletedQueue {
 		reason = "undone"
 	}
-	return amqp.Publishing{
-		Headers:      amqp.Table{headerRun: p.run, headerRound: int32(round), headerProduct: string(e.id), headerReason: reason},
+	prefix := p.run + "/" + strconv.Itoa(round) + "/"
+	id := shortened(result.ID, maxShortString-len(prefix))
+	return event{key: key, result: result, message: amqp.Publishing{
+		Headers:      amqp.Table{headerRun: p.run, headerRound: int32(round), headerProduct: id, headerReason: reason},
 		ContentType:  "application/json",
 		DeliveryMode: amqp.Persistent,
-		MessageId:    messageID(p.run, round, e.id),
+		MessageId:    prefix + id,
 		Timestamp:    time.Now(),
-		Type:         e.kind,
+		Type:         kind,
 		AppId:        "etl",
-		Body:         e.body,
-	}
+		Body:         body,
+	}}
 }
 
 // maxShortString is the longest message id that AMQP carries, in bytes.
 const maxShortString = 255
 
-// messageID is run/round/product; a long product id is replaced by its hash.
-func messageID(run string, round int, id product.ID) string {
-	text := run + "/" + strconv.Itoa(round) + "/" + string(id)
-	if len(text) > maxShortString {
-		sum := sha256.Sum256([]byte(id))
-		text = run + "/" + strconv.Itoa(round) + "/sha256:" + hex.EncodeToString(sum[:])
+// shortened is the product's id, or its hash where it is longer than most bytes. A
+// message's properties must fit into one frame, and its id into a short string.
+func shortened(id product.ID, most int) string {
+	if len(id) <= most {
+		return string(id)
 	}
-	return text
+	sum := sha256.Sum256([]byte(id))
+	return "sha256:" + hex.EncodeToString(sum[:])
 }

@@ -44,7 +44,7 @@ func (c *Config) uri() (amqp.URI, error) {
 		return amqp.URI{}, errors.New("RABBITMQ_ENDPOINT must begin with amqp:// or amqps://")
 	}
 	uri, err := amqp.ParseURI(raw)
-	if err != nil {
+	if err != nil || uri.Port < 1 || uri.Port > 65535 {
 		return amqp.URI{}, fmt.Errorf("RABBITMQ_ENDPOINT %s is not a valid AMQP URL: check its form, and percent-encode special characters in user name, password and vhost", c.URL)
 	}
 	return uri, nil

@@ -2,6 +2,7 @@ package rabbit
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +14,8 @@ import (
 
 const (
 	dialTimeout = 10 * time.Second
-	// heartbeat is short, so that a silent network loss is seen within about 20 s.
+	// heartbeat is short: a silent network loss is seen after three of them, by the
+	// broker after two.
 	heartbeat = 10 * time.Second
 )
 
@@ -26,6 +28,7 @@ type Connection struct {
 
 	mu      sync.Mutex
 	conn    *amqp.Connection
+	socket  net.Conn // of conn
 	blocked string
 	closed  bool
 }
@@ -46,7 +49,7 @@ func (c *Connection) Channel(ctx context.Context) (*amqp.Channel, error) {
 	}
 	ch, err := answered(ctx, conn.Channel)
 	if err != nil {
-		return nil, fmt.Errorf("open a channel: %w", err)
+		return nil, fmt.Errorf("open a channel: %w", explained(err))
 	}
 	return ch, nil
 }
@@ -65,21 +68,38 @@ func (c *Connection) dialled(ctx context.Context) (*amqp.Connection, error) {
 	}
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(c.name)
+	var socket net.Conn
+	interrupted := func() bool { return false }
 	conn, err := amqp.DialConfig(c.config.URL.Reveal(), amqp.Config{
 		Properties: properties,
 		Heartbeat:  heartbeat,
 		Dial: func(network, address string) (net.Conn, error) {
-			socket, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
-			if err != nil {
+			var err error
+			if socket, err = (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address); err != nil {
 				return nil, err
 			}
+			if tcp, is := socket.(*net.TCPConn); is {
+				// What a connection has not sent when it is given up must never arrive: its
+				// events may be published again. A proper end has been answered by then.
+				_ = tcp.SetLinger(0)
+			}
 			// Bounds the handshake; the library lifts it afterwards.
-			return socket, socket.SetDeadline(time.Now().Add(dialTimeout))
+			if err := socket.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+				return nil, err
+			}
+			stop := context.AfterFunc(ctx, func() { _ = socket.SetDeadline(time.Now()) })
+			interrupted = func() bool { return !stop() }
+			return socket, nil
 		},
 	})
+	if interrupted() {
+		_ = socket.Close() // which ends conn, if there is one
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to RabbitMQ at %s: %w", c.config.URL, explained(err))
 	}
+	c.socket = socket
 	c.conn, c.blocked = conn, ""
 	notices := conn.NotifyBlocked(make(chan amqp.Blocking, 4))
 	go func() { // ends when the connection does: the library closes notices
@@ -119,14 +139,14 @@ func (c *Connection) Close() {
 	}
 }
 
-// Drop ends the present connection, so that the next channel is on a fresh one.
+// Drop ends the present connection at once, so that the next channel is on a fresh
+// one. It does not say goodbye: what waits to be sent is not sent any more.
 func (c *Connection) Drop() {
 	c.mu.Lock()
-	conn := c.conn
-	c.conn = nil
-	c.mu.Unlock()
-	if conn != nil {
-		go func() { _ = conn.CloseDeadline(time.Now().Add(dialTimeout / 5)) }()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		_ = c.socket.Close()
+		c.conn, c.socket = nil, nil
 	}
 }
 
@@ -161,6 +181,12 @@ func explained(err error) error {
 		return fmt.Errorf("authentication failed: check user, password and vhost of RABBITMQ_ENDPOINT: %w", err)
 	case errors.Is(err, amqp.ErrVhost), errors.As(err, &refused) && refused.Code == amqp.NotAllowed:
 		return fmt.Errorf("the user may not use this vhost: check the vhost of RABBITMQ_ENDPOINT and the user's permissions: %w", err)
+	case errors.As(err, new(tls.RecordHeaderError)):
+		return fmt.Errorf("the broker does not speak TLS there: use amqp:// or the TLS port in RABBITMQ_ENDPOINT: %w", err)
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		return fmt.Errorf("the broker's certificate is not trusted: check the host of RABBITMQ_ENDPOINT and this machine's CA certificates: %w", err)
+	case errors.As(err, &refused) && refused.Code == amqp.FrameError && !refused.Server:
+		return fmt.Errorf("what answers is no AMQP broker, or it ended the connection: check host and port of RABBITMQ_ENDPOINT: %w", err)
 	case errors.As(err, new(net.Error)), errors.As(err, new(*net.OpError)):
 		return fmt.Errorf("no broker answers: check the host of RABBITMQ_ENDPOINT and the network: %w", err)
 	}

@@ -8,11 +8,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
-// Management asks RabbitMQ's management API. Its figures of messages lag by up to
-// five seconds (collect_statistics_interval).
+// Management asks RabbitMQ's management API. Its figures of messages are up to
+// ten seconds old.
 type Management struct {
 	base   *url.URL
 	user   *url.Userinfo
@@ -40,7 +41,7 @@ func NewManagement(config Config) (*Management, error) {
 	if m.user == nil {
 		m.user = url.UserPassword(uri.Username, uri.Password)
 	}
-	m.base = &url.URL{Scheme: base.Scheme, Host: base.Host, Path: base.Path}
+	m.base = &url.URL{Scheme: base.Scheme, Host: base.Host, Path: strings.TrimRight(base.Path, "/")}
 	return m, nil
 }
 
@@ -135,7 +136,10 @@ func (m *Management) get(ctx context.Context, answer any, path ...string) error 
 	defer func() { _ = response.Body.Close() }()
 	switch response.StatusCode {
 	case http.StatusOK:
-		return json.NewDecoder(io.LimitReader(response.Body, 16<<20)).Decode(answer)
+		if err := json.NewDecoder(io.LimitReader(response.Body, 16<<20)).Decode(answer); err != nil {
+			return fmt.Errorf("what answers is not RabbitMQ: check RABBITMQ_MANAGEMENT_URL: %w", err)
+		}
+		return nil
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return errors.New("not authorized: the user needs the tag \"monitoring\", and access to the vhost")
 	case http.StatusNotFound:
