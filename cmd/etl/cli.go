@@ -118,7 +118,7 @@ Configuration comes from environment variables; ` + "`etl doctor`" + ` checks it
 // outputFlag adds --output; the returned value is checked when the flag is set.
 func outputFlag(cmd *cobra.Command) *choice {
 	output := &choice{value: outputText, allowed: []string{outputText, outputJSON}}
-	cmd.Flags().VarP(output, "output", "o", "how to print the result: text or json")
+	cmd.Flags().VarP(output, "output", "o", "how to print the result: `text|json`")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(output.allowed, cobra.ShellCompDirectiveNoFileComp))
 	return output
 }

@@ -106,6 +106,16 @@ func (s snapshot) part() (done, total int64) {
 	return s.Compared, max(s.Total, s.Compared)
 }
 
+// counted tells whether all of the present stage is done. The number of products
+// is an estimate, or unknown, so it does not say when all are compared.
+func (s snapshot) counted() bool {
+	if s.stage() == "compare" {
+		return s.Scanned
+	}
+	done, total := s.part()
+	return done >= total && total > 0
+}
+
 // rate is products per second of the present stage.
 func (s snapshot) rate() float64 {
 	elapsed := time.Since(s.began.at)
@@ -129,9 +139,8 @@ func (s snapshot) eta() string {
 // details is the line behind the bar.
 func (s snapshot) details() string {
 	var parts []string
-	done, total := s.part()
 	switch rate := int64(s.rate()); {
-	case done >= total && total > 0:
+	case s.counted() && waits[s.Phase] != "":
 		parts = append(parts, waits[s.Phase])
 	case rate > 0:
 		parts = append(parts, grouped(rate)+"/s")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -39,12 +40,25 @@ func renderReport(r *reconcile.Report, colour bool) string {
 		b.WriteString("\n" + lines)
 	}
 	for _, note := range r.Notes {
-		fmt.Fprintf(&b, "\nNote: %s\n", note)
+		fmt.Fprintf(&b, "\nNote: %s\n", printable(note))
 	}
 	if r.Error != "" {
-		fmt.Fprintf(&b, "\nEnded early: %s\n", r.Error)
+		fmt.Fprintf(&b, "\nEnded early: %s\n", printable(r.Error))
 	}
 	return b.String()
+}
+
+// printable keeps ids and values from breaking a line or steering a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsPrint(r):
+			return r
+		case unicode.IsSpace(r):
+			return ' '
+		}
+		return unicode.ReplacementChar
+	}, s)
 }
 
 // headline is the run in one sentence.
@@ -66,6 +80,8 @@ func headline(r *reconcile.Report) string {
 		return fmt.Sprintf("Failed after %s: %s of %s missing products found so far were repaired and verified.", took, grouped(verified), grouped(missing))
 	case r.DryRun:
 		return fmt.Sprintf("Differences found: %s missing, %s stale, %s orphaned. (%s, nothing was changed)", grouped(missing), grouped(r.Found[product.Stale]), grouped(r.Found[product.Orphaned]), took)
+	case r.Unrepaired == 0: // what remains are ids that cannot be compared
+		return fmt.Sprintf("Nothing is missing any more among the %s products that could be compared. (%s)", grouped(r.Products), took)
 	}
 	return fmt.Sprintf("Differences remain: %s of %s missing products verified in the cart, %s not, in %s by %s.", grouped(verified), grouped(missing), grouped(r.Unrepaired), took, r.Mode)
 }
@@ -144,12 +160,12 @@ func sampleText(r *reconcile.Report) string {
 		if o.State == reconcile.Found {
 			what = string(o.Kind)
 		}
-		fmt.Fprintf(&b, "%s  %s", o.ID, what)
+		fmt.Fprintf(&b, "%s  %s", printable(string(o.ID)), what)
 		if o.Column != "" {
 			fmt.Fprintf(&b, "  %s:", o.Column)
 		}
 		if o.Reason != "" {
-			fmt.Fprintf(&b, "  %s", o.Reason)
+			fmt.Fprintf(&b, "  %s", printable(o.Reason))
 		}
 		b.WriteString("\n")
 	}

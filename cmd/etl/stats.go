@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -93,8 +95,8 @@ func (s *statistics) table() table.Writer {
 	t.SetStyle(table.StyleRounded)
 	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
 	t.AppendRow(table.Row{"products", grouped(s.Products), s.Source})
-	for kind, n := range s.Unsupported {
-		t.AppendRow(table.Row{"unsupported ids", grouped(n), "_id of type " + kind})
+	for _, kind := range slices.Sorted(maps.Keys(s.Unsupported)) {
+		t.AppendRow(table.Row{"unsupported ids", grouped(s.Unsupported[kind]), "_id of type " + kind})
 	}
 	t.AppendRow(table.Row{"cart rows", grouped(s.Rows), s.Target})
 	t.AppendSeparator()

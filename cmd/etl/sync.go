@@ -25,7 +25,7 @@ type runFlags struct {
 }
 
 func (f *runFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.ids, "id", nil, "look at this product only; may be repeated")
+	cmd.Flags().StringArrayVar(&f.ids, "id", nil, "look at the product `ID` only; may be repeated")
 	cmd.Flags().DurationVar(&f.since, "since", 0, "look only at products created this long ago or later, such as 2h")
 	cmd.Flags().BoolVar(&f.withoutBroker, "without-broker", false, "do not look at the cart's queue: products that are waiting in it count as missing")
 	f.output = outputFlag(cmd)
@@ -83,12 +83,12 @@ meant.`,
 		Args: cobra.NoArgs,
 	}
 	flags.register(cmd)
-	cmd.Flags().Var(mode, "mode", "how to repair: replay or direct")
+	cmd.Flags().Var(mode, "mode", "how to repair: `replay|direct`")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "find and report only")
-	cmd.Flags().IntVar(&batchSize, "batch-size", 0, "products per batch, 1..1000 (default SYNC_BATCH_SIZE)")
-	cmd.Flags().Var(repair, "repair", "the kind of difference to repair: missing")
-	cmd.Flags().IntVar(&maxRepairs, "max-repairs", 0, "repair at most this many products, and do not stop because they are many")
-	cmd.Flags().Var(fallback, "fallback", "what to do with products that a replay loses in the end: none or direct")
+	cmd.Flags().IntVar(&batchSize, "batch-size", 0, "read and repair `N` products at once, 1..1000 (default SYNC_BATCH_SIZE)")
+	cmd.Flags().Var(repair, "repair", "the `kind` of difference to repair: missing")
+	cmd.Flags().IntVar(&maxRepairs, "max-repairs", 0, "repair at most `N` products, and do not stop because they are many")
+	cmd.Flags().Var(fallback, "fallback", "what to do with products that a replay loses in the end: `none|direct`")
 	for name, c := range map[string]*choice{"mode": mode, "repair": repair, "fallback": fallback} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(c.allowed, cobra.ShellCompDirectiveNoFileComp))
 	}

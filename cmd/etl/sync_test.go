@@ -153,19 +153,29 @@ func TestSyncSurvivesAThief(t *testing.T) {
 	s.wantComplete()
 }
 
-// With the management API the thief is named, and a fallback writes what it took.
 func TestSyncFallsBackToDirect(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 200, every(4)).with(map[string]string{"SYNC_MAX_ROUNDS": "1"})
+	s.consumer(func(c *cart.Config) { c.DelayPerEvent = 10 * time.Millisecond })
+	s.thief(0)
+	report := s.mustSync(t.Context(), exitOK, "--fallback", "direct")
+	if report.Outcomes[reconcile.Verified] != 50 || !strings.Contains(strings.Join(report.Notes, "\n"), "fallback") {
+		t.Errorf("%d verified, want 50; the notes are %q", report.Outcomes[reconcile.Verified], report.Notes)
+	}
+	s.wantComplete()
+}
+
+func TestManagementAPINamesTheThief(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, 200, every(4))
 	s = s.with(map[string]string{"RABBITMQ_MANAGEMENT_URL": s.broker.Management, "SYNC_MAX_ROUNDS": "1"})
 	s.consumer(func(c *cart.Config) { c.DelayPerEvent = 10 * time.Millisecond })
-	s.thief(0)
-	report := s.mustSync(t.Context(), exitOK, "--fallback", "direct")
-	if report.Outcomes[reconcile.Verified] != 50 {
-		t.Errorf("%d verified, want 50", report.Outcomes[reconcile.Verified])
+	thief := s.thief(0)
+	report := s.mustSync(t.Context(), exitDifferences)
+	if report.Outcomes[reconcile.Lost] != int64(thief.Taken()) {
+		t.Errorf("%d lost, the thief took %d", report.Outcomes[reconcile.Lost], thief.Taken())
 	}
-	if notes := strings.Join(report.Notes, "\n"); !strings.Contains(notes, cart.ThiefName) || !strings.Contains(notes, "fallback") {
-		t.Errorf("the notes name neither the thief nor the fallback: %q", notes)
+	if notes := strings.Join(report.Notes, "\n"); !strings.Contains(notes, cart.ThiefName) || !strings.Contains(notes, cart.ConnectionName) {
+		t.Errorf("the notes do not name the consumers: %q", notes)
 	}
-	s.wantComplete()
 }

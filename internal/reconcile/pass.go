@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -10,10 +11,15 @@ import (
 	"github.com/ecom-micro/etl/internal/product"
 )
 
-// pass scans the scope once and decides each window, while the scan goes on. The
+// settling deals with what was confirmed of one window. With an error it is what
+// had been confirmed by then, and the same error comes back.
+type settling func(ctx context.Context, confirmed diff.Verdict, err error) error
+
+// pass scans the scope once and settles each window, while the scan goes on. The
 // scan is at most two windows ahead, which bounds the memory.
-func (r *Run) pass(ctx context.Context, scope diff.Scope, decide func(context.Context, diff.Verdict) error) error {
+func (r *Run) pass(ctx context.Context, scope diff.Scope, settle settling) error {
 	r.progress.enter(PhaseComparing)
+	r.progress.scanned.Store(false)
 	r.engine.Counters.Reset()
 	r.report.beginPass()
 	windows := make(chan diff.Window, 1)
@@ -27,7 +33,7 @@ func (r *Run) pass(ctx context.Context, scope diff.Scope, decide func(context.Co
 		return err
 	})
 	for w := range windows {
-		if err := r.decide(ctx, w, decide); err != nil {
+		if err := r.decide(ctx, w, settle); err != nil {
 			stopScan()
 			_ = scan.Wait() // it ends because of the error that is returned
 			return err
@@ -38,41 +44,40 @@ func (r *Run) pass(ctx context.Context, scope diff.Scope, decide func(context.Co
 
 // decide confirms one window and hands it on. A scan that fails meanwhile does
 // not interrupt it: what was found before stays true.
-func (r *Run) decide(ctx context.Context, w diff.Window, decide func(context.Context, diff.Verdict) error) error {
+func (r *Run) decide(ctx context.Context, w diff.Window, settle settling) error {
 	defer r.progress.enter(PhaseComparing)
 	r.progress.enter(PhaseConfirming)
 	verdict, err := r.engine.Confirm(ctx, w)
 	r.report.found(verdict)
-	if err != nil {
-		return err
-	}
-	return decide(ctx, verdict)
+	return settle(ctx, verdict, err)
 }
 
 // guarded repairs after a look at the whole: a wrong URL must not replay a
-// catalogue. One window is decided at once when it turns out to be all; where
-// there are more, the first pass only counts, and a second one repairs.
+// catalogue. What is missing is repaired at once where it fits one window; where
+// it does not, the first pass only counts, and a second one repairs.
 func (r *Run) guarded(ctx context.Context, scope diff.Scope) error {
-	var first diff.Verdict
-	windows := 0
-	err := r.pass(ctx, scope, func(_ context.Context, v diff.Verdict) error {
-		if windows++; windows == 1 {
-			first = v
+	var ids []product.ID
+	fits := func() bool { return r.report.Found[product.Missing] <= int64(r.window) }
+	err := r.pass(ctx, scope, func(_ context.Context, v diff.Verdict, err error) error {
+		if fits() {
+			ids = append(ids, missing(v)...)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return err
 	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids) // a cursor may return a product twice
 	if reason := r.suspicious(); reason != "" {
-		r.report.stop(reason)
+		r.report.stop(reason, ids)
 		return nil
 	}
-	if windows <= 1 {
-		return r.settleWindow(ctx, first, true)
+	if fits() {
+		return r.repairWindow(ctx, ids)
 	}
-	first = diff.Verdict{}
-	return r.pass(ctx, scope, func(ctx context.Context, v diff.Verdict) error { return r.settleWindow(ctx, v, true) })
+	ids = nil // a window's worth of memory
+	return r.pass(ctx, scope, r.settleWindow)
 }
 
 // The share of the source, and the number, above which findings are suspicious.
@@ -98,37 +103,50 @@ func (r *Run) suspicious() string {
 	return ""
 }
 
-// settleWindow deals with one window's confirmed differences.
-func (r *Run) settleWindow(ctx context.Context, v diff.Verdict, act bool) error {
-	var missing []product.ID
-	for _, d := range v.Confirmed {
-		if d.Kind == product.Missing {
-			missing = append(missing, d.ID)
-		}
-	}
-	if !act {
-		return r.assess(ctx, missing)
+// settleWindow repairs what one window is missing, or assesses it in a dry run.
+func (r *Run) settleWindow(ctx context.Context, v diff.Verdict, err error) error {
+	ids := missing(v)
+	switch {
+	case r.options.DryRun && err != nil:
+		return err
+	case r.options.DryRun:
+		return r.assess(ctx, ids)
+	case err != nil:
+		return r.leave(ctx, ids, err)
 	}
 	if most := r.options.MaxRepairs; most > 0 {
 		allowed := max(int64(most)-r.acted, 0)
-		if n := int64(len(missing)); n > allowed {
-			for _, id := range missing[allowed:] {
+		if n := int64(len(ids)); n > allowed {
+			for _, id := range ids[allowed:] {
 				r.report.add(Outcome{ID: id, Kind: product.Missing, State: Skipped, Reason: fmt.Sprintf("the limit of %d repairs (--max-repairs) is reached", most)})
 			}
-			missing = missing[:allowed]
+			ids = ids[:allowed]
 		}
-		r.acted += int64(len(missing))
+		r.acted += int64(len(ids))
 	}
-	return r.repairWindow(ctx, missing)
+	return r.repairWindow(ctx, ids)
 }
 
-// assess finds out what a repair would be blocked by, without one.
-func (r *Run) assess(ctx context.Context, missing []product.ID) error {
-	for len(missing) > 0 {
-		batch := missing[:min(len(missing), MaxBatchSize)]
-		missing = missing[len(batch):]
-		if _, err := r.readAgain(ctx, batch); err != nil {
+// missing lists the missing products among the confirmed ones.
+func missing(v diff.Verdict) []product.ID {
+	var ids []product.ID
+	for _, d := range v.Confirmed {
+		if d.Kind == product.Missing {
+			ids = append(ids, d.ID)
+		}
+	}
+	return ids
+}
+
+// assess names what is missing, and what a repair of it would be blocked by.
+func (r *Run) assess(ctx context.Context, ids []product.ID) error {
+	for batch := range slices.Chunk(ids, MaxBatchSize) {
+		repairs, err := r.readAgain(ctx, batch)
+		if err != nil {
 			return err
+		}
+		for _, repair := range repairs {
+			r.report.named(repair.Row.ID)
 		}
 	}
 	return nil

@@ -2,7 +2,7 @@ package reconcile
 
 import (
 	"context"
-	"strings"
+	"errors"
 	"time"
 
 	"github.com/ecom-micro/etl/diff"
@@ -27,30 +27,34 @@ type differing struct {
 const maxProofs = 3
 
 // prove looks at both sides once everything that was queued at the repair has
-// been consumed, and returns what did not arrive. All else goes to the report.
-func (r *Run) prove(ctx context.Context, repairer Repairer, acted []product.ID) (lost []product.ID) {
+// been consumed, and returns what did not arrive, also with an error. All else
+// goes to the report.
+func (r *Run) prove(ctx context.Context, repairer Repairer, acted []product.ID) (lost []product.ID, err error) {
 	for look := 1; len(acted) > 0; look++ {
 		r.progress.enter(PhaseProving)
 		if err := r.drained(ctx, product.Missing); err != nil {
-			r.unproven(ctx, acted, err)
-			return lost
+			return lost, r.unproven(ctx, acted, err)
 		}
-		p, err := r.lookAtBothSides(ctx, acted)
-		if err != nil {
-			r.unproven(ctx, acted, err)
-			return lost
-		}
+		p, unseen, err := r.lookAtBothSides(ctx, acted)
 		lost = append(lost, p.lost...)
 		r.undo(ctx, repairer, p.revived)
+		if err != nil {
+			for _, d := range p.differing {
+				unseen = append(unseen, d.id)
+			}
+			return lost, r.unproven(ctx, unseen, err)
+		}
 		if look == maxProofs {
 			for _, d := range p.differing {
 				r.report.add(Outcome{ID: d.id, Kind: product.Missing, State: Failed, Reason: "it arrived, and its row differs from the source: " + d.fields})
 			}
-			return lost
+			return lost, nil
 		}
-		acted = r.settleAgain(ctx, p.differing)
+		if acted, err = r.settleAgain(ctx, p.differing); err != nil {
+			return lost, err
+		}
 	}
-	return lost
+	return lost, nil
 }
 
 // drained waits until what is queued now for one kind of repair has been consumed.
@@ -61,7 +65,10 @@ func (r *Run) drained(ctx context.Context, kind product.Kind) error {
 	return r.Barriers.Wait(ctx, kind, time.Now())
 }
 
-func (r *Run) unproven(ctx context.Context, ids []product.ID, err error) {
+// unproven reports what could not be judged because of err. A queue that stalls
+// leaves only these products in the dark; any other error ends the run and is
+// returned.
+func (r *Run) unproven(ctx context.Context, ids []product.ID, err error) error {
 	reason := err.Error()
 	if ctx.Err() != nil {
 		reason = "the run was stopped before the proof"
@@ -69,23 +76,27 @@ func (r *Run) unproven(ctx context.Context, ids []product.ID, err error) {
 	for _, id := range ids {
 		r.report.add(Outcome{ID: id, Kind: product.Missing, State: InFlight, Reason: reason})
 	}
+	if errors.As(err, new(*diff.StalledError)) {
+		return nil
+	}
+	return err
 }
 
-func (r *Run) lookAtBothSides(ctx context.Context, ids []product.ID) (proof, error) {
-	var p proof
+// lookAtBothSides looks at ids batch by batch. With an error it returns those that
+// it has not seen, and what it learnt of the others stays true.
+func (r *Run) lookAtBothSides(ctx context.Context, ids []product.ID) (p proof, unseen []product.ID, err error) {
 	table := r.Target.Table()
-	for len(ids) > 0 {
+	for ; len(ids) > 0; ids = ids[min(len(ids), MaxBatchSize):] {
 		batch := ids[:min(len(ids), MaxBatchSize)]
-		ids = ids[len(batch):]
 		// The source is read last: a product that is still there then was not
 		// deleted before its row was seen.
 		rows, err := r.Target.Find(ctx, batch)
 		if err != nil {
-			return proof{}, err
+			return p, ids, err
 		}
 		products, err := r.Source.Find(ctx, batch)
 		if err != nil {
-			return proof{}, err
+			return p, ids, err
 		}
 		for _, id := range batch {
 			source, inSource := products[id]
@@ -99,28 +110,28 @@ func (r *Run) lookAtBothSides(ctx context.Context, ids []product.ID) (proof, err
 				p.lost = append(p.lost, id)
 			default:
 				if fields := table.Differing(&source, &row, product.ProofFields()); len(fields) > 0 {
-					p.differing = append(p.differing, differing{id, source.Updated, describe(fields, &source, &row)})
+					p.differing = append(p.differing, differing{id, source.Updated, describe(differences(fields, &source, &row))})
 					continue
 				}
 				r.report.verified()
 			}
 		}
+		r.progress.verified.Store(r.report.Outcomes[Verified])
 	}
-	r.progress.verified.Store(r.report.Outcomes[Verified])
-	return p, nil
+	return p, nil, nil
 }
 
-func describe(fields []product.Field, p *product.Product, row *product.Row) string {
-	texts := make([]string, len(fields))
+func differences(fields []product.Field, p *product.Product, row *product.Row) []diff.FieldDifference {
+	all := make([]diff.FieldDifference, len(fields))
 	for i, f := range fields {
-		texts[i] = f.String() + " is " + p.Values[f].String() + " in the source and " + row.Values[f].String() + " in the cart"
+		all[i] = diff.FieldDifference{Field: f, Source: p.Values[f], Cart: row.Values[f]}
 	}
-	return strings.Join(texts, ", ")
+	return all
 }
 
 // settleAgain waits until the events of products that changed meanwhile had time
 // to arrive, and returns the products to look at again.
-func (r *Run) settleAgain(ctx context.Context, changed []differing) []product.ID {
+func (r *Run) settleAgain(ctx context.Context, changed []differing) ([]product.ID, error) {
 	var ids []product.ID
 	var until time.Time
 	most := time.Now().Add(r.config.Settle)
@@ -134,15 +145,17 @@ func (r *Run) settleAgain(ctx context.Context, changed []differing) []product.ID
 			until = settled
 		}
 	}
-	if err := diff.SleepUntil(ctx, until); err != nil {
-		r.unproven(ctx, ids, err)
-		return nil
+	if len(ids) == 0 {
+		return nil, nil
 	}
-	if err := r.drained(ctx, product.Stale); err != nil {
-		r.unproven(ctx, ids, err)
-		return nil
+	err := diff.SleepUntil(ctx, until)
+	if err == nil {
+		err = r.drained(ctx, product.Stale)
 	}
-	return ids
+	if err != nil {
+		return nil, r.unproven(ctx, ids, err)
+	}
+	return ids, nil
 }
 
 // undo takes back products that were deleted in the source while they were

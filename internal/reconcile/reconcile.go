@@ -170,6 +170,10 @@ type Run struct {
 
 // New prepares a run.
 func New(parts Parts, config Config, options Options) (*Run, error) {
+	return newRun(parts, config, options, MaxWindow)
+}
+
+func newRun(parts Parts, config Config, options Options, window int) (*Run, error) {
 	fields, err := config.Fields()
 	if err != nil {
 		return nil, err
@@ -180,9 +184,9 @@ func New(parts Parts, config Config, options Options) (*Run, error) {
 	if parts.Repairer == nil && !options.DryRun {
 		return nil, errors.New("a run that repairs needs a repairer")
 	}
-	r := &Run{Parts: parts, options: options, config: config, window: MaxWindow}
+	r := &Run{Parts: parts, options: options, config: config, window: window}
 	r.engine = diff.New(parts.Source, parts.Target, parts.Barriers, diff.Config{
-		Compare: fields, Settle: config.Settle, Window: r.window, Batch: MaxBatchSize,
+		Compare: fields, Settle: config.Settle, Window: window, Batch: MaxBatchSize,
 	})
 	r.report = newReport(options, parts)
 	r.report.beginPass()
@@ -191,13 +195,15 @@ func New(parts Parts, config Config, options Options) (*Run, error) {
 
 // Do executes the run. The report is never nil and says what was done up to an
 // error; it must not be read before Do has returned. A *product.PausedError, a
-// cancelled context and an error of a service end the run early.
+// cancelled context and an error of a service end the run early. A context that
+// was cancelled for a cause of its own, such as a lost lock, is a failure.
 func (r *Run) Do(ctx context.Context) (*Report, error) {
 	err := r.do(ctx)
 	r.progress.enter(PhaseDone)
-	cancelled := err != nil && ctx.Err() != nil
-	if cancelled {
+	cancelled := false
+	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
+		cancelled = errors.Is(err, context.Canceled)
 	}
 	r.report.finish(err, cancelled, &r.engine.Counters)
 	return r.report, err
@@ -208,8 +214,16 @@ func (r *Run) do(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.options.DryRun || r.options.MaxRepairs > 0 || len(r.options.IDs) > 0 {
-		return r.pass(ctx, scope, func(ctx context.Context, v diff.Verdict) error { return r.settleWindow(ctx, v, !r.options.DryRun) })
+	switch {
+	case len(scope.IDs) > 0:
+		err = r.pass(ctx, scope, r.settleWindow)
+		counters := &r.engine.Counters
+		if unknown := int64(len(scope.IDs)) - counters.Compared.Load() - counters.Suspects(product.Orphaned); err == nil && unknown > 0 {
+			r.report.note("%d of the %d products named are in neither store", unknown, len(scope.IDs))
+		}
+		return err
+	case r.options.DryRun || r.options.MaxRepairs > 0:
+		return r.pass(ctx, scope, r.settleWindow)
 	}
 	return r.guarded(ctx, scope)
 }
@@ -217,6 +231,11 @@ func (r *Run) do(ctx context.Context) error {
 // plan reads what the run needs to know of the two stores.
 func (r *Run) plan(ctx context.Context) (diff.Scope, error) {
 	r.progress.enter(PhasePlanning)
+	scope := diff.Scope{IDs: r.options.IDs, Since: r.options.Since, Parallel: r.config.Parallel}
+	if len(scope.IDs) > 0 { // whatever else is in the source does not matter
+		r.progress.total.Store(int64(len(scope.IDs)))
+		return scope, nil
+	}
 	var err error
 	if r.report.Unsupported, err = r.Source.Unsupported(ctx); err != nil {
 		return diff.Scope{}, err
@@ -225,14 +244,8 @@ func (r *Run) plan(ctx context.Context) (diff.Scope, error) {
 	if err != nil {
 		return diff.Scope{}, err
 	}
-	r.progress.total.Store(estimate)
-	scope := diff.Scope{IDs: r.options.IDs, Since: r.options.Since, Parallel: r.config.Parallel}
-	if len(scope.IDs) > 0 {
-		r.progress.total.Store(int64(len(scope.IDs)))
-		return scope, nil
-	}
-	if !scope.Since.IsZero() {
-		r.progress.total.Store(0) // unknown
+	if scope.Since.IsZero() { // else the number is unknown
+		r.progress.total.Store(estimate)
 	}
 	const productsPerRange = 50_000
 	scope.Ranges, err = r.Source.Ranges(ctx, int(estimate/productsPerRange)+1)

@@ -3,29 +3,28 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/ecom-micro/etl/internal/product"
 )
 
 // repairWindow brings one window of missing products to the cart: rounds of
 // acting and proving, until nothing is lost any more or going on is pointless.
-func (r *Run) repairWindow(ctx context.Context, missing []product.ID) error {
-	lost, err := r.rounds(ctx, missing)
-	if err != nil || len(lost) == 0 {
-		return err
+func (r *Run) repairWindow(ctx context.Context, ids []product.ID) error {
+	lost, err := r.rounds(ctx, ids)
+	if err == nil && len(lost) > 0 && r.Fallback != nil {
+		var acted int
+		acted, lost, err = r.round(ctx, r.Fallback, r.report.Rounds+1, lost)
+		r.report.losses.rescued += int64(acted)
 	}
-	if r.Fallback != nil {
-		r.report.note("%d products that the replay lost were written directly (fallback)", len(lost))
-		acted, err := r.act(ctx, r.Fallback, r.report.Rounds+1, lost)
-		lost = r.prove(ctx, r.Fallback, acted)
-		if err != nil {
-			return err
-		}
+	reason := "the repair was accepted, and nothing reached the cart"
+	if err != nil {
+		reason = "the repair was lost, and the run ended before another round"
 	}
 	for _, id := range lost {
-		r.report.add(Outcome{ID: id, Kind: product.Missing, State: Lost, Reason: "the repair was accepted, and nothing reached the cart"})
+		r.report.add(Outcome{ID: id, Kind: product.Missing, State: Lost, Reason: reason})
 	}
-	return nil
+	return err
 }
 
 const (
@@ -37,49 +36,56 @@ const (
 	few, maxPoorRounds = 25, 5
 )
 
-// rounds acts and proves until nothing is lost, and returns what stayed lost.
+// rounds acts and proves until nothing is lost, and returns what stayed lost, also
+// with an error.
 func (r *Run) rounds(ctx context.Context, pending []product.ID) ([]product.ID, error) {
 	poor := 0
 	for round := 1; len(pending) > 0 && round <= r.config.MaxRounds; round++ {
 		r.report.round(round)
 		r.progress.round.Store(int64(round))
-		acted, err := r.act(ctx, r.Repairer, round, pending)
-		lost := r.prove(ctx, r.Repairer, acted)
-		if err == nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
+		before := r.report.Outcomes[Verified]
+		acted, lost, err := r.round(ctx, r.Repairer, round, pending)
+		if round == 1 {
+			r.explainLoss(ctx, acted, len(lost))
+		}
+		if err == nil && len(lost) > 0 {
+			err = context.Cause(ctx) // a run that is being stopped begins no other round
 		}
 		if err != nil {
-			for _, id := range lost {
-				r.report.add(Outcome{ID: id, Kind: product.Missing, State: Lost, Reason: "the event was lost, and the run ended before another round"})
-			}
-			return nil, err
+			return lost, err
 		}
 		pending = lost
-		if len(lost) == 0 {
-			break
-		}
-		r.explainLoss(ctx, round, len(acted), len(lost))
-		if float64(len(acted)-len(lost)) >= enough*float64(len(acted)) {
+		if verified := r.report.Outcomes[Verified] - before; float64(verified) >= enough*float64(acted) {
 			poor = 0
-		} else if poor++; poor >= maxPoorRounds || len(acted) >= few {
+		} else if poor++; poor >= maxPoorRounds || acted >= few {
 			break
 		}
 	}
 	return pending, nil
 }
 
-// explainLoss notes once why a repair takes more than one round.
-func (r *Run) explainLoss(ctx context.Context, round, acted, lost int) {
-	if round > 1 || r.options.Mode != Replay {
+// round acts once on what is pending and proves it. It returns how many products
+// it acted on, and which of them did not arrive, also with an error.
+func (r *Run) round(ctx context.Context, repairer Repairer, number int, pending []product.ID) (acted int, lost []product.ID, err error) {
+	ids, err := r.act(ctx, repairer, number, pending)
+	lost, unproved := r.prove(ctx, repairer, ids)
+	if err == nil {
+		err = unproved
+	}
+	return len(ids), lost, err
+}
+
+// explainLoss keeps why repairs of the first round were lost.
+func (r *Run) explainLoss(ctx context.Context, acted, lost int) {
+	if r.options.Mode != Replay {
 		return
 	}
-	why := "the cart's consumer did not store them"
-	if r.Diagnose != nil {
-		if known := r.Diagnose(ctx); known != "" {
-			why = known
-		}
+	l := &r.report.losses
+	l.acted += int64(acted)
+	l.lost += int64(lost)
+	if lost > 0 && l.why == "" && r.Diagnose != nil {
+		l.why = r.Diagnose(ctx)
 	}
-	r.report.note("%d of %d events of the first round were consumed and left no row in the cart, so further rounds were needed: %s", lost, acted, why)
 }
 
 // act repairs pending, batch by batch, and returns what was acted on. Each batch
@@ -91,8 +97,7 @@ func (r *Run) act(ctx context.Context, repairer Repairer, round int, pending []p
 		if err != nil {
 			return acted, r.leave(ctx, pending, err)
 		}
-		batch := pending[:n]
-		repairs, err := r.readAgain(ctx, batch)
+		repairs, err := r.readAgain(ctx, pending[:n])
 		if err != nil {
 			return acted, r.leave(ctx, pending, err)
 		}
@@ -101,6 +106,8 @@ func (r *Run) act(ctx context.Context, repairer Repairer, round int, pending []p
 			continue
 		}
 		results, err := repairer.Repair(ctx, round, repairs)
+		var untried []product.ID
+		before := len(acted)
 		for _, result := range results {
 			var misfit *product.Misfit
 			switch {
@@ -111,10 +118,11 @@ func (r *Run) act(ctx context.Context, repairer Repairer, round int, pending []p
 			case result.Err != nil:
 				r.report.add(Outcome{ID: result.ID, Kind: product.Missing, State: Failed, Reason: result.Err.Error()})
 			default:
-				pending = append(pending[:len(pending):len(pending)], result.ID) // not tried
+				untried = append(untried, result.ID)
 			}
 		}
-		r.report.Acted += int64(countActed(results))
+		pending = append(slices.Clip(pending), untried...)
+		r.report.Acted += int64(len(acted) - before)
 		r.progress.acted.Store(r.report.Acted)
 		if err != nil {
 			return acted, r.leave(ctx, pending, err)
@@ -123,21 +131,11 @@ func (r *Run) act(ctx context.Context, repairer Repairer, round int, pending []p
 	return acted, nil
 }
 
-func countActed(results []product.Result) (n int) {
-	for _, result := range results {
-		if result.Acted {
-			n++
-		}
-	}
-	return n
-}
-
-// leave reports what was not acted on because of err. A pause that took too long
-// ends the window, not the run's proof.
+// leave reports what is not acted on because of err, which it returns.
 func (r *Run) leave(ctx context.Context, pending []product.ID, err error) error {
-	reason := "not attempted: " + err.Error()
+	reason := "not repaired: " + err.Error()
 	if ctx.Err() != nil {
-		reason = "not attempted: the run was stopped"
+		reason = "not repaired: the run was stopped"
 	}
 	for _, id := range pending {
 		r.report.add(Outcome{ID: id, Kind: product.Missing, State: Failed, Reason: reason})
@@ -147,6 +145,7 @@ func (r *Run) leave(ctx context.Context, pending []product.ID, err error) error 
 
 // readAgain reads products right before they are acted on and returns those that
 // the cart can hold. The others go to the report: deleted meanwhile, or blocked.
+// With an error none does.
 func (r *Run) readAgain(ctx context.Context, ids []product.ID) ([]product.Repair, error) {
 	products, err := r.Source.Find(ctx, ids)
 	if err != nil {
@@ -155,16 +154,17 @@ func (r *Run) readAgain(ctx context.Context, ids []product.ID) ([]product.Repair
 	table := r.Target.Table()
 	repairs := make([]product.Repair, 0, len(ids))
 	rows := make([]product.Row, 0, len(ids))
+	var others []Outcome
 	for _, id := range ids {
 		p, exists := products[id]
 		if !exists {
-			r.report.add(Outcome{ID: id, Kind: product.Missing, State: Gone, Reason: "deleted in the source before its repair"})
+			others = append(others, Outcome{ID: id, Kind: product.Missing, State: Gone, Reason: "deleted in the source before its repair"})
 			continue
 		}
 		row, err := table.Fit(&p)
 		var misfit *product.Misfit
 		if errors.As(err, &misfit) {
-			r.report.add(blocked(id, misfit))
+			others = append(others, blocked(id, misfit))
 			continue
 		}
 		repairs = append(repairs, product.Repair{Product: p, Row: row})
@@ -174,8 +174,8 @@ func (r *Run) readAgain(ctx context.Context, ids []product.ID) ([]product.Repair
 	if err != nil {
 		return nil, err
 	}
-	if len(misfits) == 0 {
-		return repairs, nil
+	for _, o := range others {
+		r.report.add(o)
 	}
 	fitting := repairs[:0]
 	for _, repair := range repairs {

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -100,6 +101,15 @@ type Report struct {
 	// Unrepaired is the number of missing products that the run leaves: lost,
 	// blocked, in flight, failed, skipped, or merely found.
 	Unrepaired int64 `json:"unrepaired"`
+
+	unjudged int64 // missing suspects in flight, which are not among those found
+	losses   losses
+}
+
+// losses is what the first rounds of all windows lost, and what became of it.
+type losses struct {
+	acted, lost, rescued int64
+	why                  string
 }
 
 func newReport(options Options, parts Parts) *Report {
@@ -109,7 +119,7 @@ func newReport(options Options, parts Parts) *Report {
 
 // beginPass forgets the findings of a pass that only counted.
 func (r *Report) beginPass() {
-	r.Resolved, r.Unrepaired = 0, 0
+	r.Resolved, r.unjudged = 0, 0
 	r.Found = make(map[product.Kind]int64)
 	r.Outcomes = make(map[State]int64)
 	r.Samples, r.Notes = []Outcome{}, []string{}
@@ -121,31 +131,47 @@ func (r *Report) found(v diff.Verdict) {
 	for _, d := range v.Confirmed {
 		r.Found[d.Kind]++
 		if d.Kind != product.Missing {
-			r.sample(Outcome{ID: d.ID, Kind: d.Kind, State: Found, Reason: describeDifference(d)})
+			r.sample(Outcome{ID: d.ID, Kind: d.Kind, State: Found, Reason: describe(d.Fields)})
 		}
 	}
 	for _, f := range v.InFlight {
+		if f.Kind == product.Missing {
+			r.unjudged++
+		}
 		r.add(Outcome{ID: f.ID, Kind: f.Kind, State: InFlight, Reason: f.Reason})
 	}
 }
 
-func describeDifference(d diff.Difference) string {
-	text := ""
-	for i, f := range d.Fields {
-		if i > 0 {
-			text += ", "
-		}
-		text += fmt.Sprintf("%s is %s in the source and %s in the cart", f.Field, f.Source, f.Cart)
+// describe says what differs in a product.
+func describe(fields []diff.FieldDifference) string {
+	texts := make([]string, len(fields))
+	for i, f := range fields {
+		texts[i] = f.Field.String() + " is " + shown(f.Source) + " in the source and " + shown(f.Cart) + " in the cart"
 	}
-	return text
+	return strings.Join(texts, ", ")
+}
+
+// shown is a value as a reason names it: short, because an image may be there as
+// its whole content, and a report holds many.
+func shown(v product.Value) string {
+	const most = 60
+	text := v.String()
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 func (r *Report) add(o Outcome) {
 	r.Outcomes[o.State]++
-	if o.Kind == product.Missing && o.State != Gone && o.State != Undone {
-		r.Unrepaired++
-	}
 	r.sample(o)
+}
+
+// named adds those products to the samples that are missing and left alone.
+func (r *Report) named(missing ...product.ID) {
+	for _, id := range missing {
+		r.sample(Outcome{ID: id, Kind: product.Missing, State: Found})
+	}
 }
 
 func (r *Report) sample(o Outcome) {
@@ -159,19 +185,16 @@ func (r *Report) verified() { r.Outcomes[Verified]++ }
 
 func (r *Report) round(n int) { r.Rounds = max(r.Rounds, n) }
 
-// maxNotes keeps a run of many windows from repeating itself.
-const maxNotes = 20
-
+// note adds a remark for a person. A run makes few, however many windows it has.
 func (r *Report) note(format string, args ...any) {
-	if len(r.Notes) < maxNotes {
-		r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
-	}
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
 // stop ends the run at its findings.
-func (r *Report) stop(reason string) {
+func (r *Report) stop(reason string, missing []product.ID) {
 	r.Result = Stopped
 	r.note("Nothing was repaired: %s", reason)
+	r.named(missing...)
 }
 
 func (r *Report) finish(err error, cancelled bool, counters *diff.Counters) {
@@ -181,9 +204,13 @@ func (r *Report) finish(err error, cancelled bool, counters *diff.Counters) {
 	for _, kind := range product.Kinds() {
 		r.Suspects += counters.Suspects(kind)
 	}
-	if r.DryRun || r.Result == Stopped {
-		// Blocked ones are among those found.
-		r.Unrepaired += r.Found[product.Missing] - r.Outcomes[Gone] - r.Outcomes[Blocked]
+	r.Unrepaired = r.Found[product.Missing] + r.unjudged - r.Outcomes[Verified] - r.Outcomes[Gone] - r.Outcomes[Undone]
+	if l := r.losses; l.lost > 0 {
+		why := cmp.Or(l.why, "the cart's consumer did not store them")
+		r.note("%d of %d events of the first round were consumed and left no row in the cart, so further rounds were needed: %s", l.lost, l.acted, why)
+	}
+	if n := r.losses.rescued; n > 0 {
+		r.note("%d products that the replay lost were written directly (fallback)", n)
 	}
 	if n := r.unsupported(); n > 0 {
 		r.note("%d products have an _id of a type that cannot be compared (%s): they were not looked at", n, r.unsupportedTypes())
@@ -206,7 +233,7 @@ func (r *Report) judge() Result {
 		return Partial
 	case r.DryRun && r.Found[product.Stale]+r.Found[product.Orphaned]+r.Outcomes[InFlight] > 0:
 		return Partial
-	case r.Found[product.Missing] > 0:
+	case r.Found[product.Missing] > 0 && !r.DryRun:
 		return Succeeded
 	}
 	return InSync

@@ -1,0 +1,103 @@
+package reconcile_test
+
+import (
+	"context"
+	"reflect"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// A run says at any time what it is doing, and how far it is.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(40, first(8))
+		set := s.replay()
+		set.Repairer = &repairer{shop: s, fate: verifies(4, 4)}
+		run, err := reconcile.NewWithWindow(set.Parts, set.config, set.options, set.window)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.audit = newAudit()
+		phases := map[operation][]reconcile.Phase{
+			planning:     {reconcile.PhasePlanning},
+			findRows:     {reconcile.PhaseConfirming, reconcile.PhaseProving},
+			findProducts: {reconcile.PhaseConfirming, reconcile.PhaseRepairing, reconcile.PhaseProving},
+			waiting:      {reconcile.PhaseConfirming, reconcile.PhaseProving},
+			repairing:    {reconcile.PhaseRepairing},
+		}
+		var last reconcile.Progress
+		s.before = func(_ context.Context, c call) error {
+			p := run.Progress()
+			allowed := phases[c.operation] == nil
+			for _, phase := range phases[c.operation] {
+				allowed = allowed || p.Phase == phase
+			}
+			if !allowed {
+				t.Errorf("%s in phase %q", c.operation, p.Phase)
+			}
+			if p.Compared < last.Compared || p.Acted < last.Acted || p.Verified < last.Verified || p.Round < last.Round {
+				t.Errorf("from %+v to %+v", last, p)
+			}
+			if s.audit.acted > 0 && !p.Scanned {
+				t.Error("it repairs, and the comparison is not complete")
+			}
+			last = p
+			return nil
+		}
+		if _, err := run.Do(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := reconcile.Progress{Phase: reconcile.PhaseDone, Compared: 40, Total: 40, Scanned: true, Acted: 12, Verified: 8, Round: 2,
+			Suspects: map[product.Kind]int64{product.Missing: 8, product.Stale: 0, product.Orphaned: 0}}
+		if got := run.Progress(); !reflect.DeepEqual(got, want) {
+			t.Errorf("in the end %+v, want %+v", got, want)
+		}
+	})
+}
+
+// The second pass of a run begins anew, and what is expected depends on the scope.
+func TestProgressOfOtherScopes(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		options reconcile.Options
+		total   int64
+	}{
+		{"named products", reconcile.Options{IDs: []product.ID{id(1), id(2)}}, 2},
+		{"recent products", reconcile.Options{Since: longAgo.Add(-time.Hour)}, 0},
+		{"several windows", reconcile.Options{}, 40},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newShop(40, first(20))
+				set := s.replay()
+				set.options.IDs, set.options.Since = test.options.IDs, test.options.Since
+				run, err := reconcile.NewWithWindow(set.Parts, set.config, set.options, 3)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.audit = newAudit()
+				s.intercept(func(_ context.Context, c call) error {
+					p := run.Progress()
+					if c.operation == scanning && p.Scanned {
+						t.Errorf("page %d is scanned when all is", c.nth)
+					}
+					if p.Phase != reconcile.PhasePlanning && p.Total != test.total {
+						t.Errorf("the total is %d, want %d", p.Total, test.total)
+					}
+					return nil
+				})
+				if _, err := run.Do(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
