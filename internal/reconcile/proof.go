@@ -77,9 +77,24 @@ func (r *Run) unproven(ctx context.Context, ids []product.ID, err error) error {
 		r.report.add(Outcome{ID: id, Kind: product.Missing, State: InFlight, Reason: reason})
 	}
 	if errors.As(err, new(*diff.StalledError)) {
+		r.inDark = time.Now()
 		return nil
 	}
 	return err
+}
+
+// noneQueued makes sure, after a proof that stalled, that no event of this run is
+// queued any more before the next window is repaired: a product that a cursor
+// returned twice could be in both.
+func (r *Run) noneQueued(ctx context.Context) error {
+	if r.inDark.IsZero() {
+		return nil
+	}
+	if err := r.Barriers.Wait(ctx, product.Missing, r.inDark); err != nil {
+		return err
+	}
+	r.inDark = time.Time{}
+	return nil
 }
 
 // lookAtBothSides looks at ids batch by batch. With an error it returns those that

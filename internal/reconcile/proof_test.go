@@ -166,6 +166,27 @@ func TestAStalledProofLeavesProductsInFlight(t *testing.T) {
 	})
 }
 
+// After a proof that stalled our events may still be queued. Until they are
+// consumed nothing more is published: a cursor may have returned a product twice.
+func TestNothingIsPublishedBehindAStalledProof(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(20, all)
+		set := s.replay()
+		set.window, set.options.MaxRepairs = 10, 20
+		confirmed := 0
+		set.Barriers = &watch{shop: s, stalls: func(product.Kind) bool {
+			confirmed++
+			return confirmed == 2 || confirmed == 4 // the first proof, and the look before the second window
+		}}
+		report, err := s.do(t.Context(), t, set)
+		if err != nil || report.Acted != 10 {
+			t.Errorf("%v, and %d were published, want the first window's 10", err, report.Acted)
+		}
+		wantCounts(t, report, map[reconcile.State]int64{reconcile.InFlight: 10, reconcile.Failed: 10})
+	})
+}
+
 // A proof that cannot be read says nothing of what it has not seen, and ends the
 // run: what follows could not be proved either.
 func TestAProofThatCannotBeReadEndsTheRun(t *testing.T) {
