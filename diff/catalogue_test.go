@@ -93,7 +93,8 @@ func (s *stores) oracle(scope diff.Scope) findings {
 func drawStores(t *rapid.T, o order) *stores {
 	s := newStores(o)
 	sizes := rapid.SliceOfN(rapid.IntRange(0, 6), 1, 4).Draw(t, "page sizes")
-	s.pages = append(sizes, rapid.IntRange(1, 9).Draw(t, "last page size"))
+	sizes = append(sizes, rapid.IntRange(1, 9).Draw(t, "last page size"))
+	s.pages = sizes
 	s.overlap = rapid.SliceOfN(rapid.SampledFrom([]int{0, 0, 0, 1, 2}), 1, 4).Draw(t, "products that the cursor repeats")
 	classes := rapid.SampledFrom([][]product.Class{
 		{product.ObjectIDs}, {product.Strings}, {product.UUIDs}, {product.Integers},

@@ -214,7 +214,7 @@ func TestTextColumns(t *testing.T) {
 	t.Parallel()
 	ascii := textColumn(0)
 	ascii.ASCIIOnly = true
-	text := func(s string) product.Value { return product.TextValue(s) }
+	text := product.TextValue
 	checkFittings(t, []fitting{
 		{name: "unlimited", column: textColumn(0), value: text(strings.Repeat("x", 100_000)), stored: text(strings.Repeat("x", 100_000))},
 		{name: "empty", column: textColumn(1), value: text(""), stored: text("")},

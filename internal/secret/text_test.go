@@ -17,7 +17,7 @@ const password = "hunter2/geheim"
 // traces are forms in which a text may show through: as it is, quoted, as
 // numbers, and in hexadecimal.
 func traces(text string) []string {
-	decimal := fmt.Sprint([]byte(text))
+	decimal := fmt.Sprintf("%d", []byte(text))
 	return []string{text, text[:4], fmt.Sprintf("%x", text), fmt.Sprintf("%X", text), fmt.Sprintf("% x", text), strings.Trim(decimal, "[]")}
 }
 

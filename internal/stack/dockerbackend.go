@@ -110,7 +110,7 @@ func (b dockerBackend) down(ctx context.Context, st *state) error {
 
 func (b dockerBackend) running(st *state) error {
 	for _, name := range b.portNames() {
-		conn, err := net.DialTimeout("tcp", loopback(st.Ports[name]), dockerTimeout) //nolint:noctx // Current has no context; the time-out bounds it
+		conn, err := net.DialTimeout("tcp", loopback(st.Ports[name]), dockerTimeout) // Current has no context; the time-out bounds it
 		if err != nil {
 			return fmt.Errorf("%s does not answer: %w", name, err)
 		}

@@ -65,7 +65,7 @@ func (t *Thief) run(ctx context.Context, delay time.Duration) {
 			if !t.take(ctx, e.Delivery, delay) {
 				return
 			}
-		case <-t.session.ended:
+		case <-t.session.ended: //nolint:errcheck // whatever ended it, the thief is gone
 			return
 		case <-t.stop:
 			return
