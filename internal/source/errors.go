@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -74,13 +75,33 @@ func transient(err error) bool {
 // explained adds the remedy to the errors that operators meet.
 func explained(err error) error {
 	var refused mongo.CommandError
+	var silence silent
 	switch {
 	case errors.As(err, new(*auth.Error)), errors.As(err, &refused) && refused.Code == codeAuthenticationFailed:
 		return fmt.Errorf("authentication failed: check MONGO_USER, MONGO_PASSWORD and the authentication database (authSource) of PRODUCT_SERVICE_MONGODB_URL: %w", err)
 	case errors.As(err, &refused) && refused.Code == codeUnauthorized:
 		return fmt.Errorf("MONGO_USER may not do this: grant it the role read on the database: %w", err)
-	case errors.As(err, new(topology.ServerSelectionError)):
-		return fmt.Errorf("no server answers: check the host of PRODUCT_SERVICE_MONGODB_URL and the network: %w", err)
+	case errors.As(err, &silence.ServerSelectionError):
+		return fmt.Errorf("no server answers: check the host of PRODUCT_SERVICE_MONGODB_URL and the network: %w", silence)
 	}
 	return err
+}
+
+// silent says of each server why it does not answer, and leaves out what the driver
+// knows of its topology.
+type silent struct{ topology.ServerSelectionError }
+
+func (e silent) Error() string {
+	var reasons []string
+	for _, server := range e.Desc.Servers {
+		reason := "no answer in time"
+		if server.LastError != nil {
+			reason = server.LastError.Error()
+		}
+		reasons = append(reasons, server.Addr.String()+": "+reason)
+	}
+	if len(reasons) == 0 {
+		return e.ServerSelectionError.Error()
+	}
+	return strings.Join(reasons, "; ")
 }
