@@ -106,14 +106,18 @@ func (s snapshot) part() (done, total int64) {
 	return s.Compared, max(s.Total, s.Compared)
 }
 
-// counted tells whether all of the present stage is done. The number of products
-// is an estimate, or unknown, so it does not say when all are compared.
+// counted tells whether there is nothing left to count in the present phase. The
+// number of products is an estimate, or unknown, so it does not say when all are
+// compared; nor are all that are missing repaired before they are proved.
 func (s snapshot) counted() bool {
-	if s.stage() == "compare" {
-		return s.Scanned
+	switch s.Phase {
+	case reconcile.PhaseRepairing:
+		done, total := s.part()
+		return done >= total
+	case reconcile.PhaseProving:
+		return true
 	}
-	done, total := s.part()
-	return done >= total && total > 0
+	return s.Scanned
 }
 
 // rate is products per second of the present stage.
@@ -129,7 +133,7 @@ func (s snapshot) rate() float64 {
 func (s snapshot) eta() string {
 	done, total := s.part()
 	rate := s.rate()
-	if rate == 0 || done >= total {
+	if rate == 0 || done >= total || s.counted() {
 		return ""
 	}
 	left := time.Duration(float64(total-done) / rate * float64(time.Second))

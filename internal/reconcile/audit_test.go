@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
@@ -10,7 +11,8 @@ import (
 // audit watches a run from the outside and notes whatever breaks the rules of
 // acting. Its methods are called in the order of the run's own operations.
 type audit struct {
-	unseen     bool // no queue can be seen, so no wait is asked for
+	mu         sync.Mutex // the scan may look at ids too
+	unseen     bool       // no queue can be seen, so no wait is asked for
 	problems   []string
 	now        int // the number of the present operation
 	rowLooks   map[product.ID]look[product.Row]
@@ -42,8 +44,8 @@ type act struct {
 	when time.Time
 }
 
-func newAudit() audit {
-	return audit{rowLooks: make(map[product.ID]look[product.Row]), looks: make(map[product.ID]look[product.Product]), acts: make(map[product.ID]act)}
+func newAudit() *audit {
+	return &audit{rowLooks: make(map[product.ID]look[product.Row]), looks: make(map[product.ID]look[product.Product]), acts: make(map[product.ID]act)}
 }
 
 func (a *audit) wrong(format string, args ...any) {
@@ -51,6 +53,8 @@ func (a *audit) wrong(format string, args ...any) {
 }
 
 func (a *audit) sawRows(ids []product.ID, rows map[product.ID]product.Row) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.now++
 	for _, id := range ids {
 		row, found := rows[id]
@@ -59,6 +63,8 @@ func (a *audit) sawRows(ids []product.ID, rows map[product.ID]product.Row) {
 }
 
 func (a *audit) sawProducts(ids []product.ID, products map[product.ID]product.Product) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.now++
 	a.productsAt = a.now
 	for _, id := range ids {
@@ -68,11 +74,15 @@ func (a *audit) sawProducts(ids []product.ID, products map[product.ID]product.Pr
 }
 
 func (a *audit) reserved() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.now++
 	a.reserve, a.took = a.now, true
 }
 
 func (a *audit) drained(kind product.Kind, t time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.now++
 	if t.After(time.Now()) {
 		a.wrong("a wait for what will be queued at %s", t)
@@ -84,6 +94,8 @@ func (a *audit) drained(kind product.Kind, t time.Time) {
 
 // acting judges one product in a call of Repair; really is whether it is acted on.
 func (a *audit) acting(repair *product.Repair, really bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.now++
 	a.took = true
 	id := repair.Row.ID
@@ -113,6 +125,8 @@ func (a *audit) acting(repair *product.Repair, really bool) {
 // removing judges one removal: only what this run brought, what is gone from the
 // source, and what no other table refers to.
 func (a *audit) removing(id product.ID, references string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.now++
 	a.took = true
 	if references != "" || a.acts[id].at == 0 || a.looks[id].found || a.looks[id].at < a.acts[id].at || !a.rowLooks[id].found {

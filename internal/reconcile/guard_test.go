@@ -110,30 +110,52 @@ func TestTheGuardIsBypassed(t *testing.T) {
 // acted on before the whole was looked at, and nothing is counted twice.
 func TestSeveralWindowsAreCountedFirst(t *testing.T) {
 	t.Parallel()
+	for _, window := range []int{6, 19} {
+		synctest.Test(t, func(t *testing.T) { checkCountedFirst(t, window) })
+	}
+}
+
+func checkCountedFirst(t *testing.T, window int) {
+	s := newShop(40, first(20))
+	s.change(id(40), func(p *product.Product) { p.Values[product.Title] = product.TextValue("New lamp") })
+	s.change(id(1), func(p *product.Product) { p.Values[product.Price] = product.FloatValue(9.99) })
+	const pagesOfAScan = 10
+	s.before = func(_ context.Context, c call) error {
+		if scans := s.count(scanning); c.operation == reserving && scans <= pagesOfAScan {
+			t.Errorf("something is repaired after %d pages of the first scan", scans)
+		}
+		return nil
+	}
+	set := s.replay()
+	set.window = window
+	report, err := s.do(t.Context(), t, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.count(scanning) != 2*pagesOfAScan {
+		t.Errorf("%d pages were read, want two scans of %d", s.count(scanning), pagesOfAScan)
+	}
+	if report.Found[product.Missing] != 20 || report.Found[product.Stale] != 1 || report.Suspects != 21 || report.Products != 40 || report.Rows != 20 {
+		t.Errorf("the report counts something twice: %+v", report)
+	}
+	wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: 19, reconcile.Blocked: 1})
+}
+
+// A product that a cursor returns twice, in two windows, is repaired once.
+func TestACursorThatRepeatsItself(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newShop(40, first(20))
-		s.change(id(40), func(p *product.Product) { p.Values[product.Title] = product.TextValue("New lamp") })
-		s.change(id(1), func(p *product.Product) { p.Values[product.Price] = product.FloatValue(9.99) })
-		const pagesOfAScan = 10
-		s.before = func(_ context.Context, c call) error {
-			if scans := s.count(scanning); c.operation == reserving && scans <= pagesOfAScan {
-				t.Errorf("something is repaired after %d pages of the first scan", scans)
-			}
-			return nil
+		s := newShop(4, first(1))
+		for i := 2; i <= 4; i++ {
+			s.change(id(i), retitle)
 		}
+		s.repeats = true
 		set := s.replay()
-		set.window = 6
+		set.window = 4 // a page
 		report, err := s.do(t.Context(), t, set)
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || report.Acted != 1 || report.Result != reconcile.Succeeded {
+			t.Errorf("%v, %+v", err, report)
 		}
-		if s.count(scanning) != 2*pagesOfAScan {
-			t.Errorf("%d pages were read, want two scans of %d", s.count(scanning), pagesOfAScan)
-		}
-		if report.Found[product.Missing] != 20 || report.Found[product.Stale] != 1 || report.Suspects != 21 || report.Products != 40 || report.Rows != 20 {
-			t.Errorf("the report counts something twice: %+v", report)
-		}
-		wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: 19, reconcile.Blocked: 1})
 	})
 }
 

@@ -47,6 +47,13 @@ func (r *Run) pass(ctx context.Context, scope diff.Scope, settle settling) error
 func (r *Run) decide(ctx context.Context, w diff.Window, settle settling) error {
 	defer r.progress.enter(PhaseComparing)
 	r.progress.enter(PhaseConfirming)
+	for i := range w {
+		// After a proof that stalled events of ours may be queued. A cursor may return
+		// a product twice, so the next window is judged when they have been consumed.
+		if w[i].FirstSeen.Before(r.inDark) {
+			w[i].FirstSeen = r.inDark
+		}
+	}
 	verdict, err := r.engine.Confirm(ctx, w)
 	r.report.found(verdict)
 	return settle(ctx, verdict, err)
@@ -67,17 +74,18 @@ func (r *Run) guarded(ctx context.Context, scope diff.Scope) error {
 	if err != nil {
 		return err
 	}
-	slices.Sort(ids)
-	ids = slices.Compact(ids) // a cursor may return a product twice
 	if reason := r.suspicious(); reason != "" {
 		r.report.stop(reason, ids)
 		return nil
 	}
-	if fits() {
-		return r.repairWindow(ctx, ids)
+	if !fits() {
+		ids = nil // a window's worth of memory
+		return r.pass(ctx, scope, r.settleWindow)
 	}
-	ids = nil // a window's worth of memory
-	return r.pass(ctx, scope, r.settleWindow)
+	slices.Sort(ids)
+	once := slices.Compact(ids) // a cursor may return a product twice
+	r.report.Found[product.Missing] = int64(len(once))
+	return r.repairWindow(ctx, once)
 }
 
 // The share of the source, and the number, above which findings are suspicious.

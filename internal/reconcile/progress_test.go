@@ -22,7 +22,6 @@ func TestProgress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.audit = newAudit()
 		phases := map[operation][]reconcile.Phase{
 			planning:     {reconcile.PhasePlanning},
 			findRows:     {reconcile.PhaseConfirming, reconcile.PhaseProving},
@@ -83,7 +82,6 @@ func TestProgressOfOtherScopes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s.audit = newAudit()
 				s.intercept(func(_ context.Context, c call) error {
 					p := run.Progress()
 					if c.operation == scanning && p.Scanned {

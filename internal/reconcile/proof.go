@@ -83,20 +83,6 @@ func (r *Run) unproven(ctx context.Context, ids []product.ID, err error) error {
 	return err
 }
 
-// noneQueued makes sure, after a proof that stalled, that no event of this run is
-// queued any more before the next window is repaired: a product that a cursor
-// returned twice could be in both.
-func (r *Run) noneQueued(ctx context.Context) error {
-	if r.inDark.IsZero() {
-		return nil
-	}
-	if err := r.Barriers.Wait(ctx, product.Missing, r.inDark); err != nil {
-		return err
-	}
-	r.inDark = time.Time{}
-	return nil
-}
-
 // lookAtBothSides looks at ids batch by batch. With an error it returns those that
 // it has not seen, and what it learnt of the others stays true.
 func (r *Run) lookAtBothSides(ctx context.Context, ids []product.ID) (p proof, unseen []product.ID, err error) {

@@ -170,21 +170,47 @@ func TestAStalledProofLeavesProductsInFlight(t *testing.T) {
 // consumed nothing more is published: a cursor may have returned a product twice.
 func TestNothingIsPublishedBehindAStalledProof(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newShop(20, all)
-		set := s.replay()
-		set.window, set.options.MaxRepairs = 10, 20
-		confirmed := 0
-		set.Barriers = &watch{shop: s, stalls: func(product.Kind) bool {
-			confirmed++
-			return confirmed == 2 || confirmed == 4 // the first proof, and the look before the second window
-		}}
-		report, err := s.do(t.Context(), t, set)
-		if err != nil || report.Acted != 10 {
-			t.Errorf("%v, and %d were published, want the first window's 10", err, report.Acted)
-		}
-		wantCounts(t, report, map[reconcile.State]int64{reconcile.InFlight: 10, reconcile.Failed: 10})
-	})
+	tests := []struct {
+		name     string
+		stalls   int // so many waits, from the first proof on
+		repeated bool
+		acted    int64
+		want     map[reconcile.State]int64
+	}{
+		{"the cart consumes again", 1, false, 8, map[reconcile.State]int64{reconcile.InFlight: 4, reconcile.Verified: 4}},
+		{"it does not", 100, false, 4, map[reconcile.State]int64{reconcile.InFlight: 8}},
+		{"the next window has the same products, which have arrived", 1, true, 4, map[reconcile.State]int64{reconcile.InFlight: 4}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newShop(8, all)
+				if test.repeated {
+					s = newShop(4, all)
+					s.repeats = true
+				}
+				s.before = func(_ context.Context, c call) error {
+					if c.operation == waiting {
+						time.Sleep(time.Second) // both windows have been seen by then
+					}
+					return nil
+				}
+				set := s.replay()
+				set.window, set.options.MaxRepairs = 4, 20 // a window is a page
+				waits := 0
+				set.Barriers = &watch{shop: s, stalls: func(product.Kind) bool {
+					waits++
+					return waits > 1 && waits <= 1+test.stalls // the first is a confirmation
+				}}
+				report, err := s.do(t.Context(), t, set)
+				if err != nil || report.Acted != test.acted {
+					t.Errorf("%v, and %d were published, want %d", err, report.Acted, test.acted)
+				}
+				wantCounts(t, report, test.want)
+			})
+		})
+	}
 }
 
 // A proof that cannot be read says nothing of what it has not seen, and ends the

@@ -166,7 +166,7 @@ type Run struct {
 	report   *Report
 	acted    int64 // first attempts, counted against MaxRepairs
 	window   int
-	inDark   time.Time // the end of the last proof that stalled, zero when its queue was drained since
+	inDark   time.Time // the end of the last proof that stalled
 }
 
 // New prepares a run.

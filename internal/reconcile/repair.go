@@ -5,19 +5,12 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
 )
 
 // repairWindow brings one window of missing products to the cart: rounds of
 // acting and proving, until nothing is lost any more or going on is pointless.
 func (r *Run) repairWindow(ctx context.Context, ids []product.ID) error {
-	if err := r.noneQueued(ctx); errors.As(err, new(*diff.StalledError)) {
-		_ = r.leave(ctx, ids, err) // the next window finds out whether the cart consumes again
-		return nil
-	} else if err != nil {
-		return r.leave(ctx, ids, err)
-	}
 	lost, err := r.rounds(ctx, ids)
 	if err == nil && len(lost) > 0 && r.Fallback != nil {
 		var acted int

@@ -46,6 +46,7 @@ type shop struct {
 	before, paging func(ctx context.Context, c call) error
 	// page is the number of products, and of rows, in a page.
 	page        int
+	repeats     bool // the cursor returns each page twice
 	table       product.Table
 	ranges      []product.Range
 	unsupported map[string]int64
@@ -58,7 +59,7 @@ type shop struct {
 	refused    map[product.ID]*product.Misfit // rows that a constraint refuses
 	queue      []event                        // waiting for the cart's consumer
 	scanned    snapshot
-	audit      audit
+	audit      *audit
 }
 
 // event is a message to the cart. One that vanishes is consumed by somebody else.
@@ -96,7 +97,7 @@ func newShop(n int, lost func(i int) bool) *shop {
 	s := &shop{
 		page: 4, ranges: []product.Range{{Class: product.ObjectIDs}},
 		calls: make(map[operation]int), products: make(map[product.ID]product.Product), rows: make(map[product.ID]product.Row),
-		references: make(map[product.ID]string), refused: make(map[product.ID]*product.Misfit),
+		references: make(map[product.ID]string), refused: make(map[product.ID]*product.Misfit), audit: newAudit(),
 	}
 	s.table = product.Table{Name: "public.product", HexOrdered: true, ID: product.Column{Name: "id", Type: product.TextColumn, TypeName: "text"}}
 	for _, f := range product.CartFields() {
@@ -293,7 +294,7 @@ func pages[T any](ctx context.Context, s *shop, o operation, found []T, yield fu
 			yield(nil, err)
 			return
 		}
-		if !yield(slices.Clone(page), nil) {
+		if !yield(slices.Clone(page), nil) || o == scanning && s.repeats && !yield(slices.Clone(page), nil) {
 			return
 		}
 	}

@@ -322,6 +322,37 @@ func TestAStopBetweenRounds(t *testing.T) {
 	})
 }
 
+// A stop that comes when all is done changes nothing.
+func TestAStopAfterTheLastProof(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(4, all)
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		set := s.replay()
+		set.Source = finder{source{s}, func() {
+			if s.count(findProducts) == 3 { // confirmed, read right before, proved
+				stop()
+			}
+		}}
+		report, err := s.do(ctx, t, set)
+		if err != nil || report.Result != reconcile.Succeeded || ctx.Err() == nil {
+			t.Errorf("%v, %+v", err, report)
+		}
+	})
+}
+
+// finder is a source that calls found after it was read by id.
+type finder struct {
+	source
+	found func()
+}
+
+func (f finder) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, error) {
+	defer f.found()
+	return f.source.Find(ctx, ids)
+}
+
 // A queue that stalls before anything was judged: in flight, not found, not
 // repaired, and still no success.
 func TestWhatCannotBeConfirmedIsInFlight(t *testing.T) {
