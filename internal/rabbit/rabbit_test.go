@@ -3,6 +3,7 @@ package rabbit
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -382,20 +383,21 @@ func TestGivenUpConnectionSendsNothingMore(t *testing.T) {
 			}
 			r.stall.Store(true)
 			var written atomic.Int64
-			published := make(chan error)
+			published := make(chan struct{})
 			go func() {
+				defer close(published)
 				var err error
 				for err == nil { // until the buffers are full, and longer
 					err = ch.PublishWithContext(t.Context(), Exchange, UpdatedQueue, true, false, amqp.Publishing{Body: make([]byte, 100_000)})
 					written.Add(1)
 				}
-				published <- err
 			}()
-			before := int64(0)
-			testenv.Eventually(t, 10*time.Second, func() bool {
-				now := written.Load()
-				defer func() { before = now }()
-				return now > 0 && now == before
+			before, since := int64(0), time.Now()
+			testenv.Eventually(t, 20*time.Second, func() bool {
+				if now := written.Load(); now != before {
+					before, since = now, time.Now()
+				}
+				return before > 10 && time.Since(since) > 300*time.Millisecond
 			}, "the writer to wait for the broker")
 			begun := time.Now()
 			end(c)
@@ -518,8 +520,10 @@ func TestQueueState(t *testing.T) {
 	expect(QueueState{Ready: 2}) // what it had not acknowledged came back
 
 	proxy.Cut()
-	testenv.Eventually(t, 5*time.Second, func() bool { _, err := queue.State(t.Context()); return err != nil }, "the loss to be seen")
-	_, err = queue.State(t.Context())
+	testenv.Eventually(t, 5*time.Second, func() bool {
+		_, err = queue.State(t.Context())
+		return err != nil && strings.Contains(err.Error(), "connect to RabbitMQ")
+	}, "the loss to be seen")
 	checkMessage(t, err, "no broker answers: check the host of RABBITMQ_ENDPOINT")
 	proxy.Restore()
 	expect(QueueState{Ready: 2})
@@ -539,14 +543,53 @@ func TestQueueState(t *testing.T) {
 	}
 }
 
-func TestTopologyOfAUserWithoutRights(t *testing.T) {
+func TestLookingNeedsOnePermission(t *testing.T) {
 	t.Parallel()
-	broker := testenv.Vhost(t)
-	broker.DeclareTopology()
-	c := connect(t, user(t, broker, "", map[string]string{"configure": "^$", "write": "^$", "read": "^$"}))
-	if err := c.CheckTopology(t.Context()); err != nil {
-		// Some versions of the broker ask for a right even to look.
-		checkMessage(t, err, "look at", "needs a permission on it")
+	for _, tt := range []struct {
+		configure string
+		want      string
+	}{
+		{".*", ""},
+		{"^$", "look at exchange product-service: the broker's user needs the configure permission on it"},
+		{"^product-service$", "look at queue product-created: the broker's user needs the configure permission on it"},
+	} {
+		broker := testenv.Vhost(t)
+		broker.DeclareTopology()
+		c := connect(t, user(t, broker, "", map[string]string{"configure": tt.configure, "write": "^$", "read": "^$"}))
+		err := c.CheckTopology(t.Context())
+		if tt.want == "" {
+			if err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		checkMessage(t, err, tt.want)
+	}
+}
+
+func TestRemedies(t *testing.T) {
+	t.Parallel()
+	fromServer := func(code int) error {
+		return fmt.Errorf("first: %w", &amqp.Error{Code: code, Reason: "what the broker says", Server: true})
+	}
+	for _, tt := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"not found", missing(fromServer(amqp.NotFound), "queue a", "start it"), "queue a does not exist: start it"},
+		{"no permission", missing(fromServer(amqp.AccessRefused), "queue a", "start it"), "look at queue a: the broker's user needs the configure permission on it, even to look: "},
+		{"something else", missing(fromServer(amqp.InternalError), "queue a", "start it"), "look at queue a: first: "},
+		{"refused", explained(fromServer(amqp.AccessRefused)), "authentication failed: check user, password and vhost of RABBITMQ_ENDPOINT"},
+		{"not allowed", explained(fromServer(amqp.NotAllowed)), "the user may not use this vhost: check the vhost of RABBITMQ_ENDPOINT"},
+		{"a certificate", explained(&tls.CertificateVerificationError{Err: errors.New("unknown authority")}), "the broker's certificate is not trusted: check the host of RABBITMQ_ENDPOINT"},
+		{"no frame", explained(&amqp.Error{Code: amqp.FrameError, Reason: "EOF"}), "what answers is no AMQP broker, or it ended the connection: check host and port of RABBITMQ_ENDPOINT"},
+		{"the network", explained(&net.OpError{Op: "dial", Err: errors.New("no route")}), "no broker answers: check the host of RABBITMQ_ENDPOINT"},
+		{"something else", explained(fromServer(amqp.InternalError)), "first: "},
+	} {
+		if !strings.HasPrefix(tt.err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q first", tt.name, tt.err, tt.want)
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ func missing(err error, what, remedy string) error {
 	case refused.Code == amqp.NotFound:
 		return fmt.Errorf("%s %w: %s", what, ErrNotFound, remedy)
 	case refused.Code == amqp.AccessRefused:
-		return fmt.Errorf("look at %s: the broker's user needs a permission on it: %w", what, err)
+		return fmt.Errorf("look at %s: the broker's user needs the configure permission on it, even to look: %w", what, err)
 	}
 	return fmt.Errorf("look at %s: %w", what, err)
 }
