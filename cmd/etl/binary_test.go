@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -34,6 +35,7 @@ var buildOnce = sync.OnceValues(func() (path string, err error) {
 })
 
 func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "6") // the tests wait for servers more than they work
 	code := m.Run()
 	if buildDir != "" {
 		_ = os.RemoveAll(buildDir)

@@ -53,6 +53,10 @@ type Misfit struct {
 
 func (m *Misfit) Error() string { return m.Column + ": " + m.Reason }
 
+// maxID is the longest id, in bytes, that fits into an index of PostgreSQL whatever
+// its content: a third of a page, 2,704 bytes, less the entry's header.
+const maxID = 2600
+
 // Fit returns the row that the table would hold for p, or a *Misfit for the
 // first field that does not fit.
 func (t *Table) Fit(p *Product) (Row, error) {
@@ -62,6 +66,8 @@ func (t *Table) Fit(p *Product) (Row, error) {
 		return Row{}, &Misfit{t.ID.Name, "ambiguous id: two documents share this id as text"}
 	case p.ID() == "":
 		return Row{}, &Misfit{t.ID.Name, "the id is empty"}
+	case len(p.ID()) > maxID:
+		return Row{}, t.ID.misfit("the id has %d bytes, and an index of PostgreSQL holds %d", len(p.ID()), maxID)
 	}
 	if _, err := t.ID.Fit(TextValue(string(p.ID()))); err != nil {
 		return Row{}, err

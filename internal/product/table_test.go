@@ -67,6 +67,7 @@ func TestTableFitNamesTheColumnThatDoesNotFit(t *testing.T) {
 	}{
 		{"two documents with one id", func(p *product.Product, _ *product.Table) { p.Ambiguous = true }, "id", "ambiguous id"},
 		{"an empty id", func(p *product.Product, _ *product.Table) { p.Key.ID = "" }, "id", "the id is empty"},
+		{"an id that no index holds", func(p *product.Product, _ *product.Table) { p.Key.ID = product.ID(strings.Repeat("x", 2601)) }, "id", "2601 bytes"},
 		{"an ambiguous empty id", func(p *product.Product, _ *product.Table) { p.Key.ID, p.Ambiguous = "", true }, "id", "id"},
 		{"a NUL in the id", func(p *product.Product, _ *product.Table) { p.Key.ID = "a\x00b" }, "id", "NUL"},
 		{"an id that is no text", func(p *product.Product, _ *product.Table) { p.Key.ID = "a\xffb" }, "id", "not valid UTF-8"},
