@@ -34,6 +34,13 @@ func (p *Producer) Reserve(ctx context.Context, want int) (int, error) {
 }
 
 func (p *Producer) reserve(ctx context.Context, queue string, want int) (int, error) {
+	if p.ch == nil && p.returns != nil || p.ch != nil && p.ch.IsClosed() {
+		// The channel was lost. A broker that is away is waited for here, before the
+		// products are read: an event must not carry a document from before that wait.
+		if _, err := p.channel(ctx); err != nil {
+			return 0, err
+		}
+	}
 	defer p.throttle.Store(nil)
 	begun := time.Now()
 	enough := min(want, max(p.config.MaxQueueDepth/4, 1))
