@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -25,7 +24,7 @@ func newDoctorCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		Long:  "Checks the configuration, every connection, the rights, the cart's columns, the\ncart's exchange and queues, their consumers, and the clocks. Nothing is changed. The\nexit code is 0 when nothing failed, 2 for a wrong configuration, else 3.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &doctor{out: t.out, colour: interactive(t.out) && os.Getenv("NO_COLOR") == ""}
+			d := &doctor{out: t.out, colour: wantsColour(t.out)}
 			c, err := load(cmd.Context(), env, func(c *config) []section { return c.sections() })
 			if err != nil {
 				return err

@@ -19,13 +19,29 @@ import (
 // printReport prints a run: document as JSON, or the report for a person.
 func printReport(w io.Writer, output string, report *reconcile.Report, document any) error {
 	if output == outputJSON {
-		encoder := json.NewEncoder(w)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(document)
+		return printJSON(w, document)
 	}
-	_, err := io.WriteString(w, renderReport(report, interactive(w) && os.Getenv("NO_COLOR") == ""))
+	_, err := io.WriteString(w, renderReport(report, wantsColour(w)))
 	return err
+}
+
+// printJSON prints a document for programs.
+func printJSON(w io.Writer, document any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(document)
+}
+
+// wantsColour tells whether w is the screen of a person who wants colours.
+func wantsColour(w io.Writer) bool { return interactive(w) && os.Getenv("NO_COLOR") == "" }
+
+// newTable is a table of the project's look: what, how many, and what that means.
+func newTable() table.Writer {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleRounded)
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
+	return t
 }
 
 // sampleLines is how many products a person is shown one by one.
@@ -97,9 +113,7 @@ func resultColour(result reconcile.Result) text.Color {
 }
 
 func countsTable(r *reconcile.Report) table.Writer {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleRounded)
-	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
+	t := newTable()
 	t.AppendRow(table.Row{"products compared", grouped(r.Products), r.Source})
 	t.AppendRow(table.Row{"cart rows compared", grouped(r.Rows), r.Target})
 	t.AppendSeparator()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -44,9 +43,7 @@ func newStatsCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 			return err
 		}
 		if output.value == outputJSON {
-			encoder := json.NewEncoder(t.out)
-			encoder.SetIndent("", "  ")
-			return encoder.Encode(s)
+			return printJSON(t.out, s)
 		}
 		_, err = fmt.Fprintln(t.out, s.table().Render())
 		return err
@@ -91,9 +88,7 @@ func gatherStatistics(ctx context.Context, env envconfig.Lookuper) (*statistics,
 }
 
 func (s *statistics) table() table.Writer {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleRounded)
-	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
+	t := newTable()
 	t.AppendRow(table.Row{"products", grouped(s.Products), s.Source})
 	for _, kind := range slices.Sorted(maps.Keys(s.Unsupported)) {
 		t.AppendRow(table.Row{"unsupported ids", grouped(s.Unsupported[kind]), "_id of type " + kind})
