@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
 )
@@ -22,14 +23,25 @@ const (
 
 // Progress is a run at one moment.
 type Progress struct {
-	Phase    Phase
-	Compared int64 // products compared
-	Total    int64 // products expected, an estimate; 0 is unknown
-	Scanned  bool  // the comparison is complete
-	Suspects map[product.Kind]int64
-	Acted    int64 // events published or rows written, all rounds together
-	Verified int64
-	Round    int
+	Phase    Phase                  `json:"phase"`
+	Compared int64                  `json:"compared"` // products compared
+	Total    int64                  `json:"total"`    // products expected, an estimate; 0 is unknown
+	Scanned  bool                   `json:"scanned"`  // the comparison is complete
+	Suspects map[product.Kind]int64 `json:"suspects"`
+	Acted    int64                  `json:"acted"` // events published or rows written, all rounds together
+	Verified int64                  `json:"verified"`
+	Round    int                    `json:"round"`
+	// Throttle is why publishing pauses at this moment.
+	Throttle string `json:"throttle,omitempty"`
+	// Phases are the phases entered so far, in the order in which they were first entered.
+	Phases []PhaseTime `json:"phases"`
+}
+
+// PhaseTime is how long a run was in one phase, all times together.
+type PhaseTime struct {
+	Phase        Phase     `json:"phase"`
+	Entered      time.Time `json:"enteredAt"` // for the first time
+	Milliseconds int64     `json:"durationMs"`
 }
 
 type progress struct {

@@ -1,0 +1,248 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/product"
+)
+
+// Status is where a run is in its life.
+type Status string
+
+// queued → running ⇄ paused → succeeded | partial | failed | cancelled; skipped
+// where another run was active.
+const (
+	StatusQueued    Status = "queued"
+	StatusRunning   Status = "running"
+	StatusPaused    Status = "paused"
+	StatusSucceeded Status = "succeeded" // in sync, or all that was missing is repaired and verified
+	StatusPartial   Status = "partial"   // finished, and differences remain
+	StatusFailed    Status = "failed"    // a service failed
+	StatusCancelled Status = "cancelled"
+	StatusSkipped   Status = "skipped" // another run was active, or the request expired
+)
+
+// Statuses lists all of them, in the order of a run's life.
+func Statuses() []Status {
+	return []Status{StatusQueued, StatusRunning, StatusPaused, StatusSucceeded, StatusPartial, StatusFailed, StatusCancelled, StatusSkipped}
+}
+
+// Active tells whether a run in this status holds its slot.
+func (s Status) Active() bool { return s == StatusQueued || s == StatusRunning || s == StatusPaused }
+
+// Wanted is what a person asked of an active run.
+type Wanted string
+
+// What may be asked of an active run.
+const (
+	WantRun    Wanted = "run"
+	WantPause  Wanted = "pause"
+	WantCancel Wanted = "cancel"
+)
+
+// Record is a run as the ledger keeps it.
+type Record struct {
+	ID        string    `json:"id"`
+	Version   int64     `json:"version"` // grows with each change
+	Status    Status    `json:"status"`
+	Request   Request   `json:"request"`
+	Wanted    Wanted    `json:"wanted"`
+	Started   time.Time `json:"startedAt,omitzero"`
+	Finished  time.Time `json:"finishedAt,omitzero"`
+	Owner     string    `json:"owner,omitempty"` // the process that executes it
+	Takeovers int       `json:"takeovers"`       // how often another process went on with it
+	Progress  *Progress `json:"progress,omitempty"`
+	// Report is the run's so far, without samples: the outcomes are kept one by one.
+	Report    *Report `json:"report,omitempty"`
+	Error     string  `json:"error,omitempty"`     // what went wrong and what to do, at most MaxError bytes
+	ActiveRun string  `json:"activeRun,omitempty"` // a skipped run: the one that was active
+}
+
+// Bounds of what the ledger keeps of one run.
+const (
+	MaxError    = 2000
+	MaxOutcomes = 100_000 // then counts only
+)
+
+// Slot is what at most one active run of a pipeline holds.
+type Slot string
+
+// The slots: one run that repairs, and one that only looks.
+const (
+	RepairSlot Slot = "repair"
+	LookSlot   Slot = "look"
+)
+
+// Slot is the one that the requested run takes.
+func (r *Request) Slot() Slot {
+	if r.DryRun {
+		return LookSlot
+	}
+	return RepairSlot
+}
+
+// ActiveError says that the slot that a run needs is taken.
+type ActiveError struct{ Active Record }
+
+func (e *ActiveError) Error() string {
+	what := "repairing run"
+	if e.Active.Request.DryRun {
+		what = "comparison"
+	}
+	return fmt.Sprintf("another %s is active: run %s, %s", what, e.Active.ID, e.Active.Status)
+}
+
+// StatusError says that a run's status does not allow what was asked.
+type StatusError struct {
+	Run    Record
+	Action string
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("run %s is %s, so it cannot %s", e.Run.ID, e.Run.Status, e.Action)
+}
+
+// ErrNotFound says that the ledger has no such run.
+var ErrNotFound = errors.New("no such run")
+
+// ErrFenced says that the run's lease went to another process, or that the run has
+// ended: whoever meets it must stop at once and write nothing more.
+var ErrFenced = errors.New("the lease of the run was lost, another process may have taken it over")
+
+// Outcomes of a run, and runs, are read in pages.
+const (
+	DefaultPage = 50
+	MaxPage     = 500
+)
+
+// RunFilter picks runs. Zero fields pick all.
+type RunFilter struct {
+	Status  []Status
+	Trigger []Trigger
+	Mode    Mode
+	DryRun  *bool
+	Since   time.Time // requested at or after
+	Before  string    // a page's Next
+	Limit   int       // 1..MaxPage, 0 is DefaultPage
+}
+
+// RunPage is a page of runs, the latest first; Next is empty on the last one.
+type RunPage struct {
+	Runs []Record `json:"runs"`
+	Next string   `json:"next,omitempty"`
+}
+
+// OutcomeFilter picks outcomes of a run. Zero fields pick all.
+type OutcomeFilter struct {
+	State []State
+	Kind  []product.Kind
+	After string // a page's Next
+	Limit int
+}
+
+// OutcomePage is a page of outcomes, by product id; Next is empty on the last one.
+type OutcomePage struct {
+	Outcomes []Outcome `json:"products"`
+	Next     string    `json:"next,omitempty"`
+}
+
+// PastOutcome is what became of a product in one run.
+type PastOutcome struct {
+	Run string    `json:"run"`
+	At  time.Time `json:"at"`
+	Outcome
+}
+
+// Switch is whether scheduled runs are wanted, on all replicas.
+type Switch struct {
+	On bool      `json:"on"`
+	By string    `json:"changedBy,omitempty"`
+	At time.Time `json:"changedAt,omitzero"`
+}
+
+// HealthRecord is one scheduled health check; Document is what it found.
+type HealthRecord struct {
+	At       time.Time       `json:"at"`
+	Healthy  bool            `json:"healthy"`
+	Document json.RawMessage `json:"document"`
+}
+
+// Ledger is where a run writes down what another process needs to go on with it,
+// and what a person may want to look up. Every method may return ErrFenced.
+type Ledger interface {
+	// Resume returns what an earlier process of this run left, nil where this one
+	// is the first.
+	Resume(ctx context.Context) (*Checkpoint, error)
+	// Plan keeps the key ranges of the run, all unfinished. It is called once.
+	Plan(ctx context.Context, ranges []product.Range) error
+	// Begin keeps the products that are about to be repaired as being in hand.
+	Begin(ctx context.Context, s Stage, ids []product.ID) error
+	// Settle keeps what a window led to, all of it or nothing.
+	Settle(ctx context.Context, s Settlement) error
+	// Judged returns those of ids that have an outcome already.
+	Judged(ctx context.Context, ids []product.ID) (map[product.ID]bool, error)
+}
+
+// Stage is which of its passes over the stores a run is in.
+type Stage string
+
+// The stages.
+const (
+	Counting  Stage = "counting"  // look at the whole before anything is repaired
+	Repairing Stage = "repairing" // windows are repaired as they are found
+)
+
+// Settlement is what one window led to.
+type Settlement struct {
+	Stage Stage
+	// Restart forgets the outcomes so far, and that ranges are finished: another
+	// pass begins. Apart from that, products in hand are so no longer.
+	Restart bool
+	// Finished are the ranges whose findings are all settled now.
+	Finished []FinishedRange
+	// Outcomes are the new ones; each replaces an older one of its product and kind.
+	Outcomes []Outcome
+	Report   *Report
+	// Memory is what only the run itself reads again.
+	Memory json.RawMessage
+}
+
+// FinishedRange is a key range and what was compared in it.
+type FinishedRange struct {
+	Range                   product.Range
+	Products, Rows, Matched int64
+}
+
+// Checkpoint is what a process that stopped has left of a run.
+type Checkpoint struct {
+	Stage  Stage
+	Memory json.RawMessage
+	// Planned is set once Plan was called. Ranges are those not finished.
+	Planned bool
+	Ranges  []product.Range
+	// Products, Rows and Matched are the sums of the finished ranges.
+	Products, Rows, Matched int64
+	// InHand are the products that were being repaired.
+	InHand []product.ID
+	// Missing are products found missing and not acted on, at most limit many; more
+	// than that are left out altogether.
+	Missing []product.ID
+}
+
+// Lease is the right to execute one run. Whoever holds it beats regularly, and
+// stops when it is fenced.
+type Lease interface {
+	Ledger
+	// Record is the run as it was when the lease was taken.
+	Record() Record
+	// Beat renews the lease, shows the progress, and returns what is wanted.
+	Beat(ctx context.Context, status Status, progress Progress) (Wanted, error)
+	// Finish ends the run.
+	Finish(ctx context.Context, status Status, report *Report, problem string) error
+	// HandBack gives the run to whoever takes it next, from its last settlement on.
+	HandBack(ctx context.Context) error
+}
