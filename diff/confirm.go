@@ -40,12 +40,12 @@ type InFlight struct {
 // maxLooks bounds how often a product that keeps changing is looked at.
 const maxLooks = 3
 
-// Confirm decides a window: it waits until each suspect has settled and what was
+// Confirm decides a window's suspects: it waits until each suspect has settled and what was
 // queued for it has been consumed, then looks again by id on both sides. A
 // product that changed meanwhile is a new suspect and starts anew.
-func (e *Engine) Confirm(ctx context.Context, w Window) (Verdict, error) {
+func (e *Engine) Confirm(ctx context.Context, suspects []Suspect) (Verdict, error) {
 	var v Verdict
-	pending := dedupe(w)
+	pending := dedupe(suspects)
 	for range maxLooks {
 		ready, err := e.settle(ctx, pending, &v)
 		if err != nil {
@@ -65,10 +65,10 @@ func (e *Engine) Confirm(ctx context.Context, w Window) (Verdict, error) {
 }
 
 // dedupe keeps the first suspect of each product: a cursor may return one twice.
-func dedupe(w Window) []Suspect {
-	seen := make(map[product.ID]bool, len(w))
-	unique := make([]Suspect, 0, len(w))
-	for _, s := range w {
+func dedupe(suspects []Suspect) []Suspect {
+	seen := make(map[product.ID]bool, len(suspects))
+	unique := make([]Suspect, 0, len(suspects))
+	for _, s := range suspects {
 		if !seen[s.ID] {
 			seen[s.ID] = true
 			unique = append(unique, s)

@@ -159,7 +159,7 @@ func TestASuspectThatChangesMeanwhile(t *testing.T) {
 					looks = look
 					test.change(s, look)
 				})
-				verdict, err := s.engine(nil).Confirm(t.Context(), diff.Window{suspect})
+				verdict, err := s.engine(nil).Confirm(t.Context(), []diff.Suspect{suspect})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -195,7 +195,7 @@ func TestAnotherKindWaitsForItsOwnQueue(t *testing.T) {
 			waited = append(waited, kind)
 			return nil
 		})
-		verdict, err := s.engine(barrier).Confirm(t.Context(), diff.Window{{ID: "p", Kind: product.Missing, FirstSeen: time.Now(), Stamp: made}})
+		verdict, err := s.engine(barrier).Confirm(t.Context(), []diff.Suspect{{ID: "p", Kind: product.Missing, FirstSeen: time.Now(), Stamp: made}})
 		if err != nil || len(verdict.Confirmed) != 1 || verdict.Confirmed[0].Kind != product.Stale {
 			t.Fatalf("verdict %+v, %v", verdict, err)
 		}
@@ -215,7 +215,7 @@ func TestAProductThatKeepsChangingIsInFlight(t *testing.T) {
 			looks = look
 			s.setTitle(fmt.Sprint("Lamp ", look))
 		})
-		verdict, err := s.engine(nil).Confirm(t.Context(), diff.Window{{ID: "p", Kind: product.Stale, FirstSeen: begun, Stamp: begun}})
+		verdict, err := s.engine(nil).Confirm(t.Context(), []diff.Suspect{{ID: "p", Kind: product.Stale, FirstSeen: begun, Stamp: begun}})
 		if err != nil || len(verdict.Confirmed)+verdict.Resolved > 0 || len(verdict.InFlight) != 1 {
 			t.Fatalf("verdict %+v, %v", verdict, err)
 		}
@@ -233,7 +233,7 @@ func TestEachSuspectOfAWindowIsDecidedByItself(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStores(orders()[0])
-		var window diff.Window
+		var window []diff.Suspect
 		for i := range 20 {
 			kind := product.Kinds()[i%3]
 			id := product.ID(fmt.Sprintf("%s %02d", kind, i))
@@ -278,7 +278,7 @@ func TestAStalledQueueLeavesItsKindInFlight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStores(orders()[0])
-		var window diff.Window
+		var window []diff.Suspect
 		for _, kind := range product.Kinds() {
 			s.differ(kind, product.ID(kind), time.Time{})
 			window = append(window, diff.Suspect{ID: product.ID(kind), Kind: kind, FirstSeen: time.Now()})
@@ -357,7 +357,7 @@ func TestConfirmationEndsWithTheError(t *testing.T) {
 				if test.barrier != nil {
 					barrier = barrierFunc(func(ctx context.Context, _ product.Kind, _ time.Time) error { return test.barrier(ctx, stop) })
 				}
-				verdict, err := s.engine(barrier).Confirm(ctx, diff.Window{{ID: "p", Kind: product.Missing, FirstSeen: time.Now()}})
+				verdict, err := s.engine(barrier).Confirm(ctx, []diff.Suspect{{ID: "p", Kind: product.Missing, FirstSeen: time.Now()}})
 				if !errors.Is(err, test.want) {
 					t.Errorf("error %v, want %v", err, test.want)
 				}
@@ -379,7 +379,7 @@ func TestTheSourceIsReadBeforeTheCart(t *testing.T) {
 			reads = append(reads, r)
 			return nil
 		}
-		if _, err := s.engine(nil).Confirm(t.Context(), diff.Window{{ID: "p", Kind: product.Missing, FirstSeen: time.Now()}}); err != nil {
+		if _, err := s.engine(nil).Confirm(t.Context(), []diff.Suspect{{ID: "p", Kind: product.Missing, FirstSeen: time.Now()}}); err != nil {
 			t.Fatal(err)
 		}
 		if want := []read{sourceFindRead, targetFindRead}; !slices.Equal(reads, want) {

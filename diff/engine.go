@@ -47,8 +47,21 @@ type Suspect struct {
 	Stamp time.Time
 }
 
-// Window is a bounded batch of suspects that is confirmed, repaired and proved together.
-type Window []Suspect
+// Window is a bounded batch of suspects that is confirmed, repaired and proved
+// together, and the ranges whose suspects are all in this window or an earlier one.
+// It may have no suspects.
+type Window struct {
+	Suspects []Suspect
+	Finished []FinishedRange
+}
+
+func (w *Window) empty() bool { return len(w.Suspects)+len(w.Finished) == 0 }
+
+// FinishedRange is a range that was scanned to its end, and what was seen in it.
+type FinishedRange struct {
+	Range                   product.Range
+	Products, Rows, Matched int64
+}
 
 // Counters tell how far a scan is. They may be read at any time.
 type Counters struct {
@@ -119,8 +132,12 @@ func New(source Source, target Target, barrier Barriers, config Config) *Engine 
 
 // Scope says what part of the two stores a run looks at.
 type Scope struct {
-	// Ranges cover the source's keys, each range once.
+	// Ranges cover the source's keys, each range once; of a scan that goes on where
+	// another one ended, those that are left.
 	Ranges []product.Range
+	// Orphans says how orphaned rows are found; empty leaves it to the engine, which
+	// must see all ranges to decide.
+	Orphans Orphans
 	// Since, if set, restricts a run to products created at or after it; such a
 	// run finds no orphans.
 	Since time.Time
@@ -128,6 +145,27 @@ type Scope struct {
 	IDs []product.ID
 	// Parallel is the number of ranges scanned at once, at least 1.
 	Parallel int
+}
+
+// Orphans is a way to find orphaned rows.
+type Orphans string
+
+// The ways to find orphaned rows.
+const (
+	OrphansJoined Orphans = "joined" // with the ranges, which together see every row
+	OrphansApart  Orphans = "apart"  // in a pass of their own over the cart's rows
+	NoOrphans     Orphans = "none"
+)
+
+// Orphans is how a scan of the whole scope finds them.
+func (e *Engine) Orphans(s Scope) Orphans {
+	switch {
+	case !s.Since.IsZero() || len(s.IDs) > 0:
+		return NoOrphans
+	case e.joinsOrphans(s):
+		return OrphansJoined
+	}
+	return OrphansApart
 }
 
 // joinsOrphans tells whether the scans of the ranges see every row of the cart

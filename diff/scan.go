@@ -15,38 +15,46 @@ import (
 )
 
 // Scan compares the two stores within scope and sends what differs to windows,
-// which it never closes. It blocks while nobody takes a window. On an error what
-// was sent before stays valid, and nothing of the part that failed was sent as
-// missing.
+// which it never closes. It blocks while nobody takes a full window. On an error
+// what was sent before stays valid, and nothing of the part that failed was sent
+// as missing.
 func (e *Engine) Scan(ctx context.Context, scope Scope, windows chan<- Window) error {
 	out := &collector{size: e.config.Window, windows: windows}
 	if len(scope.IDs) > 0 {
 		return e.inspect(ctx, scope.IDs, out)
 	}
+	if scope.Orphans == "" {
+		scope.Orphans = e.Orphans(scope)
+	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(max(scope.Parallel, 1))
-	orphans := e.joinsOrphans(scope) && scope.Since.IsZero()
 	for _, r := range scope.Ranges {
 		group.Go(func() error {
-			s := rangeScan{Engine: e, out: out, orphans: orphans}
+			s := rangeScan{Engine: e, out: out.part(), orphans: scope.Orphans == OrphansJoined, seen: FinishedRange{Range: r}}
 			if err := s.run(groupCtx, r, scope.Since); err != nil {
 				return fmt.Errorf("compare %s: %w", r, err)
 			}
-			return nil
+			return s.out.end(groupCtx, &s.seen)
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if !orphans && scope.Since.IsZero() {
-		if err := e.scanOrphans(ctx, out); err != nil {
+	if scope.Orphans == OrphansApart {
+		part := out.part()
+		if err := e.scanOrphans(ctx, part); err != nil {
 			return fmt.Errorf("look for orphaned rows: %w", err)
+		}
+		if err := part.end(ctx, nil); err != nil {
+			return err
 		}
 	}
 	return out.flush(ctx)
 }
 
-// collector gathers suspects of concurrent scans into windows.
+// collector gathers what concurrent scans found into windows. The ends of several
+// ranges may share a window, but never a range that goes on: a window that is
+// settled then settles ranges.
 type collector struct {
 	mu      sync.Mutex
 	window  Window
@@ -54,27 +62,59 @@ type collector struct {
 	windows chan<- Window
 }
 
-func (c *collector) add(ctx context.Context, s Suspect) error {
+// part is what one scan has found and not yet handed on.
+type part struct {
+	*collector
+	suspects []Suspect
+}
+
+func (c *collector) part() *part { return &part{collector: c} }
+
+func (p *part) add(ctx context.Context, s Suspect) error {
 	// The id may share memory with a whole page; a suspect outlives it.
 	s.ID = product.ID(strings.Clone(string(s.ID)))
-	var full Window
-	c.mu.Lock()
-	c.window = append(c.window, s)
-	if len(c.window) == c.size {
-		full, c.window = c.window, nil
+	p.suspects = append(p.suspects, s)
+	if len(p.suspects) < p.size {
+		return nil
 	}
-	c.mu.Unlock()
-	return c.send(ctx, full)
+	full := Window{Suspects: p.suspects}
+	p.suspects = nil
+	return p.send(ctx, full)
+}
+
+// end hands on what is left of a scan, and its range if it has one. What was
+// gathered goes out at once if somebody waits for it, else when there is more.
+func (p *part) end(ctx context.Context, seen *FinishedRange) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.window.Suspects)+len(p.suspects) > p.size {
+		if err := p.flush(ctx); err != nil {
+			return err
+		}
+	}
+	p.window.Suspects = append(p.window.Suspects, p.suspects...)
+	if seen != nil {
+		p.window.Finished = append(p.window.Finished, *seen)
+	}
+	if p.window.empty() {
+		return nil
+	}
+	select {
+	case p.windows <- p.window:
+		p.window = Window{}
+	default:
+	}
+	return nil
 }
 
 func (c *collector) flush(ctx context.Context) error {
 	last := c.window
-	c.window = nil
+	c.window = Window{}
 	return c.send(ctx, last)
 }
 
 func (c *collector) send(ctx context.Context, w Window) error {
-	if len(w) == 0 {
+	if w.empty() {
 		return nil
 	}
 	select {
@@ -88,9 +128,20 @@ func (c *collector) send(ctx context.Context, w Window) error {
 // rangeScan compares one key range.
 type rangeScan struct {
 	*Engine
-	out     *collector
+	out     *part
 	orphans bool
 	page    map[product.ID]int // reused from page to page
+	seen    FinishedRange
+}
+
+// saw counts what was compared.
+func (s *rangeScan) saw(products, rows, matched int) {
+	s.Counters.Compared.Add(int64(products))
+	s.Counters.Rows.Add(int64(rows))
+	s.Counters.Matched.Add(int64(matched))
+	s.seen.Products += int64(products)
+	s.seen.Rows += int64(rows)
+	s.seen.Matched += int64(matched)
 }
 
 // run reads the source ahead by one page while the cart's rows for the page
@@ -163,13 +214,12 @@ func (s *rangeScan) join(ctx context.Context, page []product.Product, low, high 
 			switch {
 			case found:
 				delete(s.page, row.ID)
-				s.Counters.Rows.Add(1)
-				s.Counters.Matched.Add(1)
+				s.saw(0, 1, 1)
 				if err := s.compare(ctx, s.out, &page[at], row); err != nil {
 					return err
 				}
 			case s.orphans:
-				s.Counters.Rows.Add(1)
+				s.saw(0, 1, 0)
 				if err := s.suspect(ctx, s.out, Suspect{ID: row.ID, Kind: product.Orphaned}); err != nil {
 					return err
 				}
@@ -181,7 +231,7 @@ func (s *rangeScan) join(ctx context.Context, page []product.Product, low, high 
 			return err
 		}
 	}
-	s.Counters.Compared.Add(int64(len(page)))
+	s.saw(len(page), 0, 0)
 	return nil
 }
 
@@ -194,17 +244,17 @@ func (s *rangeScan) lookUp(ctx context.Context, page []product.Product) error {
 	if err != nil {
 		return err
 	}
-	s.Counters.Rows.Add(int64(len(rows)))
+	matched := 0
 	for i := range page {
 		row, found := rows[page[i].ID()]
 		if found {
-			s.Counters.Matched.Add(1)
+			matched++
 		}
 		if err := s.compare(ctx, s.out, &page[i], rowIf(found, &row)); err != nil {
 			return err
 		}
 	}
-	s.Counters.Compared.Add(int64(len(page)))
+	s.saw(len(page), len(rows), matched)
 	return nil
 }
 
@@ -217,7 +267,7 @@ func rowIf(found bool, row *product.Row) *product.Row {
 
 // compare turns one product and its row (nil where the cart has none) into a
 // suspect if they differ.
-func (e *Engine) compare(ctx context.Context, out *collector, p *product.Product, row *product.Row) error {
+func (e *Engine) compare(ctx context.Context, out *part, p *product.Product, row *product.Row) error {
 	kind, _ := e.difference(p, row)
 	switch kind {
 	case product.Missing:
@@ -244,7 +294,7 @@ func (e *Engine) difference(p *product.Product, row *product.Row) (product.Kind,
 	return "", nil
 }
 
-func (e *Engine) suspect(ctx context.Context, out *collector, s Suspect) error {
+func (e *Engine) suspect(ctx context.Context, out *part, s Suspect) error {
 	s.FirstSeen = time.Now()
 	e.Counters.of(s.Kind).Add(1)
 	return out.add(ctx, s)
@@ -252,7 +302,7 @@ func (e *Engine) suspect(ctx context.Context, out *collector, s Suspect) error {
 
 // scanOrphans goes over the cart's rows in their own order and looks each page
 // up in the source by id.
-func (e *Engine) scanOrphans(ctx context.Context, out *collector) error {
+func (e *Engine) scanOrphans(ctx context.Context, out *part) error {
 	all := func(ctx context.Context) iter.Seq2[[]product.Row, error] { return e.target.Span(ctx, "", "") }
 	for rows, err := range ahead(ctx, all) {
 		if err != nil {
@@ -279,7 +329,8 @@ func (e *Engine) scanOrphans(ctx context.Context, out *collector) error {
 }
 
 // inspect compares the given products by id on both sides.
-func (e *Engine) inspect(ctx context.Context, ids []product.ID, out *collector) error {
+func (e *Engine) inspect(ctx context.Context, ids []product.ID, gathered *collector) error {
+	out := gathered.part()
 	for batch := range batches(ids, e.config.Batch) {
 		products, rows, err := e.look(ctx, batch)
 		if err != nil {
@@ -304,7 +355,10 @@ func (e *Engine) inspect(ctx context.Context, ids []product.ID, out *collector) 
 		e.Counters.Compared.Add(int64(len(products)))
 		e.Counters.Rows.Add(int64(len(rows)))
 	}
-	return out.flush(ctx)
+	if err := out.end(ctx, nil); err != nil {
+		return err
+	}
+	return gathered.flush(ctx)
 }
 
 // look reads the same ids on both sides, the cart last: a row that arrives in

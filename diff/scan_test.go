@@ -28,13 +28,14 @@ type outcome struct {
 	engine    *diff.Engine
 	suspected findings
 	confirmed findings
+	finished  map[product.Range]int
 	inFlight  int
 	err       error // of the scan, else of the confirmation
 }
 
 // run scans and confirms window by window while the scan goes on, as a run does.
 func run(ctx context.Context, t interface{ Errorf(string, ...any) }, s *stores, config diff.Config, scope diff.Scope) outcome {
-	o := outcome{engine: diff.New(source{s}, target{s}, nil, config), suspected: make(findings), confirmed: make(findings)}
+	o := outcome{engine: diff.New(source{s}, target{s}, nil, config), suspected: make(findings), confirmed: make(findings), finished: make(map[product.Range]int)}
 	windows := make(chan diff.Window)
 	scanned := make(chan error, 1)
 	go func() {
@@ -42,13 +43,16 @@ func run(ctx context.Context, t interface{ Errorf(string, ...any) }, s *stores, 
 		scanned <- o.engine.Scan(ctx, scope, windows)
 	}()
 	for w := range windows {
-		if len(w) == 0 || len(w) > config.Window {
-			t.Errorf("a window of %d suspects, configured are 1..%d", len(w), config.Window)
+		if len(w.Suspects)+len(w.Finished) == 0 || len(w.Suspects) > config.Window {
+			t.Errorf("a window of %d suspects and %d ranges, at most %d suspects are configured", len(w.Suspects), len(w.Finished), config.Window)
 		}
-		for _, s := range w {
+		for _, r := range w.Finished {
+			o.finished[r.Range]++
+		}
+		for _, s := range w.Suspects {
 			o.suspected[finding{s.Kind, s.ID}]++
 		}
-		verdict, err := o.engine.Confirm(ctx, w)
+		verdict, err := o.engine.Confirm(ctx, w.Suspects)
 		if err != nil && o.err == nil {
 			o.err = err
 		}
@@ -212,28 +216,61 @@ func TestIntegersAreNotJoined(t *testing.T) {
 	}
 }
 
-// Every window but the last is full, whatever the ranges and their parallelism.
-func TestWindowsAreFilled(t *testing.T) {
+// A range is finished once, with or after the window that holds its last suspect,
+// and what was seen in it comes with it; windows that nobody waits for are filled.
+func TestWindowsFinishRanges(t *testing.T) {
 	t.Parallel()
 	s := newStores(orders()[0])
 	for i := range 100 {
 		s.products = append(s.products, newProduct(product.Strings, product.ID(fmt.Sprintf("p%03d", i))))
 	}
-	scope := diff.Scope{Parallel: 4, Ranges: []product.Range{
-		{Class: product.Strings, Through: "p020"}, {Class: product.Strings, After: "p020", Through: "p050"}, {Class: product.Strings, After: "p050"},
-	}}
-	engine := diff.New(source{s}, target{s}, nil, diff.Config{Compare: compared, Window: 30, Batch: 10})
-	windows := make(chan diff.Window, 100)
-	if err := engine.Scan(t.Context(), scope, windows); err != nil {
-		t.Fatal(err)
-	}
-	close(windows)
-	var sizes []int
-	for w := range windows {
-		sizes = append(sizes, len(w))
-	}
-	if fmt.Sprint(sizes) != "[30 30 30 10]" {
-		t.Errorf("windows of %v suspects", sizes)
+	for _, prompt := range []bool{true, false} { // the receiver waits for each window, or is late
+		scope := diff.Scope{Parallel: 1, Ranges: []product.Range{
+			{Class: product.Strings, Through: "p009"}, {Class: product.Strings, After: "p009", Through: "p049"}, {Class: product.Strings, After: "p049"},
+		}}
+		engine := diff.New(source{s}, target{s}, nil, diff.Config{Compare: compared, Window: 30, Batch: 10})
+		windows := make(chan diff.Window, map[bool]int{true: 100, false: 1}[prompt])
+		if !prompt {
+			windows <- diff.Window{} // it is busy with this one until the scan blocks
+		}
+		ended := make(chan error, 1)
+		go func() {
+			defer close(windows)
+			ended <- engine.Scan(t.Context(), scope, windows)
+		}()
+		suspected := make(map[product.ID]bool)
+		var sizes []int
+		var finished []diff.FinishedRange
+		for w := range windows {
+			for _, suspect := range w.Suspects {
+				suspected[suspect.ID] = true
+			}
+			for _, f := range w.Finished {
+				for _, p := range s.products {
+					if id := p.ID(); id > f.Range.After && (f.Range.Through == "" || id <= f.Range.Through) && !suspected[id] {
+						t.Errorf("%s is finished before %s was handed on", f.Range, id)
+					}
+				}
+			}
+			finished = append(finished, w.Finished...)
+			sizes = append(sizes, len(w.Suspects))
+		}
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		var want []diff.FinishedRange
+		for i, r := range scope.Ranges {
+			want = append(want, diff.FinishedRange{Range: r, Products: []int64{10, 40, 50}[i]})
+		}
+		if !slices.Equal(finished, want) {
+			t.Errorf("finished %v, want %v", finished, want)
+		}
+		if len(suspected) != 100 {
+			t.Errorf("%d of 100 suspects were handed on, in windows of %v", len(suspected), sizes)
+		}
+		if prompt && fmt.Sprint(sizes) != "[10 30 10 30 20]" {
+			t.Errorf("a prompt receiver gets windows of %v", sizes)
+		}
 	}
 }
 

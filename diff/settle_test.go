@@ -96,7 +96,7 @@ func TestASuspectSettlesBeforeItIsLookedAtAgain(t *testing.T) {
 					if kind != product.Orphaned {
 						suspect.Stamp = stamp
 					}
-					verdict, err := s.engine(nil).Confirm(t.Context(), diff.Window{suspect})
+					verdict, err := s.engine(nil).Confirm(t.Context(), []diff.Suspect{suspect})
 					if err != nil || len(verdict.Confirmed) != 1 {
 						t.Fatalf("verdict %+v, %v", verdict, err)
 					}
@@ -117,7 +117,7 @@ func TestSettlingRunsFromFirstSight(t *testing.T) {
 		at := s.lookedAt()
 		seen := time.Now()
 		time.Sleep(25 * time.Second)
-		if _, err := s.engine(nil).Confirm(t.Context(), diff.Window{{ID: "p", Kind: product.Missing, FirstSeen: seen}}); err != nil {
+		if _, err := s.engine(nil).Confirm(t.Context(), []diff.Suspect{{ID: "p", Kind: product.Missing, FirstSeen: seen}}); err != nil {
 			t.Fatal(err)
 		}
 		if waited := at.Sub(seen); waited != settle {
@@ -147,7 +147,7 @@ func TestAScanStampsItsSuspects(t *testing.T) {
 			if err := s.engine(nil).Scan(t.Context(), scope, windows); err != nil {
 				t.Fatal(err)
 			}
-			suspects := <-windows
+			suspects := (<-windows).Suspects
 			if len(suspects) != len(want) {
 				t.Fatalf("a scan %s finds %v", name, suspects)
 			}
@@ -173,7 +173,7 @@ var ages = []time.Duration{0, 1, time.Second, settle / 2, settle - 1, settle, se
 func checkSettling(t *rapid.T) {
 	s := newStores(orders()[0])
 	begun := time.Now()
-	var window diff.Window
+	var window []diff.Suspect
 	var last time.Time // first sight
 	least := make(map[product.Kind]time.Time)
 	for i := range rapid.IntRange(1, 6).Draw(t, "suspects") {

@@ -20,9 +20,7 @@ type settling func(ctx context.Context, confirmed diff.Verdict, err error) error
 func (r *Run) pass(ctx context.Context, scope diff.Scope, settle settling) error {
 	r.progress.enter(PhaseComparing)
 	r.progress.scanned.Store(false)
-	r.engine.Counters.Reset()
-	r.report.beginPass()
-	windows := make(chan diff.Window, 1)
+	windows := make(chan diff.Window)
 	scanCtx, stopScan := context.WithCancel(ctx)
 	defer stopScan()
 	var scan errgroup.Group
@@ -42,30 +40,57 @@ func (r *Run) pass(ctx context.Context, scope diff.Scope, settle settling) error
 	return scan.Wait()
 }
 
-// decide confirms one window and hands it on. A scan that fails meanwhile does
-// not interrupt it: what was found before stays true.
+// decide confirms one window, hands it on, and puts what it led to into the
+// ledger. A scan that fails meanwhile does not interrupt it: what was found before
+// stays true.
 func (r *Run) decide(ctx context.Context, w diff.Window, settle settling) error {
 	defer r.progress.enter(PhaseComparing)
 	r.progress.enter(PhaseConfirming)
-	for i := range w {
+	suspects, err := r.unjudged(ctx, w.Suspects)
+	if err != nil {
+		return err
+	}
+	for i := range suspects {
 		// After a proof that stalled events of ours may be queued. A cursor may return
 		// a product twice, so the next window is judged when they have been consumed.
-		if w[i].FirstSeen.Before(r.inDark) {
-			w[i].FirstSeen = r.inDark
+		if suspects[i].FirstSeen.Before(r.inDark) {
+			suspects[i].FirstSeen = r.inDark
 		}
 	}
-	verdict, err := r.engine.Confirm(ctx, w)
+	r.report.Suspects += int64(len(suspects))
+	verdict, err := r.engine.Confirm(ctx, suspects)
 	r.report.found(verdict)
-	return settle(ctx, verdict, err)
+	if err := settle(ctx, verdict, err); err != nil {
+		return err
+	}
+	return r.settle(ctx, w.Finished)
+}
+
+// unjudged leaves out what an earlier process of this run has dealt with already.
+func (r *Run) unjudged(ctx context.Context, suspects []diff.Suspect) ([]diff.Suspect, error) {
+	if !r.resumed || len(suspects) == 0 {
+		return suspects, nil
+	}
+	ids := make([]product.ID, len(suspects))
+	for i := range suspects {
+		ids[i] = suspects[i].ID
+	}
+	judged, err := r.ledger.Judged(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(suspects, func(s diff.Suspect) bool { return judged[s.ID] }), nil
 }
 
 // guarded repairs after a look at the whole: a wrong URL must not replay a
 // catalogue. What is missing is repaired at once where it fits one window; where
-// it does not, the first pass only counts, and a second one repairs.
-func (r *Run) guarded(ctx context.Context, scope diff.Scope) error {
-	var ids []product.ID
+// it does not, the first pass only counts, and a second one repairs. found are
+// those that an earlier process found.
+func (r *Run) guarded(ctx context.Context, scope diff.Scope, found []product.ID) error {
+	ids := found
 	fits := func() bool { return r.report.Found[product.Missing] <= int64(r.window) }
 	err := r.pass(ctx, scope, func(_ context.Context, v diff.Verdict, err error) error {
+		r.report.remember(missing(v))
 		if fits() {
 			ids = append(ids, missing(v)...)
 		}
@@ -78,12 +103,24 @@ func (r *Run) guarded(ctx context.Context, scope diff.Scope) error {
 		r.report.stop(reason, ids)
 		return nil
 	}
+	r.stage = Repairing
 	if !fits() {
 		ids = nil // a window's worth of memory
+		if err := r.restart(ctx); err != nil {
+			return err
+		}
+		if scope, err = r.plan(ctx, nil); err != nil {
+			return err
+		}
 		return r.pass(ctx, scope, r.settleWindow)
 	}
 	slices.Sort(ids)
 	once := slices.Compact(ids) // a cursor may return a product twice
+	// From here on they are in hand, and found by whoever has them in hand.
+	r.report.Found[product.Missing] = 0
+	if err := r.settle(ctx, nil); err != nil {
+		return err
+	}
 	r.report.Found[product.Missing] = int64(len(once))
 	return r.repairWindow(ctx, once)
 }
@@ -123,14 +160,14 @@ func (r *Run) settleWindow(ctx context.Context, v diff.Verdict, err error) error
 		return r.leave(ctx, ids, err)
 	}
 	if most := r.options.MaxRepairs; most > 0 {
-		allowed := max(int64(most)-r.acted, 0)
+		allowed := max(int64(most)-r.report.Attempted, 0)
 		if n := int64(len(ids)); n > allowed {
 			for _, id := range ids[allowed:] {
 				r.report.add(Outcome{ID: id, Kind: product.Missing, State: Skipped, Reason: fmt.Sprintf("the limit of %d repairs (--max-repairs) is reached", most)})
 			}
 			ids = ids[:allowed]
 		}
-		r.acted += int64(len(ids))
+		r.report.Attempted += int64(len(ids))
 	}
 	return r.repairWindow(ctx, ids)
 }

@@ -1,6 +1,8 @@
 package reconcile
 
 import (
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,9 +53,41 @@ type progress struct {
 	acted    atomic.Int64
 	verified atomic.Int64
 	round    atomic.Int64
+
+	mu     sync.Mutex
+	phases []PhaseTime
+	since  time.Time // the present phase was entered
 }
 
-func (p *progress) enter(phase Phase) { p.phase.Store(phase) }
+func (p *progress) enter(phase Phase) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if i := p.current(); i >= 0 {
+		p.phases[i].Milliseconds += now.Sub(p.since).Milliseconds()
+	}
+	p.phase.Store(phase)
+	p.since = now
+	if p.current() < 0 {
+		p.phases = append(p.phases, PhaseTime{Phase: phase, Entered: now})
+	}
+}
+
+func (p *progress) current() int {
+	phase, _ := p.phase.Load().(Phase)
+	return slices.IndexFunc(p.phases, func(t PhaseTime) bool { return t.Phase == phase })
+}
+
+// times are the phases so far, the present one up to now.
+func (p *progress) times() []PhaseTime {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	times := slices.Clone(p.phases)
+	if i := p.current(); i >= 0 {
+		times[i].Milliseconds += time.Since(p.since).Milliseconds()
+	}
+	return times
+}
 
 // Progress tells how far the run is. It may be called at any time.
 func (r *Run) Progress() Progress {
@@ -67,6 +101,10 @@ func (r *Run) Progress() Progress {
 		Acted:    r.progress.acted.Load(),
 		Verified: r.progress.verified.Load(),
 		Round:    int(r.progress.round.Load()),
+		Phases:   r.progress.times(),
+	}
+	if r.Throttle != nil {
+		p.Throttle = r.Throttle()
 	}
 	for _, kind := range product.Kinds() {
 		p.Suspects[kind] = r.engine.Counters.Suspects(kind)

@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"reflect"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,12 +49,24 @@ func TestProgress(t *testing.T) {
 			last = p
 			return nil
 		}
+		begun := time.Now()
 		if _, err := run.Do(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		want := reconcile.Progress{Phase: reconcile.PhaseDone, Compared: 40, Total: 40, Scanned: true, Acted: 12, Verified: 8, Round: 2,
 			Suspects: map[product.Kind]int64{product.Missing: 8, product.Stale: 0, product.Orphaned: 0}}
-		if got := run.Progress(); !reflect.DeepEqual(got, want) {
+		got := run.Progress()
+		var entered []reconcile.Phase
+		var took int64
+		for _, p := range got.Phases {
+			entered, took = append(entered, p.Phase), took+p.Milliseconds
+		}
+		wantPhases := []reconcile.Phase{reconcile.PhasePlanning, reconcile.PhaseComparing, reconcile.PhaseConfirming, reconcile.PhaseRepairing, reconcile.PhaseProving, reconcile.PhaseDone}
+		if !slices.Equal(entered, wantPhases) || took != time.Since(begun).Milliseconds() {
+			t.Errorf("phases %v, together %d ms of %s", got.Phases, took, time.Since(begun))
+		}
+		got.Phases = nil
+		if !reflect.DeepEqual(got, want) {
 			t.Errorf("in the end %+v, want %+v", got, want)
 		}
 	})

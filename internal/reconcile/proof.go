@@ -19,7 +19,7 @@ type proof struct {
 type differing struct {
 	id      product.ID
 	updated time.Time
-	fields  string
+	fields  []diff.FieldDifference
 }
 
 // maxProofs bounds how often a product that arrived and differs is looked at,
@@ -46,7 +46,7 @@ func (r *Run) prove(ctx context.Context, repairer Repairer, acted []product.ID) 
 		}
 		if look == maxProofs {
 			for _, d := range p.differing {
-				r.report.add(Outcome{ID: d.id, Kind: product.Missing, State: Failed, Reason: "it arrived, and its row differs from the source: " + d.fields})
+				r.report.add(Outcome{ID: d.id, Kind: product.Missing, State: Failed, Reason: "it arrived, and its row differs from the source: " + describe(d.fields), Fields: changes(d.fields)})
 			}
 			return lost, nil
 		}
@@ -111,7 +111,7 @@ func (r *Run) lookAtBothSides(ctx context.Context, ids []product.ID) (p proof, u
 				p.lost = append(p.lost, id)
 			default:
 				if fields := table.Differing(&source, &row, product.ProofFields()); len(fields) > 0 {
-					p.differing = append(p.differing, differing{id, source.Updated, describe(differences(fields, &source, &row))})
+					p.differing = append(p.differing, differing{id, source.Updated, differences(fields, &source, &row)})
 					continue
 				}
 				r.report.verified()

@@ -154,6 +154,10 @@ type Parts struct {
 	Fallback Repairer
 	// Diagnose, if set, says what is known about consumers that take the cart's events.
 	Diagnose func(context.Context) string
+	// Throttle, if set, says why the Repairer waits at this moment.
+	Throttle func() string
+	// Ledger, if set, keeps what another process needs to go on with the run.
+	Ledger Ledger
 }
 
 // Run is one run. Do executes it; Progress may be read meanwhile.
@@ -163,8 +167,11 @@ type Run struct {
 	config   Config
 	engine   *diff.Engine
 	progress progress
+	gate     gate
+	ledger   Ledger
+	stage    Stage
+	resumed  bool // an earlier process has begun this run
 	report   *Report
-	acted    int64 // first attempts, counted against MaxRepairs
 	window   int
 	inDark   time.Time // the end of the last proof that stalled
 }
@@ -185,8 +192,12 @@ func newRun(parts Parts, config Config, options Options, window int) (*Run, erro
 	if parts.Repairer == nil && !options.DryRun {
 		return nil, errors.New("a run that repairs needs a repairer")
 	}
-	r := &Run{Parts: parts, options: options, config: config, window: window}
-	r.engine = diff.New(parts.Source, parts.Target, parts.Barriers, diff.Config{
+	r := &Run{Parts: parts, options: options, config: config, window: window, ledger: parts.Ledger}
+	if r.ledger == nil {
+		r.ledger = noLedger{}
+	}
+	r.Source = gated{parts.Source, &r.gate}
+	r.engine = diff.New(r.Source, parts.Target, parts.Barriers, diff.Config{
 		Compare: fields, Settle: config.Settle, Window: window, Batch: MaxBatchSize,
 	})
 	r.report = newReport(options, parts)
@@ -197,7 +208,8 @@ func newRun(parts Parts, config Config, options Options, window int) (*Run, erro
 // Do executes the run. The report is never nil and says what was done up to an
 // error; it must not be read before Do has returned. A *product.PausedError, a
 // cancelled context and an error of a service end the run early. A context that
-// was cancelled for a cause of its own, such as a lost lock, is a failure.
+// was cancelled for a cause of its own, such as a lost lock, is a failure; where
+// that cause is ErrHandedBack or ErrFenced, another process goes on with the run.
 func (r *Run) Do(ctx context.Context) (*Report, error) {
 	err := r.do(ctx)
 	r.progress.enter(PhaseDone)
@@ -207,12 +219,23 @@ func (r *Run) Do(ctx context.Context) (*Report, error) {
 		cancelled = errors.Is(err, context.Canceled)
 	}
 	r.report.finish(err, cancelled, &r.engine.Counters)
+	if err != nil && !goesOn(err) {
+		r.settleLast(ctx)
+	}
 	return r.report, err
 }
 
 func (r *Run) do(ctx context.Context) error {
-	scope, err := r.plan(ctx)
+	r.progress.enter(PhasePlanning)
+	at, err := r.resume(ctx)
 	if err != nil {
+		return err
+	}
+	scope, err := r.plan(ctx, at)
+	if err != nil {
+		return err
+	}
+	if err := r.takeOver(ctx, at); err != nil {
 		return err
 	}
 	switch {
@@ -222,17 +245,21 @@ func (r *Run) do(ctx context.Context) error {
 		if unknown := int64(len(scope.IDs)) - counters.Compared.Load() - counters.Suspects(product.Orphaned); err == nil && unknown > 0 {
 			r.report.note("%d of the %d products named are in neither store", unknown, len(scope.IDs))
 		}
-		return err
-	case r.options.DryRun || r.options.MaxRepairs > 0:
-		return r.pass(ctx, scope, r.settleWindow)
+	case r.stage == Repairing || r.options.DryRun:
+		err = r.pass(ctx, scope, r.settleWindow)
+	default:
+		err = r.guarded(ctx, scope, at.missing())
 	}
-	return r.guarded(ctx, scope)
+	if err != nil {
+		return err
+	}
+	return r.settle(ctx, nil)
 }
 
-// plan reads what the run needs to know of the two stores.
-func (r *Run) plan(ctx context.Context) (diff.Scope, error) {
-	r.progress.enter(PhasePlanning)
-	scope := diff.Scope{IDs: r.options.IDs, Since: r.options.Since, Parallel: r.config.Parallel}
+// plan reads what the run needs to know of the two stores. Key ranges that were
+// planned before stay as they are.
+func (r *Run) plan(ctx context.Context, at *Checkpoint) (diff.Scope, error) {
+	scope := diff.Scope{IDs: r.options.IDs, Since: r.options.Since.UTC(), Parallel: r.config.Parallel}
 	if len(scope.IDs) > 0 { // whatever else is in the source does not matter
 		r.progress.total.Store(int64(len(scope.IDs)))
 		return scope, nil
@@ -248,7 +275,18 @@ func (r *Run) plan(ctx context.Context) (diff.Scope, error) {
 	if scope.Since.IsZero() { // else the number is unknown
 		r.progress.total.Store(estimate)
 	}
+	if at != nil && at.Planned {
+		scope.Ranges, scope.Orphans = at.Ranges, r.report.Orphans
+		return scope, nil
+	}
 	const productsPerRange = 50_000
-	scope.Ranges, err = r.Source.Ranges(ctx, int(estimate/productsPerRange)+1)
-	return scope, err
+	if scope.Ranges, err = r.Source.Ranges(ctx, int(estimate/productsPerRange)+1); err != nil {
+		return diff.Scope{}, err
+	}
+	scope.Orphans = r.engine.Orphans(scope)
+	r.report.Orphans = scope.Orphans
+	if err := r.ledger.Plan(ctx, scope.Ranges); err != nil {
+		return diff.Scope{}, err
+	}
+	return scope, r.settle(ctx, nil)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
 )
 
@@ -177,7 +178,7 @@ type Ledger interface {
 	// Resume returns what an earlier process of this run left, nil where this one
 	// is the first.
 	Resume(ctx context.Context) (*Checkpoint, error)
-	// Plan keeps the key ranges of the run, all unfinished. It is called once.
+	// Plan keeps the key ranges of the run, all unfinished, instead of any before.
 	Plan(ctx context.Context, ranges []product.Range) error
 	// Begin keeps the products that are about to be repaired as being in hand.
 	Begin(ctx context.Context, s Stage, ids []product.ID) error
@@ -212,10 +213,7 @@ type Settlement struct {
 }
 
 // FinishedRange is a key range and what was compared in it.
-type FinishedRange struct {
-	Range                   product.Range
-	Products, Rows, Matched int64
-}
+type FinishedRange = diff.FinishedRange
 
 // Checkpoint is what a process that stopped has left of a run.
 type Checkpoint struct {

@@ -8,14 +8,26 @@ import (
 	"github.com/ecom-micro/etl/internal/product"
 )
 
-// repairWindow brings one window of missing products to the cart: rounds of
-// acting and proving, until nothing is lost any more or going on is pointless.
+// repairWindow brings one window of missing products to the cart. The ledger has
+// them in hand meanwhile.
 func (r *Run) repairWindow(ctx context.Context, ids []product.ID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	if err := r.ledger.Begin(ctx, Repairing, ids); err != nil {
+		return r.leave(ctx, ids, err)
+	}
+	return r.bring(ctx, ids)
+}
+
+// bring acts and proves in rounds, until nothing is lost any more or going on is
+// pointless.
+func (r *Run) bring(ctx context.Context, ids []product.ID) error {
 	lost, err := r.rounds(ctx, ids)
 	if err == nil && len(lost) > 0 && r.Fallback != nil {
 		var acted int
 		acted, lost, err = r.round(ctx, r.Fallback, r.report.Rounds+1, lost)
-		r.report.losses.rescued += int64(acted)
+		r.report.Losses.Rescued += int64(acted)
 	}
 	reason := "the repair was accepted, and nothing reached the cart"
 	if err != nil {
@@ -80,11 +92,11 @@ func (r *Run) explainLoss(ctx context.Context, acted, lost int) {
 	if r.options.Mode != Replay {
 		return
 	}
-	l := &r.report.losses
-	l.acted += int64(acted)
-	l.lost += int64(lost)
-	if lost > 0 && l.why == "" && r.Diagnose != nil {
-		l.why = r.Diagnose(ctx)
+	l := &r.report.Losses
+	l.Acted += int64(acted)
+	l.Lost += int64(lost)
+	if lost > 0 && l.Why == "" && r.Diagnose != nil {
+		l.Why = r.Diagnose(ctx)
 	}
 }
 

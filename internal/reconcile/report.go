@@ -52,7 +52,17 @@ type Outcome struct {
 	State  State        `json:"state"`
 	Column string       `json:"column,omitempty"`
 	Reason string       `json:"reason,omitempty"`
-	Remedy string       `json:"remedy,omitempty"`
+	// Fields are what differs in a stale product, or in one that arrived and is not
+	// what the source holds.
+	Fields []FieldChange `json:"fields,omitempty"`
+	Remedy string        `json:"remedy,omitempty"`
+}
+
+// FieldChange is one field as each side has it, shortened.
+type FieldChange struct {
+	Field  string `json:"field"`
+	Source string `json:"source"`
+	Cart   string `json:"cart"`
 }
 
 // Result is how a run ended.
@@ -102,14 +112,23 @@ type Report struct {
 	// blocked, in flight, failed, skipped, or merely found.
 	Unrepaired int64 `json:"unrepaired"`
 
-	unjudged int64 // missing suspects in flight, which are not among those found
-	losses   losses
+	memory `json:"-"`
+	fresh  []Outcome // not in the ledger yet
+}
+
+// memory is what a process that goes on with the run must know besides its report.
+type memory struct {
+	Unjudged int64 // missing suspects in flight, which are not among those found
+	Losses   losses
+	// Attempted is the number of products counted against Options.MaxRepairs.
+	Attempted int64
+	Orphans   diff.Orphans // how the run finds them
 }
 
 // losses is what the first rounds of all windows lost, and what became of it.
 type losses struct {
-	acted, lost, rescued int64
-	why                  string
+	Acted, Lost, Rescued int64
+	Why                  string
 }
 
 func newReport(options Options, parts Parts) *Report {
@@ -119,7 +138,7 @@ func newReport(options Options, parts Parts) *Report {
 
 // beginPass forgets the findings of a pass that only counted.
 func (r *Report) beginPass() {
-	r.Resolved, r.unjudged = 0, 0
+	r.Suspects, r.Resolved, r.Unjudged = 0, 0, 0
 	r.Found = make(map[product.Kind]int64)
 	r.Outcomes = make(map[State]int64)
 	r.Samples, r.Notes = []Outcome{}, []string{}
@@ -131,12 +150,12 @@ func (r *Report) found(v diff.Verdict) {
 	for _, d := range v.Confirmed {
 		r.Found[d.Kind]++
 		if d.Kind != product.Missing {
-			r.sample(Outcome{ID: d.ID, Kind: d.Kind, State: Found, Reason: describe(d.Fields)})
+			r.sample(Outcome{ID: d.ID, Kind: d.Kind, State: Found, Reason: describe(d.Fields), Fields: changes(d.Fields)})
 		}
 	}
 	for _, f := range v.InFlight {
 		if f.Kind == product.Missing {
-			r.unjudged++
+			r.Unjudged++
 		}
 		r.add(Outcome{ID: f.ID, Kind: f.Kind, State: InFlight, Reason: f.Reason})
 	}
@@ -149,6 +168,14 @@ func describe(fields []diff.FieldDifference) string {
 		texts[i] = f.Field.String() + " is " + shown(f.Source) + " in the source and " + shown(f.Cart) + " in the cart"
 	}
 	return strings.Join(texts, ", ")
+}
+
+func changes(fields []diff.FieldDifference) []FieldChange {
+	all := make([]FieldChange, len(fields))
+	for i, f := range fields {
+		all[i] = FieldChange{Field: f.Field.String(), Source: shown(f.Source), Cart: shown(f.Cart)}
+	}
+	return all
 }
 
 // shown is a value as a reason names it: short, because an image may be there as
@@ -174,7 +201,15 @@ func (r *Report) named(missing ...product.ID) {
 	}
 }
 
+// remember keeps missing products for the ledger: they may yet be repaired.
+func (r *Report) remember(missing []product.ID) {
+	for _, id := range missing {
+		r.fresh = append(r.fresh, Outcome{ID: id, Kind: product.Missing, State: Found})
+	}
+}
+
 func (r *Report) sample(o Outcome) {
+	r.fresh = append(r.fresh, o)
 	if len(r.Samples) < MaxSamples {
 		o.Remedy = o.State.Remedy()
 		r.Samples = append(r.Samples, o)
@@ -201,15 +236,12 @@ func (r *Report) finish(err error, cancelled bool, counters *diff.Counters) {
 	r.Finished = time.Now()
 	r.Duration = r.Finished.Sub(r.Started).Milliseconds()
 	r.Products, r.Rows = counters.Compared.Load(), counters.Rows.Load()
-	for _, kind := range product.Kinds() {
-		r.Suspects += counters.Suspects(kind)
+	r.Unrepaired = r.Found[product.Missing] + r.Unjudged - r.Outcomes[Verified] - r.Outcomes[Gone] - r.Outcomes[Undone]
+	if l := r.Losses; l.Lost > 0 {
+		why := cmp.Or(l.Why, "the cart's consumer did not store them")
+		r.note("%d of %d events of the first round were consumed and left no row in the cart, so further rounds were needed: %s", l.Lost, l.Acted, why)
 	}
-	r.Unrepaired = r.Found[product.Missing] + r.unjudged - r.Outcomes[Verified] - r.Outcomes[Gone] - r.Outcomes[Undone]
-	if l := r.losses; l.lost > 0 {
-		why := cmp.Or(l.why, "the cart's consumer did not store them")
-		r.note("%d of %d events of the first round were consumed and left no row in the cart, so further rounds were needed: %s", l.lost, l.acted, why)
-	}
-	if n := r.losses.rescued; n > 0 {
+	if n := r.Losses.Rescued; n > 0 {
 		r.note("%d products that the replay lost were written directly (fallback)", n)
 	}
 	if n := r.unsupported(); n > 0 {

@@ -1,0 +1,203 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+const leaseLength = 30 * time.Second
+
+var errAway = errors.New("no server answers")
+
+// lease is a lease on a run in a ledger in memory.
+type lease struct {
+	*book
+	mu       sync.Mutex
+	wanted   reconcile.Wanted
+	broken   error // what Beat answers
+	status   reconcile.Status
+	progress reconcile.Progress
+	ended    reconcile.Status
+	problem  string
+	handed   bool
+}
+
+func (l *lease) Record() reconcile.Record { return reconcile.Record{} }
+
+func (l *lease) Beat(_ context.Context, status reconcile.Status, progress reconcile.Progress) (reconcile.Wanted, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status, l.progress = status, progress
+	return l.wanted, l.broken
+}
+
+func (l *lease) Finish(_ context.Context, status reconcile.Status, _ *reconcile.Report, problem string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended, l.problem = status, problem
+	return nil
+}
+
+func (l *lease) HandBack(context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.handed = true
+	return nil
+}
+
+func (l *lease) set(change func(*lease)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change(l)
+}
+
+// executing is a run under way, all of whose products are missing.
+type executing struct {
+	*shop
+	lease  *lease
+	cancel context.CancelCauseFunc
+	report *reconcile.Report
+	err    error
+	ended  chan struct{}
+}
+
+func execute(t *testing.T, before ...func(*executing, call)) *executing {
+	s := newShop(20, all)
+	set := s.replay()
+	set.options.MaxRepairs = 20
+	e := &executing{shop: s, lease: &lease{book: newBook(), wanted: reconcile.WantRun}, ended: make(chan struct{})}
+	set.Ledger = e.lease
+	run, err := reconcile.New(set.Parts, set.config, set.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	e.cancel = cancel
+	for _, hook := range before {
+		e.intercept(func(_ context.Context, c call) error { hook(e, c); return nil })
+	}
+	go func() {
+		defer close(e.ended)
+		e.report, e.err = reconcile.Execute(ctx, e.lease, leaseLength, run)
+	}()
+	return e
+}
+
+func TestExecuteEndsTheRunInTheLedger(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := execute(t)
+		<-e.ended
+		if e.err != nil || e.lease.ended != reconcile.StatusSucceeded || e.report.Outcomes[reconcile.Verified] != 20 {
+			t.Errorf("ended %q, error %v, report %+v", e.lease.ended, e.err, e.report)
+		}
+	})
+}
+
+// A paused run beats, shows that it is paused, publishes nothing, and goes on.
+func TestExecutePauses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := execute(t)
+		e.lease.set(func(l *lease) { l.wanted = reconcile.WantPause })
+		time.Sleep(time.Hour)
+		e.lease.set(func(l *lease) {
+			if l.status != reconcile.StatusPaused || l.progress.Acted > 0 {
+				t.Errorf("an hour later it is %s and has acted on %d", l.status, l.progress.Acted)
+			}
+			l.wanted = reconcile.WantRun
+		})
+		<-e.ended
+		if e.err != nil || e.report.Outcomes[reconcile.Verified] != 20 {
+			t.Errorf("error %v, report %+v", e.err, e.report)
+		}
+	})
+}
+
+func TestExecuteCancels(t *testing.T) {
+	t.Parallel()
+	for _, paused := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			e := execute(t)
+			if paused {
+				e.lease.set(func(l *lease) { l.wanted = reconcile.WantPause })
+				time.Sleep(time.Hour)
+			}
+			e.lease.set(func(l *lease) { l.wanted = reconcile.WantCancel })
+			<-e.ended
+			if !errors.Is(e.err, context.Canceled) || e.lease.ended != reconcile.StatusCancelled || e.report.Result != reconcile.Cancelled {
+				t.Errorf("paused %v: error %v, ended %q, %s", paused, e.err, e.lease.ended, e.report.Result)
+			}
+		})
+	}
+}
+
+func TestExecuteHandsBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := execute(t, func(e *executing, c call) {
+			if c.operation == waiting && e.count(repairing) > 0 {
+				e.cancel(reconcile.ErrHandedBack)
+			}
+		})
+		<-e.ended
+		if !errors.Is(e.err, reconcile.ErrHandedBack) || !e.lease.handed || e.lease.ended != "" {
+			t.Errorf("error %v, handed back %v, ended %q", e.err, e.lease.handed, e.lease.ended)
+		}
+		if len(e.lease.inHand) != 20 {
+			t.Errorf("%d products are in hand for the next process, want 20", len(e.lease.inHand))
+		}
+	})
+}
+
+// A run without its lease stops and writes nothing more; one whose ledger is away
+// stops while nobody else can have the lease yet, and not before.
+func TestExecuteStopsWithoutALease(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		answer error
+		least  time.Duration
+	}{{"fenced", reconcile.ErrFenced, 0}, {"silent", errAway, leaseLength / 2}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				e := execute(t)
+				e.lease.set(func(l *lease) { l.wanted = reconcile.WantPause }) // it would last
+				time.Sleep(time.Minute)
+				e.lease.set(func(l *lease) { l.broken = test.answer })
+				begun := time.Now()
+				<-e.ended
+				if took := time.Since(begun); took < test.least || took >= leaseLength {
+					t.Errorf("it stops after %s", took)
+				}
+				if !errors.Is(e.err, reconcile.ErrFenced) || e.lease.ended != "" || e.lease.handed {
+					t.Errorf("error %v, ended %q, handed back %v", e.err, e.lease.ended, e.lease.handed)
+				}
+			})
+		})
+	}
+}
+
+// A ledger that is away for a moment does not matter.
+func TestExecuteOutlivesAShortSilence(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := execute(t)
+		e.lease.set(func(l *lease) { l.wanted = reconcile.WantPause })
+		time.Sleep(time.Minute)
+		e.lease.set(func(l *lease) { l.broken = errAway })
+		time.Sleep(leaseLength / 3)
+		e.lease.set(func(l *lease) { l.broken, l.wanted = nil, reconcile.WantRun })
+		<-e.ended
+		if e.err != nil || e.lease.ended != reconcile.StatusSucceeded {
+			t.Errorf("error %v, ended %q", e.err, e.lease.ended)
+		}
+	})
+}
