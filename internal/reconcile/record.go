@@ -110,6 +110,9 @@ func (e *StatusError) Error() string {
 // ErrNotFound says that the ledger has no such run.
 var ErrNotFound = errors.New("no such run")
 
+// ErrCursor says that a page was asked for with something that no page's Next was.
+var ErrCursor = errors.New("this is no page's next")
+
 // ErrFenced says that the run's lease went to another process, or that the run has
 // ended: whoever meets it must stop at once and write nothing more.
 var ErrFenced = errors.New("the lease of the run was lost, another process may have taken it over")

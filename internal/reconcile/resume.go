@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
@@ -51,7 +52,7 @@ func (r *Run) takeOver(ctx context.Context, at *Checkpoint) error {
 	if at == nil || r.options.DryRun || r.stage != Repairing {
 		return nil
 	}
-	ids := append(at.InHand, at.Missing...)
+	ids := slices.Concat(at.InHand, at.Missing)
 	if len(ids) == 0 {
 		return nil
 	}
