@@ -47,7 +47,7 @@ func (p *Producer) reserve(ctx context.Context, queue string, want int) (int, er
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
 	for {
-		credit, reason := p.credit(ctx, queue)
+		credit, pause := p.credit(ctx, queue)
 		waited := time.Since(begun)
 		switch {
 		case ctx.Err() != nil:
@@ -55,10 +55,10 @@ func (p *Producer) reserve(ctx context.Context, queue string, want int) (int, er
 		case credit >= enough || credit > 0 && waited >= gather:
 			return min(credit, want), nil
 		case waited >= p.patience:
-			return 0, &product.PausedError{Reason: reason, Waited: waited}
+			return 0, &product.PausedError{Reason: pause.Reason, Waited: waited}
 		}
 		if waited >= gather {
-			p.throttle.Store(&reason)
+			p.throttle.Store(&pause)
 		}
 		select {
 		case <-tick.C:
@@ -69,20 +69,53 @@ func (p *Producer) reserve(ctx context.Context, queue string, want int) (int, er
 }
 
 // credit is how many events may be added to queue now, and why none where it is 0.
-func (p *Producer) credit(ctx context.Context, queue string) (int, string) {
+func (p *Producer) credit(ctx context.Context, queue string) (int, Pause) {
 	if blocked := p.conn.Blocked(); blocked != "" {
-		return 0, "the broker blocks publishers: " + blocked
+		return 0, pauseBlocked(blocked)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, errSilent)
 	defer cancel()
 	state, err := p.queues[queue].State(ctx)
 	switch {
 	case err != nil:
-		return 0, fmt.Sprintf("the depth of queue %s cannot be read: %v", queue, err)
+		return 0, Pause{Unreadable, fmt.Sprintf("the depth of queue %s cannot be read: %v", queue, err)}
 	case state.Consumers == 0:
-		return 0, fmt.Sprintf("nobody consumes queue %s (%d messages waiting)", queue, state.Ready)
+		return 0, Pause{NoConsumer, fmt.Sprintf("nobody consumes queue %s (%d messages waiting)", queue, state.Ready)}
 	case state.Ready >= p.config.MaxQueueDepth:
-		return 0, fmt.Sprintf("queue %s holds %d messages, the limit is %d (REPLAY_MAX_QUEUE_DEPTH)", queue, state.Ready, p.config.MaxQueueDepth)
+		return 0, Pause{QueueFull, fmt.Sprintf("queue %s holds %d messages, the limit is %d (REPLAY_MAX_QUEUE_DEPTH)", queue, state.Ready, p.config.MaxQueueDepth)}
 	}
-	return p.config.MaxQueueDepth - state.Ready, ""
+	return p.config.MaxQueueDepth - state.Ready, Pause{}
+}
+
+// Cause is a kind of pause.
+type Cause string
+
+// The causes of a pause.
+const (
+	QueueFull  Cause = "queue_full"
+	NoConsumer Cause = "no_consumer"
+	Blocked    Cause = "blocked"    // the broker takes no messages
+	Unreadable Cause = "unreadable" // the depth of the queue is not known
+	Away       Cause = "away"       // there is no connection to publish on
+)
+
+// Pause is why publishing waits at one moment.
+type Pause struct {
+	Cause  Cause
+	Reason string
+}
+
+func pauseBlocked(reason string) Pause {
+	return Pause{Blocked, "the broker blocks publishers: " + reason}
+}
+
+// Throttle is why publishing pauses at this moment, empty while it does not.
+func (p *Producer) Throttle() string { return p.Paused().Reason }
+
+// Paused is the same with its cause.
+func (p *Producer) Paused() Pause {
+	if pause := p.throttle.Load(); pause != nil {
+		return *pause
+	}
+	return Pause{}
 }

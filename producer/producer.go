@@ -57,9 +57,16 @@ func (e *UnroutableError) Error() string {
 	return fmt.Sprintf("the broker returned an event as unroutable (%s): no queue is bound to exchange %s with routing key %s; restart the Cart Service, which binds it", e.Reply, e.Exchange, e.RoutingKey)
 }
 
+// Counter hears what became of events that were sent: confirmed by the broker,
+// returned by it as unroutable, or unknown.
+type Counter func(confirmed, returned, unknown int)
+
 // Producer publishes the events of one run. It is for one goroutine at a time;
-// Throttle may be called from any.
+// Throttle and Paused may be called from any.
 type Producer struct {
+	// Count, if set, hears of every event. Set it before the first one.
+	Count Counter
+
 	conn     *rabbit.Connection // publishes, and nothing else: a broker that blocks publishers stops reading from it
 	queues   map[string]*rabbit.Queue
 	monitor  *rabbit.Connection
@@ -71,7 +78,7 @@ type Producer struct {
 	returns  chan amqp.Return
 	closed   chan *amqp.Error
 	checked  bool
-	throttle atomic.Pointer[string]
+	throttle atomic.Pointer[Pause]
 }
 
 // New makes a producer for one run. It publishes on conn and looks at queues on
@@ -83,14 +90,6 @@ func New(conn, monitor *rabbit.Connection, config Config, run string, patience t
 			rabbit.CreatedQueue: monitor.Queue(rabbit.CreatedQueue),
 			rabbit.DeletedQueue: monitor.Queue(rabbit.DeletedQueue),
 		}}
-}
-
-// Throttle is why publishing pauses at this moment, empty while it does not.
-func (p *Producer) Throttle() string {
-	if reason := p.throttle.Load(); reason != nil {
-		return *reason
-	}
-	return ""
 }
 
 // check insists, before the first event, on the cart's exchange and queues and on
@@ -184,10 +183,30 @@ func (p *Producer) publish(ctx context.Context, events []event) error {
 		// events. Reserve waits for the broker's return before the next event.
 		defer p.dropChannel()
 	}
-	if err := p.takeReturns(events); err != nil {
-		return err
+	unroutable := p.takeReturns(events)
+	p.count(events)
+	if unroutable != nil {
+		return unroutable
 	}
 	return p.refusal(ch)
+}
+
+func (p *Producer) count(events []event) {
+	if p.Count == nil {
+		return
+	}
+	var confirmed, returned, unknown int
+	for i := range events {
+		switch e := &events[i]; {
+		case errors.As(e.result.Err, new(*UnroutableError)):
+			returned++
+		case e.result.Acted && e.confirm != nil && e.confirm.Acked():
+			confirmed++
+		case e.result.Acted:
+			unknown++
+		}
+	}
+	p.Count(confirmed, returned, unknown)
 }
 
 // send writes the events and reports whether all were written. A write does not
@@ -248,8 +267,8 @@ func (p *Producer) await(ctx context.Context, done <-chan struct{}, timeout *tim
 			if reason == "" || ctx.Err() != nil {
 				return false
 			}
-			reason = "the broker blocks publishers: " + reason
-			p.throttle.Store(&reason)
+			pause := pauseBlocked(reason)
+			p.throttle.Store(&pause)
 			timeout.Reset(p.config.ConfirmTimeout)
 		}
 	}
@@ -313,8 +332,7 @@ func (p *Producer) channel(ctx context.Context) (*amqp.Channel, error) {
 			stop()
 		}
 		if err != nil {
-			reason := err.Error()
-			p.throttle.Store(&reason)
+			p.throttle.Store(&Pause{Away, err.Error()})
 		}
 		return ch, err
 	}, backoff.WithMaxElapsedTime(p.patience))

@@ -960,7 +960,7 @@ func TestBlockedBroker(t *testing.T) {
 	go repair(t.Context(), repairs[:1])
 	testenv.Eventually(t, 20*time.Second, func() bool { return r.conn.Blocked() != "" }, "the connection to be blocked")
 	_, reason := r.credit(t.Context(), rabbit.CreatedQueue)
-	if n, _ := r.credit(t.Context(), rabbit.CreatedQueue); n != 0 || !strings.Contains(reason, "the broker blocks publishers: ") {
+	if n, _ := r.credit(t.Context(), rabbit.CreatedQueue); n != 0 || !strings.Contains(reason.Reason, "the broker blocks publishers: ") {
 		t.Errorf("a credit of %d, %q", n, reason)
 	}
 	alarm("1GB")

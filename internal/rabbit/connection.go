@@ -23,8 +23,9 @@ const (
 // asked for, and again when it was lost; the client library's own recovery stays
 // off, because only the caller knows what a lost channel means for its messages.
 type Connection struct {
-	config Config
-	name   string
+	config  Config
+	name    string
+	dialing chan struct{} // holds one value while somebody dials
 
 	mu      sync.Mutex
 	conn    *amqp.Connection
@@ -35,7 +36,7 @@ type Connection struct {
 
 // NewConnection prepares a connection that the management UI shows as name.
 func NewConnection(config Config, name string) *Connection {
-	return &Connection{config: config, name: name}
+	return &Connection{config: config, name: name, dialing: make(chan struct{}, 1)}
 }
 
 // Name is the connection's name.
@@ -47,24 +48,68 @@ func (c *Connection) Channel(ctx context.Context) (*amqp.Channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	ch, err := answered(ctx, conn.Channel)
+	ch, err := Answered(ctx, conn.Channel)
 	if err != nil {
 		return nil, fmt.Errorf("open a channel: %w", explained(err))
 	}
 	return ch, nil
 }
 
+// dialled is the live connection, a new one if need be. Nobody waits longer than
+// ctx for a dial, be it somebody else's.
 func (c *Connection) dialled(ctx context.Context) (*amqp.Connection, error) {
+	select {
+	case c.dialing <- struct{}{}:
+		defer func() { <-c.dialing }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("connect to RabbitMQ at %s: %w", c.config.URL, context.Cause(ctx))
+	}
+	if conn, err := c.live(); conn != nil || err != nil {
+		return conn, err
+	}
+	conn, socket, err := c.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
+		_ = socket.Close()
 		return nil, amqp.ErrClosed
 	}
-	if c.conn != nil && !c.conn.IsClosed() {
+	c.conn, c.socket, c.blocked = conn, socket, ""
+	notices := conn.NotifyBlocked(make(chan amqp.Blocking, 4))
+	go func() { // ends when the connection does: the library closes notices
+		for n := range notices {
+			c.mu.Lock()
+			if c.conn == conn {
+				c.blocked = ""
+				if n.Active {
+					c.blocked = n.Reason
+				}
+			}
+			c.mu.Unlock()
+		}
+	}()
+	return conn, nil
+}
+
+// live is the present connection, nil where there is none.
+func (c *Connection) live() (*amqp.Connection, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return nil, amqp.ErrClosed
+	case c.conn != nil && !c.conn.IsClosed():
 		return c.conn, nil
 	}
+	return nil, nil
+}
+
+func (c *Connection) dial(ctx context.Context) (*amqp.Connection, net.Conn, error) {
 	if _, err := c.config.uri(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(c.name)
@@ -97,24 +142,9 @@ func (c *Connection) dialled(ctx context.Context) (*amqp.Connection, error) {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("connect to RabbitMQ at %s: %w", c.config.URL, explained(err))
+		return nil, nil, fmt.Errorf("connect to RabbitMQ at %s: %w", c.config.URL, explained(err))
 	}
-	c.socket = socket
-	c.conn, c.blocked = conn, ""
-	notices := conn.NotifyBlocked(make(chan amqp.Blocking, 4))
-	go func() { // ends when the connection does: the library closes notices
-		for n := range notices {
-			c.mu.Lock()
-			if c.conn == conn {
-				c.blocked = ""
-				if n.Active {
-					c.blocked = n.Reason
-				}
-			}
-			c.mu.Unlock()
-		}
-	}()
-	return conn, nil
+	return conn, socket, nil
 }
 
 // Blocked is the broker's reason for taking no messages on this connection
@@ -150,10 +180,10 @@ func (c *Connection) Drop() {
 	}
 }
 
-// answered waits for a call of the library, which takes no context. When ctx ends
+// Answered waits for a call of the library, which takes no context. When ctx ends
 // first, the call goes on in the background until the connection is closed or its
 // heartbeat fails.
-func answered[T any](ctx context.Context, call func() (T, error)) (T, error) {
+func Answered[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	type answer struct {
 		value T
 		err   error

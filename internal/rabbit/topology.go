@@ -31,27 +31,34 @@ type QueueState struct {
 // CheckTopology looks, passively and on a throw-away channel, whether the cart's
 // exchange and queues are there. A wrong set-up is an error that names the remedy.
 func (c *Connection) CheckTopology(ctx context.Context) error {
+	_, err := c.Look(ctx)
+	return err
+}
+
+// Look is CheckTopology that returns what it saw of the cart's queues, by name.
+func (c *Connection) Look(ctx context.Context) (map[string]QueueState, error) {
 	ch, err := c.Channel(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = ch.Close() }()
-	_, err = answered(ctx, func() (struct{}, error) {
+	_, err = Answered(ctx, func() (struct{}, error) {
 		return struct{}{}, ch.ExchangeDeclarePassive(Exchange, amqp.ExchangeDirect, true, false, false, false, nil)
 	})
 	if err != nil {
-		return missing(err, "exchange "+Exchange, "start the Product Service or the Cart Service once, which declare it, or check the vhost of RABBITMQ_ENDPOINT")
+		return nil, missing(err, "exchange "+Exchange, "start the Product Service or the Cart Service once, which declare it, or check the vhost of RABBITMQ_ENDPOINT")
 	}
+	states := make(map[string]QueueState)
 	for _, queue := range CartQueues() {
-		if _, err := inspect(ctx, ch, queue); err != nil {
-			return err
+		if states[queue], err = inspect(ctx, ch, queue); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return states, nil
 }
 
 func inspect(ctx context.Context, ch *amqp.Channel, queue string) (QueueState, error) {
-	q, err := answered(ctx, func() (amqp.Queue, error) {
+	q, err := Answered(ctx, func() (amqp.Queue, error) {
 		return ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 	})
 	if err != nil {

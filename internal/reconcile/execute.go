@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,18 +16,35 @@ const beatInterval = time.Second
 // process may have taken the run over.
 var errSilent = fmt.Errorf("%w: the ledger has not answered for the length of the lease", ErrFenced)
 
-// Execute does a run under its lease, whose length is given: it shows the run's
-// progress, obeys what is wanted of it, and ends it in the ledger. Where the
-// context's cause is ErrHandedBack, or the lease is lost, another process goes on
-// with the run, and the error says so.
-func Execute(ctx context.Context, lease Lease, length time.Duration, run *Run) (*Report, error) {
+// Execute makes a run and does it under its lease, whose length is given: it shows
+// the run's progress, obeys what is wanted of it, and ends it in the ledger. Where
+// the context's cause is ErrHandedBack, or the lease is lost, another process goes
+// on with the run, and the error says so. The report is nil where the run could not
+// be made.
+func Execute(ctx context.Context, lease Lease, length time.Duration, prepare func(context.Context) (*Run, error)) (*Report, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	beats := make(chan struct{})
+	h := heart{lease: lease, length: length, stop: stop, ended: make(chan struct{})}
 	var beating sync.WaitGroup
-	beating.Go(func() { beat(ctx, stop, lease, length, run, beats) })
-	report, err := run.Do(ctx)
-	close(beats)
+	beating.Go(func() { h.beat(ctx) })
+	var report *Report
+	var problem string
+	status := StatusFailed
+	run, err := prepare(ctx)
+	if err == nil {
+		h.run.Store(run)
+		report, err = run.Do(ctx)
+		status, problem = report.Result.Status(), report.Error
+	} else {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if errors.Is(err, context.Canceled) {
+			status = StatusCancelled
+		}
+		problem = err.Error()
+	}
+	close(h.ended)
 	beating.Wait()
 	if errors.Is(err, ErrFenced) {
 		return report, err
@@ -37,7 +55,7 @@ func Execute(ctx context.Context, lease Lease, length time.Duration, run *Run) (
 	if errors.Is(err, ErrHandedBack) {
 		unkept = lease.HandBack(ctx)
 	} else {
-		unkept = lease.Finish(ctx, report.Result.Status(), report, report.Error)
+		unkept = lease.Finish(ctx, status, report, problem)
 	}
 	if err == nil && unkept != nil {
 		err = fmt.Errorf("the run ended, and the ledger does not have its result: %w", unkept)
@@ -58,40 +76,56 @@ func (r Result) Status() Status {
 	return StatusPartial
 }
 
+// heart keeps a lease while a run is made and done.
+type heart struct {
+	lease  Lease
+	length time.Duration
+	run    atomic.Pointer[Run] // nil while it is made
+	stop   context.CancelCauseFunc
+	ended  chan struct{}
+}
+
 // beat renews the lease until the run ends, and stops the run when it must not or
 // shall not go on.
-func beat(ctx context.Context, stop context.CancelCauseFunc, lease Lease, length time.Duration, run *Run, ended <-chan struct{}) {
+func (h *heart) beat(ctx context.Context) {
 	tick := time.NewTicker(beatInterval)
 	defer tick.Stop()
 	status, answered := StatusRunning, time.Now()
 	for {
+		progress := Progress{Phase: PhasePlanning}
+		run := h.run.Load()
+		if run != nil {
+			progress = run.Progress()
+		}
 		asked := time.Now()
-		beatCtx, cancel := context.WithTimeout(ctx, length/3)
-		wanted, err := lease.Beat(beatCtx, status, run.Progress())
+		beatCtx, cancel := context.WithTimeout(ctx, h.length/3)
+		wanted, err := h.lease.Beat(beatCtx, status, progress)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, ErrFenced):
-			stop(ErrFenced)
+			h.stop(ErrFenced)
 			return
-		case err != nil && time.Since(answered) > length-length/3:
-			stop(errSilent)
+		case err != nil && time.Since(answered) > h.length-h.length/3:
+			h.stop(errSilent)
 			return
 		case err != nil: // it may answer yet
 		case wanted == WantCancel:
-			stop(context.Canceled)
+			h.stop(context.Canceled)
 			return
-		case wanted == WantPause:
-			answered, status = asked, StatusPaused
-			run.Pause()
 		default:
 			answered, status = asked, StatusRunning
-			run.Continue()
+			if run != nil && wanted == WantPause {
+				status = StatusPaused
+				run.Pause()
+			} else if run != nil {
+				run.Continue()
+			}
 		}
 		select {
 		case <-tick.C:
-		case <-ended:
+		case <-h.ended:
 			return
 		case <-ctx.Done():
 			return

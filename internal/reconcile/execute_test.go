@@ -73,10 +73,6 @@ func execute(t *testing.T, before ...func(*executing, call)) *executing {
 	set.options.MaxRepairs = 20
 	e := &executing{shop: s, lease: &lease{book: newBook(), wanted: reconcile.WantRun}, ended: make(chan struct{})}
 	set.Ledger = e.lease
-	run, err := reconcile.New(set.Parts, set.config, set.options)
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	e.cancel = cancel
 	for _, hook := range before {
@@ -84,7 +80,9 @@ func execute(t *testing.T, before ...func(*executing, call)) *executing {
 	}
 	go func() {
 		defer close(e.ended)
-		e.report, e.err = reconcile.Execute(ctx, e.lease, leaseLength, run)
+		e.report, e.err = reconcile.Execute(ctx, e.lease, leaseLength, func(context.Context) (*reconcile.Run, error) {
+			return reconcile.New(set.Parts, set.config, set.options)
+		})
 	}()
 	return e
 }
@@ -98,6 +96,41 @@ func TestExecuteEndsTheRunInTheLedger(t *testing.T) {
 			t.Errorf("ended %q, error %v, report %+v", e.lease.ended, e.err, e.report)
 		}
 	})
+}
+
+// A run that cannot be made has failed, and its lease is kept while that is tried.
+func TestExecuteOfARunThatCannotBeMade(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		stop   func(*lease, context.CancelCauseFunc)
+		status reconcile.Status
+		handed bool
+	}{
+		{"fails", nil, reconcile.StatusFailed, false},
+		{"cancelled", func(l *lease, _ context.CancelCauseFunc) { l.set(func(l *lease) { l.wanted = reconcile.WantCancel }) }, reconcile.StatusCancelled, false},
+		{"handed back", func(_ *lease, cancel context.CancelCauseFunc) { cancel(reconcile.ErrHandedBack) }, "", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := &lease{book: newBook(), wanted: reconcile.WantRun}
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				report, err := reconcile.Execute(ctx, l, leaseLength, func(ctx context.Context) (*reconcile.Run, error) {
+					if test.stop != nil {
+						test.stop(l, cancel)
+						<-ctx.Done()
+						return nil, ctx.Err()
+					}
+					return nil, errAway
+				})
+				if report != nil || err == nil || l.ended != test.status || l.handed != test.handed || (l.problem == "") != test.handed {
+					t.Errorf("error %v, ended %q because of %q, handed back %v", err, l.ended, l.problem, l.handed)
+				}
+			})
+		})
+	}
 }
 
 // A paused run beats, shows that it is paused, publishes nothing, and goes on.

@@ -61,6 +61,9 @@ const (
 	MaxReason = 500
 	maxText   = 200
 	maxID     = 3000 // bytes of one product's id
+
+	// maxProblems ends the reading of a document that is something else altogether.
+	maxProblems = 20
 )
 
 // Fallback is what is done with products that a replay loses in the end.
@@ -145,9 +148,22 @@ func (e *InvalidError) checkText(field, text string, most int) {
 	}
 }
 
-func (e *InvalidError) checkUUID(field, id string) {
-	if id != "" && (uuid.Validate(id) != nil || len(id) != 36) {
+// checkUUID makes id the one spelling that two ids are compared in.
+func (e *InvalidError) checkUUID(field string, id *string) {
+	*id = strings.ToLower(*id)
+	if *id != "" && (uuid.Validate(*id) != nil || len(*id) != 36) {
 		e.add(field, "must be a UUID")
+	}
+}
+
+// checkTime turns t into UTC: a zone can be read that cannot be written.
+func (e *InvalidError) checkTime(field string, t *time.Time) {
+	if t.IsZero() {
+		return
+	}
+	*t = t.UTC()
+	if t.Year() < 1970 || t.Year() > 9999 {
+		e.add(field, "must be between 1970 and 9999")
 	}
 }
 
@@ -196,6 +212,10 @@ func (o *Order) readers() map[string]any {
 
 // decode reads a JSON object member by member, so that each wrong one is named.
 func decode(document []byte, readers map[string]any, invalid *InvalidError) {
+	if !utf8.Valid(document) { // which the decoder would replace, in ids too
+		invalid.add("", "is not valid UTF-8")
+		return
+	}
 	decoder := json.NewDecoder(bytes.NewReader(document))
 	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
 		invalid.add("", "must be a JSON object")
@@ -203,6 +223,9 @@ func decode(document []byte, readers map[string]any, invalid *InvalidError) {
 	}
 	seen := make(map[string]bool)
 	for decoder.More() {
+		if len(invalid.Fields) == maxProblems {
+			return
+		}
 		token, err := decoder.Token()
 		name, _ := token.(string) // the name of a member is nothing else
 		var value json.RawMessage
@@ -294,6 +317,7 @@ func (o *Order) check(invalid *InvalidError) {
 	if !o.Since.IsZero() && len(o.IDs) > 0 {
 		invalid.add("since", "and ids exclude each other")
 	}
+	invalid.checkTime("since", &o.Since.Time)
 	invalid.checkText("reason", o.Reason, MaxReason)
 }
 
@@ -334,10 +358,13 @@ func (r *Request) check(invalid *InvalidError) {
 		invalid.add("version", "must be %d", RequestVersion)
 	}
 	if r.ID == "" {
+		if r.Recorded {
+			invalid.add("id", "must be given where recorded is true")
+		}
 		r.ID = NewRunID()
 	}
-	invalid.checkUUID("id", r.ID)
-	invalid.checkUUID("apply", r.Apply)
+	invalid.checkUUID("id", &r.ID)
+	invalid.checkUUID("apply", &r.Apply)
 	switch r.Trigger {
 	case ByHTTP, BySchedule, ByCLI, ByMessage:
 	default:
@@ -348,6 +375,8 @@ func (r *Request) check(invalid *InvalidError) {
 	if r.At.IsZero() {
 		r.At = time.Now().UTC().Truncate(time.Millisecond)
 	}
+	invalid.checkTime("requestedAt", &r.At)
+	invalid.checkTime("expiresAt", &r.Expires)
 	if r.Apply != "" && r.DryRun {
 		invalid.add("dryRun", "does not go with apply, which repairs")
 	}

@@ -33,6 +33,12 @@ func (c *Config) address() (secret.URL, string) {
 	return c.URL, "CART_DB_URL"
 }
 
+// Address is the URL in use.
+func (c *Config) Address() secret.URL {
+	address, _ := c.address()
+	return address
+}
+
 // Validate reports every variable that is missing or wrong.
 func (c *Config) Validate() error {
 	var problems []error
