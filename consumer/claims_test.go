@@ -1,0 +1,120 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// claims is a ledger that leases runs as the real one does: one at a time of each
+// slot, for as long as the lease holds.
+type claims struct {
+	mu      sync.Mutex
+	queued  []string // ids; those that begin with "look" take that slot
+	leases  map[string]*lease
+	problem error // of Claim and Sweep
+	calls   int   // of Claim
+}
+
+// lease is one that claims gave out.
+type lease struct {
+	reconcile.Lease
+	claims  *claims
+	record  reconcile.Record
+	expires time.Time
+	status  reconcile.Status // once it has ended
+	error   string
+}
+
+func newClaims(ids ...string) *claims { return &claims{queued: ids, leases: make(map[string]*lease)} }
+
+func slotOf(id string) string { return strings.TrimRight(id, "0123456789") }
+
+func (c *claims) Claim(ctx context.Context, owner string, length time.Duration) (reconcile.Lease, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls++
+	if err := errors.Join(c.problem, ctx.Err()); err != nil {
+		return nil, err
+	}
+	id, takeovers := c.next()
+	if id == "" {
+		return nil, nil
+	}
+	c.queued = slices.DeleteFunc(c.queued, func(other string) bool { return other == id })
+	l := &lease{claims: c, record: reconcile.Record{ID: id, Owner: owner, Takeovers: takeovers}, expires: time.Now().Add(length)}
+	c.leases[id] = l
+	return l, nil
+}
+
+// next is the run to claim: one whose lease has run out, or one that is queued and
+// whose slot is free.
+func (c *claims) next() (id string, takeovers int) {
+	taken := make(map[string]bool)
+	for id, l := range c.leases {
+		switch {
+		case l.status != "":
+		case !l.expires.After(time.Now()):
+			return id, l.record.Takeovers + 1
+		default:
+			taken[slotOf(id)] = true
+		}
+	}
+	for _, id := range c.queued {
+		if !taken[slotOf(id)] {
+			return id, 0
+		}
+	}
+	return "", 0
+}
+
+func (c *claims) Sweep(context.Context) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id, _ := c.next()
+	return id != "" && c.problem == nil, c.problem
+}
+
+func (c *claims) add(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queued = append(c.queued, id)
+}
+
+func (c *claims) called() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls
+}
+
+func (c *claims) fail(problem error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.problem = problem
+}
+
+func (l *lease) Record() reconcile.Record { return l.record }
+
+func (l *lease) Finish(ctx context.Context, status reconcile.Status, _ *reconcile.Report, problem string) error {
+	l.claims.mu.Lock()
+	defer l.claims.mu.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	l.status, l.error = status, problem
+	return nil
+}
+
+func (c *claims) ended(id string) (reconcile.Status, string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l := c.leases[id]; l != nil {
+		return l.status, l.error
+	}
+	return "", ""
+}
