@@ -1,0 +1,210 @@
+// Package metrics counts what the service does, for Prometheus. Label values come
+// from fixed small sets; no id and no text of a person or a server becomes one.
+package metrics
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// Build says which program this is.
+type Build struct{ Version, Revision, GoVersion string }
+
+// Metrics are those of one process, in a registry of their own. All methods may be
+// called concurrently.
+type Metrics struct {
+	registry *prometheus.Registry
+	watched  *watched
+
+	durations                                           *prometheus.HistogramVec
+	compared, differences, repairs, outcomes, runErrors *prometheus.CounterVec
+
+	events, throttled, ticks *prometheus.CounterVec
+
+	requests *prometheus.HistogramVec
+	mu       sync.Mutex
+	routes   map[string]bool // those seen, at most maxRoutes
+}
+
+// The results of a scheduler tick.
+const (
+	Rung       = "rung"        // the doorbell was rung
+	SkippedOff = "skipped_off" // the switch in the ledger is off
+	Checked    = "checked"     // the health check was made
+	Failed     = "failed"
+)
+
+// The reasons for which publishing waits.
+const (
+	QueueFull  = "queue_full"
+	NoConsumer = "no_consumer"
+	Blocked    = "blocked"    // by the broker
+	Unreadable = "unreadable" // the depth of the queue cannot be read
+	Away       = "away"       // there is no connection to publish on
+	Other      = "other"      // and whatever belongs to no other label value
+)
+
+var (
+	modes       = []reconcile.Mode{reconcile.Replay, reconcile.Direct}
+	jobs        = []string{"sync", "health"}
+	tickResults = []string{Rung, SkippedOff, Checked, Failed}
+	reasons     = []string{QueueFull, NoConsumer, Blocked, Unreadable, Away, Other}
+	answers     = []string{"confirmed", "returned", "unconfirmed"}
+	methods     = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
+)
+
+const maxRoutes = 64
+
+// New makes the metrics. The series whose labels are known are there from the
+// start, so that the first error of a process shows as an increase.
+func New(build Build) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry(), watched: &watched{}, routes: make(map[string]bool)}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.watched)
+
+	info := m.gauge("etl_build_info", "The program that runs, always 1.", "version", "revision", "goversion")
+	info.WithLabelValues(valid(build.Version), valid(build.Revision), valid(build.GoVersion)).Set(1)
+
+	m.durations = m.histogram("etl_sync_duration_seconds", "How long runs took, by how they ended.",
+		[]float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400}, "mode", "dry_run", "status")
+	m.compared = m.counter("etl_sync_products_compared_total", "Products compared.", "mode", "dry_run")
+	m.differences = m.counter("etl_sync_differences_total", "Products found different for certain, by kind of difference.", "mode", "dry_run", "kind")
+	m.repairs = m.counter("etl_sync_repairs_total", "Events published or rows written, all rounds together.", "mode", "dry_run")
+	m.outcomes = m.counter("etl_sync_outcomes_total", "Products by what became of them.", "mode", "dry_run", "state")
+	m.runErrors = m.counter("etl_sync_errors_total", "Runs that ended because a service failed.", "mode", "dry_run")
+	m.events = m.counter("etl_replay_events_total", "Replayed events by the broker's answer: confirmed, returned (no queue is bound), unconfirmed (refused, or never answered).", "result")
+	m.throttled = m.counter("etl_replay_throttled_seconds_total", "Time for which publishing waited, by reason.", "reason")
+	m.ticks = m.counter("etl_scheduler_ticks_total", "Ticks of the scheduler by what came of them.", "job", "result")
+	m.requests = m.histogram("etl_http_request_duration_seconds", "How long HTTP requests took.",
+		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}, "route", "method", "code")
+
+	for _, mode := range modes {
+		for _, dryRun := range []string{"false", "true"} {
+			m.add(string(mode), dryRun, &reconcile.Report{})
+			m.runErrors.WithLabelValues(string(mode), dryRun)
+		}
+	}
+	for _, job := range jobs {
+		m.ticks.WithLabelValues(job, Failed)
+	}
+	for _, answer := range answers {
+		m.events.WithLabelValues(answer)
+	}
+	for _, reason := range reasons {
+		m.throttled.WithLabelValues(reason)
+	}
+	return m
+}
+
+// Handler answers with all metrics, those of the Go runtime and the process among
+// them.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// RunFinished counts a run that has ended. The report is nil where there is none.
+func (m *Metrics) RunFinished(status reconcile.Status, request reconcile.Request, report *reconcile.Report, took time.Duration) {
+	mode, dryRun := oneOf(request.Mode, modes), strconv.FormatBool(request.DryRun)
+	m.durations.WithLabelValues(mode, dryRun, oneOf(status, reconcile.Statuses())).Observe(max(took.Seconds(), 0))
+	if status == reconcile.StatusFailed {
+		m.runErrors.WithLabelValues(mode, dryRun).Inc()
+	}
+	if report != nil {
+		m.add(mode, dryRun, report)
+	}
+}
+
+func (m *Metrics) add(mode, dryRun string, report *reconcile.Report) {
+	add(m.compared.WithLabelValues(mode, dryRun), report.Products)
+	add(m.repairs.WithLabelValues(mode, dryRun), report.Acted)
+	for _, kind := range product.Kinds() {
+		add(m.differences.WithLabelValues(mode, dryRun, string(kind)), report.Found[kind])
+	}
+	for _, state := range reconcile.States() {
+		add(m.outcomes.WithLabelValues(mode, dryRun, label(state)), report.Outcomes[state])
+	}
+}
+
+// Tick counts a tick of the job sync or health.
+func (m *Metrics) Tick(job, result string) {
+	m.ticks.WithLabelValues(oneOf(job, jobs), oneOf(result, tickResults)).Inc()
+}
+
+// Request counts an HTTP request. The route is the router's template, never the
+// path that was asked for, and empty where no route matched.
+func (m *Metrics) Request(route, method string, code int, took time.Duration) {
+	status := Other
+	if http.StatusText(code) != "" {
+		status = strconv.Itoa(code)
+	}
+	m.requests.WithLabelValues(m.route(route), oneOf(method, methods), status).Observe(max(took.Seconds(), 0))
+}
+
+func (m *Metrics) route(route string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.routes[route] {
+		if len(m.routes) == maxRoutes || !strings.HasPrefix(route, "/") || !utf8.ValidString(route) {
+			return Other
+		}
+		m.routes[route] = true
+	}
+	return route
+}
+
+// Confirmed counts replayed events that the broker took over for a queue.
+func (m *Metrics) Confirmed(n int) { add(m.events.WithLabelValues("confirmed"), n) }
+
+// Returned counts replayed events that came back because no queue was bound.
+func (m *Metrics) Returned(n int) { add(m.events.WithLabelValues("returned"), n) }
+
+// Unconfirmed counts replayed events that the broker refused or never answered.
+func (m *Metrics) Unconfirmed(n int) { add(m.events.WithLabelValues("unconfirmed"), n) }
+
+// Throttled counts the time for which publishing waited for one of the reasons.
+func (m *Metrics) Throttled(reason string, d time.Duration) {
+	add(m.throttled.WithLabelValues(oneOf(reason, reasons)), d.Seconds())
+}
+
+// add leaves out what is negative, which a counter does not bear.
+func add[T int | int64 | float64](counter prometheus.Counter, n T) { counter.Add(max(float64(n), 0)) }
+
+// oneOf is a label value of a fixed set.
+func oneOf[T ~string](value T, known []T) string {
+	if !slices.Contains(known, value) {
+		return Other
+	}
+	return label(value)
+}
+
+func label[T ~string](value T) string { return strings.ReplaceAll(string(value), " ", "_") }
+
+func valid(text string) string { return strings.ToValidUTF8(text, "�") }
+
+func (m *Metrics) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return register(m, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
+}
+
+func (m *Metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	return register(m, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels))
+}
+
+func (m *Metrics) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return register(m, prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels))
+}
+
+func register[C prometheus.Collector](m *Metrics, c C) C {
+	m.registry.MustRegister(c)
+	return c
+}

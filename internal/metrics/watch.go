@@ -1,0 +1,111 @@
+package metrics
+
+import (
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// Source tells what is seen at this moment. It is asked at each scrape, so it must
+// answer from memory.
+type Source func() Sample
+
+// Sample is what is watched rather than counted. What is nil is not known, or no
+// matter of this process, and is left out.
+type Sample struct {
+	Queues       map[string]Queue                    // by name, as last seen
+	Dependencies map[string]bool                     // whether mongodb, postgresql, rabbitmq and ledger are connected
+	Active       map[reconcile.Slot]reconcile.Status // the active runs
+	Scheduler    *bool                               // whether scheduled runs are wanted
+	Health       *Health
+}
+
+// Queue is one queue as last seen.
+type Queue struct{ Ready, Consumers int }
+
+// Health is the last scheduled health check.
+type Health struct {
+	Healthy bool
+	At      time.Time
+}
+
+// Watch lets each scrape ask source, instead of the source before.
+func (m *Metrics) Watch(source Source) { m.watched.source.Store(&source) }
+
+// maxQueues is more queues than the service looks at.
+const maxQueues = 16
+
+var (
+	dependencies = []string{"mongodb", "postgresql", "rabbitmq", "ledger"}
+
+	ready        = desc("etl_queue_messages", "Messages that waited in the queue when it was last looked at.", "queue")
+	consumers    = desc("etl_queue_consumers", "Consumers of the queue when it was last looked at.", "queue")
+	up           = desc("etl_dependency_up", "Whether the connection stands: 1 or 0.", "dependency")
+	active       = desc("etl_active_runs", "Active runs by slot (repair, or look for one that only compares) and status.", "slot", "status")
+	enabled      = desc("etl_scheduler_enabled", "Whether scheduled runs are wanted: 1 or 0.")
+	healthy      = desc("etl_health_check_healthy", "Whether the last scheduled health check found all well: 1 or 0.")
+	healthMoment = desc("etl_health_check_timestamp_seconds", "When the last scheduled health check was made, in seconds since 1970.")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+// watched is the collector of what a Source tells.
+type watched struct{ source atomic.Pointer[Source] }
+
+func (w *watched) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{ready, consumers, up, active, enabled, healthy, healthMoment} {
+		out <- d
+	}
+}
+
+func (w *watched) Collect(out chan<- prometheus.Metric) {
+	source := w.source.Load()
+	if source == nil {
+		return
+	}
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	s := (*source)()
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(s.Queues)), func(name string) bool { return !utf8.ValidString(name) })
+	for _, name := range names[:min(len(names), maxQueues)] {
+		gauge(ready, float64(s.Queues[name].Ready), name)
+		gauge(consumers, float64(s.Queues[name].Consumers), name)
+	}
+	for _, dependency := range dependencies {
+		if connected, known := s.Dependencies[dependency]; known {
+			gauge(up, one(connected), dependency)
+		}
+	}
+	if s.Active != nil {
+		for _, slot := range []reconcile.Slot{reconcile.RepairSlot, reconcile.LookSlot} {
+			for _, status := range reconcile.Statuses() {
+				if status.Active() {
+					gauge(active, one(s.Active[slot] == status), string(slot), string(status))
+				}
+			}
+		}
+	}
+	if s.Scheduler != nil {
+		gauge(enabled, one(*s.Scheduler))
+	}
+	if s.Health != nil {
+		gauge(healthy, one(s.Health.Healthy))
+		gauge(healthMoment, float64(s.Health.At.UnixMilli())/1000)
+	}
+}
+
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,66 @@
+// Package schedule says when the sync and the health check are due. On every
+// replica a tick is the same instant: it is computed from the expression, not from
+// the moment at which a timer fires.
+package schedule
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	_ "time/tzdata" // a static image has no time zones of its own
+)
+
+// Config says when the jobs run.
+type Config struct {
+	Sync     string `env:"SYNC_CRON_SCHEDULE, default=*/30 * * * *"`
+	Health   string `env:"HEALTH_CHECK_CRON_SCHEDULE, default=*/5 * * * *"`
+	Enabled  bool   `env:"ENABLE_SCHEDULER, default=true"`
+	Timezone string `env:"TIMEZONE, default=UTC"`
+}
+
+// Validate reports every variable that is wrong, where the scheduler is off too.
+func (c *Config) Validate() error {
+	_, _, err := c.parse()
+	return err
+}
+
+func (c *Config) parse() (sync, health instants, err error) {
+	var problems []error
+	zone, err := loadZone(c.Timezone)
+	if err != nil {
+		problems = append(problems, err)
+		zone = time.UTC // so that the expressions are looked at all the same
+	}
+	read := func(variable, expression string) instants {
+		next, err := parse(expression, zone)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s %s %w. Accepted are %s", variable, quoted(expression), err, accepted))
+		}
+		return next
+	}
+	sync = read("SYNC_CRON_SCHEDULE", c.Sync)
+	health = read("HEALTH_CHECK_CRON_SCHEDULE", c.Health)
+	return sync, health, errors.Join(problems...)
+}
+
+const accepted = `five fields (minute, hour, day of month, month, day of week) such as "*/30 * * * *", ` +
+	`six fields (seconds first), "@every 30m", and @hourly, @daily, @weekly, @monthly or @yearly`
+
+// loadZone refuses what would be another zone on another machine.
+func loadZone(name string) (*time.Location, error) {
+	zone, err := time.LoadLocation(name)
+	if err != nil || name == "" || strings.EqualFold(name, "local") {
+		return nil, fmt.Errorf("TIMEZONE %s is not a known time zone: give its IANA name, such as UTC, Europe/Berlin or America/New_York", quoted(name))
+	}
+	return zone, nil
+}
+
+// quoted is what was given, on one line and not too long.
+func quoted(s string) string {
+	const most = 60
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return fmt.Sprintf("%q", s)
+}

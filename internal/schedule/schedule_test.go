@@ -1,0 +1,139 @@
+package schedule_test
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+
+	"github.com/ecom-micro/etl/internal/schedule"
+)
+
+func TestOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		config := schedule.Config{Sync: "@every 1m", Health: "@every 1m", Timezone: "UTC"}
+		job := func(context.Context, schedule.Tick) { t.Error("a job ran") }
+		clock := clockwork.NewFakeClockAt(noon)
+		s, err := schedule.New(config, schedule.Jobs{Sync: job, Health: job}, slog.New(slog.DiscardHandler), schedule.WithClock(clock))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		for range 100 {
+			synctest.Wait()
+			clock.Advance(time.Minute)
+		}
+		synctest.Wait()
+		checkStatus(t, s, `{"enabled":false,"timezone":"UTC","sync":{"schedule":"@every 1m"},"healthCheck":{"schedule":"@every 1m"}}`)
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func checkStatus(t *testing.T, s *schedule.Scheduler, want string) {
+	t.Helper()
+	got, err := json.Marshal(s.Status())
+	if err != nil || string(got) != want {
+		t.Errorf("the status is %s %v\nwant %s", got, err, want)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, schedule.Config{Sync: "30 2 * * *", Health: "@hourly", Enabled: true, Timezone: "Europe/Berlin"}, noon)
+		defer r.stop(t)
+		checkStatus(t, r.Scheduler, `{"enabled":true,"timezone":"Europe/Berlin",`+
+			`"sync":{"schedule":"30 2 * * *","nextTick":"2026-06-02T00:30:00Z"},`+
+			`"healthCheck":{"schedule":"@hourly","nextTick":"2026-06-01T13:00:00Z"}}`)
+		r.until(noon.Add(13*time.Hour), time.Minute)
+		checkStatus(t, r.Scheduler, `{"enabled":true,"timezone":"Europe/Berlin",`+
+			`"sync":{"schedule":"30 2 * * *","nextTick":"2026-06-03T00:30:00Z","lastTick":"2026-06-02T00:30:00Z"},`+
+			`"healthCheck":{"schedule":"@hourly","nextTick":"2026-06-02T02:00:00Z","lastTick":"2026-06-02T01:00:00Z"}}`)
+	})
+}
+
+func TestShutdown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, hourly(), noon)
+		var ended bool
+		r.job = func(ctx context.Context, _ schedule.Tick) {
+			<-ctx.Done()
+			time.Sleep(3 * time.Second)
+			ended = true
+		}
+		r.advance(time.Hour)
+		r.stop(t)
+		if !ended {
+			t.Error("the job was not waited for")
+		}
+		r.stop(t) // once more
+		r.until(noon.Add(5*time.Hour), time.Minute)
+		if len(r.ticks) != 1 {
+			t.Errorf("ticks at %v, the last of them after the shutdown", r.instants())
+		}
+	})
+}
+
+func TestShutdownOfAStuckJob(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, hourly(), noon)
+		stuck := make(chan struct{})
+		r.job = func(context.Context, schedule.Tick) { <-stuck }
+		r.advance(time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		err := r.Shutdown(ctx)
+		if err == nil || err.Error() != "shut the scheduler down: the sync has not ended: context deadline exceeded" {
+			t.Error(err)
+		}
+		close(stuck)
+	})
+}
+
+func TestShutdownBeforeStart(t *testing.T) {
+	t.Parallel()
+	s, err := schedule.New(schedule.Config{Sync: "@hourly", Health: "@hourly", Enabled: true, Timezone: "UTC"}, schedule.Jobs{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// The system's clock drives it where no other is given.
+func TestSystemClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var ticks []time.Time
+		s, err := schedule.New(schedule.Config{Sync: "* * * * * *", Health: "@hourly", Enabled: true, Timezone: "UTC"}, schedule.Jobs{
+			Sync: func(_ context.Context, tick schedule.Tick) { ticks = append(ticks, tick.Instant) },
+		}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		s.Start()
+		time.Sleep(200*time.Second + time.Millisecond)
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if len(ticks) != 200 {
+			t.Fatalf("%d ticks in 200 s", len(ticks))
+		}
+		for i, instant := range ticks {
+			if !instant.Equal(begun.Add(time.Duration(i+1) * time.Second)) {
+				t.Errorf("tick %d at %s", i, instant)
+			}
+		}
+	})
+}
