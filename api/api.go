@@ -1,0 +1,212 @@
+// Package api is the HTTP control API: it starts runs, shows them and steers them,
+// shows what the service depends on, and checks who asks. It executes nothing itself: a
+// run is written to the ledger, and a worker is told by RabbitMQ.
+//
+// The document openapi.yaml describes it; tests hold both together.
+package api
+
+import (
+	"context"
+	_ "embed" // the document
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// prefix is what the platform's ingress forwards.
+const prefix = "/api/etl"
+
+// Limits.
+const (
+	maxBody       = 1 << 20 // room for reconcile.MaxIDs ids of any usual kind
+	maxHeader     = 32 << 10
+	headerTimeout = 10 * time.Second
+	readTimeout   = 30 * time.Second
+	writeTimeout  = 40 * time.Second
+	idleTimeout   = 2 * time.Minute
+	answerTimeout = 20 * time.Second // of anything that waits for no run
+	maxWatchers   = 100              // callers that follow or wait for runs
+)
+
+// API serves everything under /api/etl, and /metrics.
+type API struct {
+	parts      Parts
+	guard      guard
+	protection http.CrossOriginProtection
+	router     *mux.Router
+	handler    http.Handler
+	began      time.Time
+	watchers   chan struct{} // a place for each caller that watches
+	draining   chan struct{} // closed by Drain
+	drain      sync.Once
+
+	summary    cached[overview]
+	health     cached[Health]
+	lastHealth cached[*reconcile.HealthRecord]
+	readiness  cached[Readiness]
+	statistics cached[Statistics]
+}
+
+// New makes the API. It opens nothing.
+func New(config Config, parts Parts) *API {
+	a := &API{
+		parts: parts, guard: newGuard(config), began: time.Now(),
+		watchers: make(chan struct{}, maxWatchers), draining: make(chan struct{}),
+	}
+	// Dashboards and probes may ask often; counting two stores is work for both.
+	a.summary = cached[overview]{ttl: time.Second, fetch: a.look}
+	a.health = cached[Health]{ttl: time.Second, fetch: func(ctx context.Context) (Health, error) {
+		return parts.Probes.Health(ctx), nil
+	}}
+	a.readiness = cached[Readiness]{ttl: time.Second, fetch: func(ctx context.Context) (Readiness, error) {
+		return parts.Probes.Ready(ctx), nil
+	}}
+	a.lastHealth = cached[*reconcile.HealthRecord]{ttl: time.Second, fetch: func(ctx context.Context) (*reconcile.HealthRecord, error) {
+		return parts.Runs.LastHealth(ctx)
+	}}
+	a.statistics = cached[Statistics]{ttl: 10 * time.Second, fetch: func(ctx context.Context) (Statistics, error) {
+		return parts.Stores.Statistics(ctx)
+	}}
+	a.router = a.newRouter()
+	a.handler = a.observed(a.sameSite(a.router))
+	return a
+}
+
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+
+// Drain ends what watches runs, so that a server can be shut down: streams end, and
+// callers that wait for a run get it as it is.
+func (a *API) Drain() { a.drain.Do(func() { close(a.draining) }) }
+
+// NewServer makes the server of the API, with limits on what a caller may take.
+// Shutting it down drains the API.
+func NewServer(a *API, config Config) *http.Server {
+	server := &http.Server{
+		Addr:              ":" + strconv.Itoa(config.Port),
+		Handler:           a,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(a.parts.Log.Handler(), slog.LevelWarn),
+	}
+	server.RegisterOnShutdown(a.Drain)
+	return server
+}
+
+// access is who may use a route.
+type access int
+
+const (
+	open   access = iota // anybody
+	users                // any user of the platform
+	admins               // users whose role is admin
+)
+
+type route struct {
+	method, path string
+	access       access
+	handle       func(http.ResponseWriter, *http.Request) error
+	long         bool // may wait for a run
+}
+
+func (a *API) routes() []route {
+	probes := []route{ // Kubernetes, monitoring
+		{http.MethodGet, "/health", open, a.getHealth, false},
+		{http.MethodGet, "/ready", open, a.getReady, false},
+		{http.MethodGet, "/live", open, a.getLive, false},
+	}
+	if a.parts.ProbesOnly {
+		return probes
+	}
+	return append(probes, []route{
+		{http.MethodGet, "/openapi.yaml", open, a.getOpenAPI, false},
+
+		// The platform's pages.
+		{http.MethodGet, "/status", users, a.getStatus, false},
+		{http.MethodGet, "/scheduler/status", users, a.getScheduler, false},
+
+		// Operators and their scripts.
+		{http.MethodPost, "/sync", admins, a.postSync, true},
+		{http.MethodGet, "/validate", admins, a.getValidate, true},
+		{http.MethodGet, "/stats", admins, a.getStats, false},
+		{http.MethodGet, "/runs", admins, a.getRuns, false},
+		{http.MethodGet, "/runs/{id}", admins, a.getRun, false},
+		{http.MethodGet, "/runs/{id}/products", admins, a.getRunProducts, false},
+		{http.MethodGet, "/runs/{id}/events", admins, a.getRunEvents, true},
+		{http.MethodPost, "/runs/{id}/cancel", admins, a.ask("cancel"), false},
+		{http.MethodPost, "/runs/{id}/pause", admins, a.ask("pause"), false},
+		{http.MethodPost, "/runs/{id}/resume", admins, a.ask("resume"), false},
+		{http.MethodPost, "/runs/{id}/apply", admins, a.postApply, true},
+		{http.MethodGet, "/products/{id}", admins, a.getProduct, false},
+		{http.MethodPost, "/scheduler/start", admins, a.setSwitch(true), false},
+		{http.MethodPost, "/scheduler/stop", admins, a.setSwitch(false), false},
+		{http.MethodPost, "/scheduler/trigger", admins, a.postTrigger, true},
+
+		// Callers of the service that was here before.
+		{http.MethodPost, "/sync/user", users, a.notOurs, false},
+		{http.MethodPost, "/sync/elasticsearch", users, a.notOurs, false},
+		{http.MethodGet, "/sync/elasticsearch/stats", users, a.notOurs, false},
+	}...)
+}
+
+// newRouter matches paths as they were sent, because a product's id may be any text.
+func (a *API) newRouter() *mux.Router {
+	router := mux.NewRouter().UseEncodedPath().SkipClean(true)
+	for _, rt := range a.routes() {
+		methods := []string{rt.method}
+		if rt.method == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
+		router.Handle(prefix+rt.path, a.admitted(rt)).Methods(methods...)
+	}
+	if a.parts.Metrics != nil {
+		router.Handle("/metrics", a.parts.Metrics).Methods(http.MethodGet, http.MethodHead)
+	}
+	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.refuse(w, r, &refusal{status: http.StatusNotFound, message: "nothing is here: /api/etl/openapi.yaml lists what is"})
+	})
+	router.MethodNotAllowedHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		allowed := strings.Join(a.allowed(r), ", ")
+		w.Header().Set("Allow", allowed)
+		a.refuse(w, r, &refusal{status: http.StatusMethodNotAllowed, message: "this takes " + allowed + " only"})
+	})
+	return router
+}
+
+// allowed are the methods that the path of r takes.
+func (a *API) allowed(r *http.Request) []string {
+	var methods []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		var match mux.RouteMatch
+		if a.router.Match(other, &match) && match.MatchErr == nil {
+			methods = append(methods, method)
+		}
+	}
+	return methods
+}
+
+// notOurs answers for the pipelines that this service does not have.
+func (a *API) notOurs(http.ResponseWriter, *http.Request) error {
+	return &refusal{status: http.StatusNotImplemented,
+		message: "only products are synchronised from the Product Service to the Cart Service here: carts and Elasticsearch stay with the old Node service, etl-service"}
+}
+
+//go:embed openapi.yaml
+var openAPI []byte
+
+func (a *API) getOpenAPI(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/yaml")
+	_, _ = w.Write(openAPI) // a caller that has left needs no answer
+	return nil
+}

@@ -1,0 +1,83 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// refusal is an answer that is no success, in words that any caller may read.
+type refusal struct {
+	status  int
+	message string
+	run     *reconcile.Record // the run that it is about
+	cause   error             // for the log only
+}
+
+func (e *refusal) Error() string { return e.message }
+func (e *refusal) Unwrap() error { return e.cause }
+
+func conflict(run *reconcile.Record, format string, args ...any) *refusal {
+	return &refusal{status: http.StatusConflict, message: fmt.Sprintf(format, args...), run: run}
+}
+
+// failure is the platform's shape of an error, and the run that it is about.
+type failure struct {
+	Errors []reconcile.FieldError `json:"errors"`
+	Run    *runDocument           `json:"run,omitempty"`
+}
+
+// retryAfter is when a caller may try again what failed because a service was away.
+const retryAfter = 5 * time.Second
+
+// refuse answers with an error. This is the one table of errors and statuses. Errors
+// that are not listed are those of databases and broker: they go to the log, and the
+// caller learns only that something is away.
+func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var (
+		refused  *refusal
+		invalid  *reconcile.InvalidError
+		active   *reconcile.ActiveError
+		wrong    *reconcile.StatusError
+		tooLarge *http.MaxBytesError
+	)
+	switch {
+	case errors.As(err, &refused):
+	case errors.As(err, &invalid):
+		a.answer(w, r, http.StatusBadRequest, failure{Errors: invalid.Fields})
+		return
+	case errors.As(err, &active):
+		refused = conflict(&active.Active, "%s", active)
+	case errors.As(err, &wrong):
+		refused = conflict(&wrong.Run, "%s", wrong)
+	case errors.Is(err, reconcile.ErrNotFound):
+		refused = &refusal{status: http.StatusNotFound, message: "no such run"}
+	case errors.As(err, &tooLarge):
+		refused = &refusal{status: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("the body is longer than %d bytes", tooLarge.Limit)}
+	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
+		return // the caller has left
+	default:
+		refused = &refusal{
+			status:  http.StatusServiceUnavailable,
+			message: "a service that this needs does not answer: GET /api/etl/health shows which, the log says more under request id " + RequestID(r.Context()),
+			cause:   err,
+		}
+	}
+	if refused.cause != nil {
+		logger(r.Context()).Error("request failed", "err", refused.cause)
+	}
+	if refused.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
+	}
+	f := failure{Errors: []reconcile.FieldError{{Message: refused.message}}}
+	if refused.run != nil {
+		f.Run = summary(*refused.run)
+		w.Header().Set("Location", f.Run.Links.Self)
+	}
+	a.answer(w, r, refused.status, f)
+}

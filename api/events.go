@@ -1,0 +1,121 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+const (
+	pollInterval   = time.Second
+	heartbeat      = 15 * time.Second // below what proxies close an idle connection after
+	streamLimit    = time.Hour        // then the caller comes again, with a token that is still valid
+	streamDeadline = 10 * time.Second // for a caller to take one event
+)
+
+// watch takes one of the places of those who watch runs. Each asks the ledger once in
+// pollInterval.
+func (a *API) watch() (release func(), err error) {
+	select {
+	case a.watchers <- struct{}{}:
+		return func() { <-a.watchers }, nil
+	default:
+		return nil, &refusal{status: http.StatusServiceUnavailable, message: fmt.Sprintf("%d callers watch runs already, try again later", maxWatchers)}
+	}
+}
+
+// getRunEvents streams a run as server-sent events: each is a snapshot of the run, and
+// its id is the run's version, so a caller that comes again with Last-Event-ID misses
+// nothing that counts and gets nothing twice.
+func (a *API) getRunEvents(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
+	run, err := a.run(ctx, r)
+	cancel()
+	if err != nil {
+		return err
+	}
+	release, err := a.watch()
+	if err != nil {
+		return err
+	}
+	defer release()
+	last, err := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64)
+	if err != nil {
+		last = -1 // no version
+	}
+	if last == run.Version && !run.Status.Active() {
+		w.WriteHeader(http.StatusNoContent) // which tells a browser not to come again
+		return nil
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // or nginx would hold events back
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	ctx, cancel = context.WithTimeout(r.Context(), streamLimit)
+	defer cancel()
+	if err := a.stream(ctx, w, run, last); err != nil {
+		logger(r.Context()).Debug("a stream of events broke", "run", run.ID, "err", err)
+	}
+	return nil
+}
+
+// stream sends the run whenever its version is another than the last one sent, until
+// its final state is sent. It returns an error only where the caller is gone.
+func (a *API) stream(ctx context.Context, w http.ResponseWriter, run reconcile.Record, last int64) error {
+	poll, beat := time.NewTicker(pollInterval), time.NewTicker(heartbeat)
+	defer poll.Stop()
+	defer beat.Stop()
+	if err := send(w, "retry: 2000\n\n"); err != nil {
+		return err
+	}
+	for {
+		if run.Version != last {
+			data, err := json.Marshal(summary(run))
+			if err != nil {
+				return err
+			}
+			if err := send(w, "id: %d\nevent: run\ndata: %s\n\n", run.Version, data); err != nil {
+				return err
+			}
+			last = run.Version
+		}
+		if !run.Status.Active() {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.draining:
+			return nil
+		case <-beat.C:
+			if err := send(w, ": still here\n\n"); err != nil {
+				return err
+			}
+		case <-poll.C:
+			later, err := a.parts.Runs.Run(ctx, run.ID)
+			switch {
+			case err == nil:
+				run = later
+			case errors.Is(err, reconcile.ErrNotFound):
+				return nil
+			} // anything else passes, or the caller goes
+		}
+	}
+}
+
+func send(w http.ResponseWriter, format string, args ...any) error {
+	extendDeadlines(w, heartbeat+streamDeadline)
+	if _, err := fmt.Fprintf(io.Writer(w), format, args...); err != nil {
+		return err
+	}
+	return http.NewResponseController(w).Flush()
+}

@@ -1,0 +1,113 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+)
+
+type healthDocument struct {
+	Status       string                        `json:"status"` // healthy or unhealthy
+	Dependencies map[string]dependencyDocument `json:"dependencies"`
+	Topology     dependencyDocument            `json:"topology"`
+	LastCheck    *checkDocument                `json:"lastCheck"` // the last scheduled one
+	Uptime       int64                         `json:"uptime"`    // seconds
+	Timestamp    time.Time                     `json:"timestamp"`
+}
+
+type dependencyDocument struct {
+	State   State   `json:"state"`
+	Latency float64 `json:"latencyMs"`
+	Detail  string  `json:"detail,omitempty"` // for admins
+}
+
+type checkDocument struct {
+	healthCheck
+	Found json.RawMessage `json:"found,omitempty"` // for admins
+}
+
+func (a *API) uptime() int64 { return int64(time.Since(a.began).Seconds()) }
+
+// getHealth shows everybody what answers and how quickly, and admins what is wrong.
+func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
+	h, err := a.health.get(r.Context())
+	if err != nil {
+		return err
+	}
+	admin := callOf(r.Context()).user.admin()
+	shown := func(d Dependency) dependencyDocument {
+		s := dependencyDocument{State: d.State, Latency: float64(d.Latency.Microseconds()) / 1000}
+		if admin {
+			s.Detail = d.Detail
+		}
+		return s
+	}
+	d := healthDocument{
+		Status: "healthy", Dependencies: make(map[string]dependencyDocument, len(h.Dependencies)),
+		Topology: shown(h.Topology), Uptime: a.uptime(), Timestamp: now(),
+	}
+	for name, dependency := range h.Dependencies {
+		d.Dependencies[name] = shown(dependency)
+	}
+	d.LastCheck = a.lastCheck(r, admin)
+	status := http.StatusOK
+	if !h.Healthy {
+		d.Status, status = "unhealthy", http.StatusServiceUnavailable
+	}
+	a.answer(w, r, status, d)
+	return nil
+}
+
+// lastCheck is nil also where the ledger does not answer: health shows that anyway.
+func (a *API) lastCheck(r *http.Request, admin bool) *checkDocument {
+	if a.parts.Runs == nil {
+		return nil
+	}
+	last, err := a.lastHealth.get(r.Context())
+	if err != nil || last == nil {
+		return nil
+	}
+	c := &checkDocument{healthCheck: healthCheck{last.At, last.Healthy}}
+	if admin {
+		c.Found = last.Document
+	}
+	return c
+}
+
+type readyDocument struct {
+	Status     string    `json:"status"` // ready or not ready
+	WaitingFor []Waiting `json:"waitingFor"`
+	Timestamp  time.Time `json:"timestamp"`
+}
+
+func (a *API) getReady(w http.ResponseWriter, r *http.Request) error {
+	readiness, err := a.readiness.get(r.Context())
+	if err != nil {
+		return err
+	}
+	d := readyDocument{Status: "ready", WaitingFor: []Waiting{}, Timestamp: now()}
+	for _, waiting := range readiness.WaitingFor {
+		if !callOf(r.Context()).user.admin() {
+			waiting.Detail = ""
+		}
+		d.WaitingFor = append(d.WaitingFor, waiting)
+	}
+	status := http.StatusOK
+	if !readiness.Ready {
+		d.Status, status = "not ready", http.StatusServiceUnavailable
+	}
+	a.answer(w, r, status, d)
+	return nil
+}
+
+type liveDocument struct {
+	Status    string    `json:"status"`
+	Uptime    int64     `json:"uptime"` // seconds
+	Timestamp time.Time `json:"timestamp"`
+}
+
+// getLive asks nothing and nobody: the process answers, so it lives.
+func (a *API) getLive(w http.ResponseWriter, r *http.Request) error {
+	a.answer(w, r, http.StatusOK, liveDocument{"alive", a.uptime(), now()})
+	return nil
+}

@@ -1,0 +1,150 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// Parts are what the API speaks to.
+type Parts struct {
+	Runs     Runs
+	Doorbell Doorbell
+	Stores   Stores
+	Probes   Probes
+	Schedule func() Schedule
+	Metrics  http.Handler // served at /metrics; nil is none
+	// Observe, if set, hears of each request that was answered, by its route.
+	Observe func(route, method string, status int, took time.Duration)
+	Log     *slog.Logger
+	// ProbesOnly serves health, readiness, liveness and metrics and nothing else, as a
+	// process without the role api does. Of the others only Runs may then be nil.
+	ProbesOnly bool
+}
+
+// Runs is the ledger. A run that it does not have is reconcile.ErrNotFound, a page that
+// it does not have reconcile.ErrCursor; any error not named here means that it does not
+// answer.
+type Runs interface {
+	// Submit keeps a queued run. A taken slot is an *reconcile.ActiveError.
+	Submit(ctx context.Context, request reconcile.Request) (reconcile.Record, error)
+	// Discard forgets a run that nobody has begun; one that has begun is an
+	// *reconcile.StatusError.
+	Discard(ctx context.Context, id string) error
+	Run(ctx context.Context, id string) (reconcile.Record, error)
+	Runs(ctx context.Context, filter reconcile.RunFilter) (reconcile.RunPage, error)
+	Outcomes(ctx context.Context, id string, filter reconcile.OutcomeFilter) (reconcile.OutcomePage, error)
+	// Active is the run that holds the slot, nil where it is free.
+	Active(ctx context.Context, slot reconcile.Slot) (*reconcile.Record, error)
+	// Latest is the run of the slot that ended last, nil where there was none.
+	Latest(ctx context.Context, slot reconcile.Slot) (*reconcile.Record, error)
+	// LatestLook is the last complete comparison of all products that ended at
+	// notOlderThan or later, nil where there was none.
+	LatestLook(ctx context.Context, notOlderThan time.Time) (*reconcile.Record, error)
+	// Findings are the missing products that a run has found and not repaired.
+	Findings(ctx context.Context, id string) (ids []product.ID, complete bool, err error)
+	// History is what became of a product in earlier runs, the latest first.
+	History(ctx context.Context, id product.ID, limit int) ([]reconcile.PastOutcome, error)
+	// Ask notes what is wanted of an active run; of one that has ended it is an
+	// *reconcile.StatusError.
+	Ask(ctx context.Context, id string, wanted reconcile.Wanted) (reconcile.Record, error)
+	Switch(ctx context.Context) (reconcile.Switch, error)
+	SetSwitch(ctx context.Context, on bool, by string) (reconcile.Switch, error)
+	// LastHealth is the last scheduled health check, nil where there was none.
+	LastHealth(ctx context.Context) (*reconcile.HealthRecord, error)
+}
+
+// Doorbell tells the workers that a run is queued.
+type Doorbell interface {
+	// Ring returns once the broker has confirmed the message.
+	Ring(ctx context.Context, request reconcile.Request) error
+}
+
+// Stores looks into the two databases.
+type Stores interface {
+	// Explain looks at one product on both sides, without its history.
+	Explain(ctx context.Context, id product.ID) (*reconcile.Explanation, error)
+	Statistics(ctx context.Context) (Statistics, error)
+}
+
+// Statistics counts both stores and the events that wait.
+type Statistics struct {
+	Source      string                     `json:"source"`
+	Products    int64                      `json:"products"`
+	Unsupported map[string]int64           `json:"unsupportedIds"` // by BSON type
+	Target      string                     `json:"target"`
+	Rows        int64                      `json:"rows"`
+	Queues      map[string]QueueStatistics `json:"queues"`
+	// Broker says why there are no figures of queues.
+	Broker string `json:"brokerError,omitempty"`
+}
+
+// QueueStatistics is one queue of the cart.
+type QueueStatistics struct {
+	Ready     int `json:"ready"`
+	Consumers int `json:"consumers"`
+}
+
+// Probes knows the state of the process and of what it depends on.
+type Probes interface {
+	Health(ctx context.Context) Health
+	Ready(ctx context.Context) Readiness
+}
+
+// State is whether a dependency answers.
+type State string
+
+// The states; off is a part that this process does without.
+const (
+	Up   State = "up"
+	Down State = "down"
+	Off  State = "off"
+)
+
+// Health is the state of everything that the service depends on.
+type Health struct {
+	Healthy      bool
+	Dependencies map[string]Dependency
+	// Topology is whether exchanges and queues are as the replay needs them.
+	Topology Dependency
+}
+
+// Dependency is the state of one of them.
+type Dependency struct {
+	State   State
+	Latency time.Duration
+	Detail  string // for operators: what is wrong and what to do
+}
+
+// Readiness is whether the process can do what its roles ask of it.
+type Readiness struct {
+	Ready      bool
+	WaitingFor []Waiting
+}
+
+// Waiting is one thing that a role cannot do without.
+type Waiting struct {
+	Role   string `json:"role"`
+	For    string `json:"for"`
+	Detail string `json:"detail,omitempty"` // for operators
+}
+
+// Schedule is how the scheduler is configured, the same on all replicas.
+type Schedule struct {
+	Enabled     bool // ENABLE_SCHEDULER
+	TimeZone    string
+	Sync        Job
+	HealthCheck Job
+	// Order is what a tick asks for.
+	Order reconcile.Order
+}
+
+// Job is a scheduled job. Next is zero where it will not come.
+type Job struct {
+	Expression string
+	Next       time.Time
+}

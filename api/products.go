@@ -1,0 +1,58 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+const maxHistory = 50
+
+type productDocument struct {
+	*reconcile.Explanation
+	Timestamp time.Time `json:"timestamp"`
+}
+
+// getProduct says of one product what either store holds, what that means, and what
+// became of it in earlier runs.
+func (a *API) getProduct(w http.ResponseWriter, r *http.Request) error {
+	id, err := productID(r)
+	if err != nil {
+		return err
+	}
+	explanation, err := a.parts.Stores.Explain(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	history, err := a.parts.Runs.History(r.Context(), id, maxHistory)
+	if err != nil {
+		return err
+	}
+	if !explanation.InSource && !explanation.InCart && len(history) == 0 {
+		return &refusal{status: http.StatusNotFound, message: "neither store has this product, and no run has met it: " + explanation.Next}
+	}
+	explanation.History = append([]reconcile.PastOutcome{}, history...)
+	a.answer(w, r, http.StatusOK, productDocument{explanation, now()})
+	return nil
+}
+
+// productID is the id in the path, under the rules for ids in a request.
+func productID(r *http.Request) (product.ID, error) {
+	text, err := url.PathUnescape(mux.Vars(r)["id"])
+	if err != nil {
+		return "", invalid("id", "is not percent-encoded as it should be")
+	}
+	id := product.ID(text)
+	order := reconcile.Order{IDs: []product.ID{id}}
+	var problem *reconcile.InvalidError
+	if errors.As(order.Check(), &problem) {
+		return "", invalid("id", "%s", problem.Fields[0].Message)
+	}
+	return id, nil
+}

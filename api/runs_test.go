@@ -1,0 +1,220 @@
+package api_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+func TestRunsAreListedAndFiltered(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	at := time.Now().Add(-time.Hour)
+	add := func(status reconcile.Status, trigger reconcile.Trigger, order reconcile.Order) string {
+		at = at.Add(10 * time.Minute)
+		return s.add(reconcile.Record{Status: status, Request: reconcile.Request{Trigger: trigger, Order: order, At: at}})
+	}
+	first := add(reconcile.StatusSucceeded, reconcile.BySchedule, reconcile.Order{})
+	second := add(reconcile.StatusFailed, reconcile.ByHTTP, reconcile.Order{Mode: reconcile.Direct})
+	third := add(reconcile.StatusPartial, reconcile.ByCLI, reconcile.Order{DryRun: true})
+	for _, tt := range []struct {
+		query string
+		want  []string
+	}{
+		{"", []string{third, second, first}},
+		{"?status=failed", []string{second}},
+		{"?status=failed,succeeded", []string{second, first}},
+		{"?trigger=schedule,cli", []string{third, first}},
+		{"?mode=direct", []string{second}},
+		{"?mode=direct,replay", []string{third, second, first}},
+		{"?dryRun=true", []string{third}},
+		{"?dryRun=false", []string{second, first}},
+		{"?since=45m", []string{third, second}},
+		{"?since=" + at.Add(-time.Minute).UTC().Format(time.RFC3339), []string{third}},
+		{"?limit=2", []string{third, second}},
+		{"?limit=2&before=" + second, []string{first}},
+		{"?status=queued", nil},
+	} {
+		t.Run(tt.query, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			a := s.do("GET", "/api/etl/runs"+tt.query, "").want(200)
+			for _, run := range a.get("runs").([]any) {
+				got = append(got, run.(map[string]any)["id"].(string))
+			}
+			if strings.Join(got, " ") != strings.Join(tt.want, " ") {
+				t.Errorf("%v, want %v", got, tt.want)
+			}
+			if next, more := a.get("next").(string); more != (tt.query == "?limit=2") || more && next != second {
+				t.Errorf("next is %q", next)
+			}
+		})
+	}
+}
+
+func TestWrongFiltersAreNamed(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	id := s.looked()
+	for _, tt := range []struct{ query, field string }{
+		{"runs?status=done", "status"},
+		{"runs?status=failed,", "status"},
+		{"runs?trigger=magic", "trigger"},
+		{"runs?mode=magic", "mode"},
+		{"runs?dryRun=yes", "dryRun"},
+		{"runs?since=yesterday", "since"},
+		{"runs?since=-2h", "since"},
+		{"runs?limit=0", "limit"},
+		{"runs?limit=501", "limit"},
+		{"runs?limit=many", "limit"},
+		{"runs?before=nowhere", "before"},
+		{"runs?stauts=failed", "stauts"},
+		{"runs?status=failed&status=partial", "status"},
+		{"runs?" + strings.Repeat("x", 100) + "=1", strings.Repeat("x", 60) + "…"},
+		{"runs/" + id + "/products?state=missing", "state"},
+		{"runs/" + id + "/products?kind=lost", "kind"},
+		{"runs/" + id + "/products?after=x", "after"},
+		{"runs/" + id + "/products?limit=-1", "limit"},
+		{"validate?maxAge=old", "maxAge"},
+		{"validate?maxAge=-5m", "maxAge"},
+		{"validate?maxage=5m", "maxage"},
+	} {
+		t.Run(tt.query, func(t *testing.T) {
+			t.Parallel()
+			s.do("GET", "/api/etl/"+tt.query, "").want(400, `"field":"`+tt.field+`"`)
+		})
+	}
+}
+
+func TestARunShowsItsOutcomes(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	id := s.looked()
+	s.do("GET", "/api/etl/runs/"+id+"/products", "").want(200, `"id":"a"`, `"id":"c"`).wantFields(map[string]any{"next": nil})
+	s.do("GET", "/api/etl/runs/"+id+"/products?kind=stale&state=found,lost", "").want(200, `"id":"c"`).without(`"id":"a"`)
+	s.do("GET", "/api/etl/runs/"+id+"/products?state=in%20flight", "").want(200, `"products":[]`)
+	s.do("GET", "/api/etl/runs/"+id+"/products?limit=1", "").want(200, `"id":"a"`, `"next":"1"`)
+	s.do("GET", "/api/etl/runs/"+id+"/products?limit=1&after=1", "").want(200, `"id":"b"`)
+}
+
+func TestRunsThatAreNot(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	known := s.looked()
+	for _, id := range []string{reconcile.NewRunID(), "1", "no-uuid", "{" + known + "}", strings.ReplaceAll(known, "-", ""), "urn:uuid:" + known, "%2e%2e", known + "%20"} {
+		for _, path := range []string{"", "/products", "/events"} {
+			s.do("GET", "/api/etl/runs/"+id+path, "").want(404, `{"errors":[{"message":"no such run"}]}`)
+		}
+		for _, path := range []string{"/cancel", "/pause", "/resume", "/apply"} {
+			s.do("POST", "/api/etl/runs/"+id+path, "").want(404, `{"errors":[{"message":"no such run"}]}`)
+		}
+	}
+	s.do("GET", "/api/etl/runs/"+strings.ToUpper(known), "").want(200, known)
+}
+
+func TestRunsAreSteered(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	id := s.add(reconcile.Record{Status: reconcile.StatusRunning})
+	path := "/api/etl/runs/" + id
+	s.do("POST", path+"/pause", "").want(202).wantFields(map[string]any{"wanted": "pause"}).wantHeader("Location", path)
+	s.do("POST", path+"/resume", "").want(202).wantFields(map[string]any{"wanted": "run"})
+	s.do("POST", path+"/cancel", "").want(202).wantFields(map[string]any{"wanted": "cancel", "status": "running"})
+	if line := s.log.line("run steered"); line["run"] != id || line["wanted"] != "pause" || line["user"] != "admin@example.com" {
+		t.Errorf("logged %v", line)
+	}
+	s.do("POST", path+"/cancel?force=true", "").want(400, `"field":"force"`)
+	s.update(id, done)
+	for _, action := range []string{"/pause", "/resume", "/cancel"} {
+		s.do("POST", path+action, "").want(409, "is partial, so it cannot").wantFields(map[string]any{"run.id": id})
+	}
+	queued := s.add(reconcile.Record{Status: reconcile.StatusQueued})
+	s.do("POST", "/api/etl/runs/"+queued+"/cancel", "").want(200).wantFields(map[string]any{"status": "cancelled", "success": false})
+}
+
+func TestEachStatusHasItsMessage(t *testing.T) {
+	t.Parallel()
+	dry := reconcile.Request{Order: reconcile.Order{DryRun: true}}
+	found := map[product.Kind]int64{product.Missing: 4, product.Stale: 1}
+	for _, tt := range []struct {
+		run     reconcile.Record
+		success bool
+		says    string
+	}{
+		{reconcile.Record{Status: reconcile.StatusQueued}, true, "waits for a worker"},
+		{reconcile.Record{Status: reconcile.StatusRunning}, true, "the run is running"},
+		{reconcile.Record{Status: reconcile.StatusPaused}, true, "the run is paused"},
+		{reconcile.Record{Status: reconcile.StatusFailed, Error: "mongodb at 10.0.0.7: refused"}, false, "the run failed"},
+		{reconcile.Record{Status: reconcile.StatusCancelled}, false, "was cancelled"},
+		{reconcile.Record{Status: reconcile.StatusSkipped, ActiveRun: reconcile.NewRunID()}, false, "was skipped"},
+		{reconcile.Record{Status: reconcile.StatusSucceeded}, true, "has ended"},
+		{reconcile.Record{Status: reconcile.StatusSucceeded, Report: &reconcile.Report{Result: reconcile.InSync}}, true, "in sync"},
+		{reconcile.Record{Status: reconcile.StatusSucceeded, Report: &reconcile.Report{Result: reconcile.Succeeded, Outcomes: map[reconcile.State]int64{reconcile.Verified: 4}}},
+			true, "4 missing products are repaired and verified"},
+		{reconcile.Record{Status: reconcile.StatusPartial, Report: &reconcile.Report{Result: reconcile.Partial, Unrepaired: 2}}, false, "0 missing products are repaired and verified, 2 remain"},
+		{reconcile.Record{Status: reconcile.StatusPartial, Report: &reconcile.Report{Result: reconcile.Stopped, Found: found}}, false, "stopped at its findings, 4 missing"},
+		{reconcile.Record{Status: reconcile.StatusPartial, Request: dry, Report: &reconcile.Report{Result: reconcile.Partial, Found: found}}, true, "4 products are missing, 1 are stale, 0 are orphaned"},
+		{reconcile.Record{Status: reconcile.StatusFailed, Request: dry}, false, "the run failed"},
+	} {
+		t.Run(tt.says, func(t *testing.T) {
+			t.Parallel()
+			s := setup(t)
+			id := s.add(tt.run)
+			a := s.do("GET", "/api/etl/runs/"+id, "").want(200).wantFields(map[string]any{"success": tt.success})
+			message, _ := a.get("message").(string)
+			if !strings.Contains(message, tt.says) || strings.Contains(message, "10.0.0.7") {
+				t.Errorf("message %q, want %q", message, tt.says)
+			}
+		})
+	}
+}
+
+func TestProductsAreExplained(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	run := s.looked()
+	// Any text may be an id.
+	for _, id := range []product.ID{"656f3a2b9d1c4e0012345678", "a", "with/slash", "..", "ü b%c", "a?b#c"} {
+		s.products[id] = &reconcile.Explanation{ID: id, Verdict: reconcile.VerdictMissing, Why: "it is not there", InSource: true, Created: time.Now(),
+			Fields: []reconcile.FieldComparison{{FieldChange: reconcile.FieldChange{Field: "title", Source: "Lamp"}, Compared: true}}}
+		escaped := strings.NewReplacer("%", "%25", "/", "%2F", "?", "%3F", "#", "%23", " ", "%20", ".", "%2E", "ü", "%C3%BC").Replace(string(id))
+		s.do("GET", "/api/etl/products/"+escaped, "").want(200).
+			wantFields(map[string]any{"id": string(id), "verdict": "missing", "inSource": true})
+	}
+	s.do("GET", "/api/etl/products/a", "").want(200, `"history":[{"run":"`+run)
+	s.do("GET", "/api/etl/products/656f3a2b9d1c4e0012345678", "").want(200, `"history":[]`)
+	s.do("GET", "/api/etl/products/b", "").want(200, `"verdict":"unknown"`) // a run has met it
+	s.do("GET", "/api/etl/products/x", "").want(404, "neither store has this product", "check the id")
+	s.do("GET", "/api/etl/products/"+strings.Repeat("x", 3001), "").want(400, `"field":"id"`)
+	s.do("GET", "/api/etl/products/a%00b", "").want(400, `"field":"id"`)
+	s.do("GET", "/api/etl/products/%ff", "").want(400, `"field":"id"`)
+	s.do("GET", "/api/etl/products/", "").want(404)
+}
+
+// Nothing of what a database says reaches a caller.
+func TestFailuresOfTheLedgerStayInTheLog(t *testing.T) {
+	t.Parallel()
+	for call, path := range map[string]string{
+		"Runs": "GET /api/etl/runs", "Run": "GET /api/etl/runs/{id}", "Outcomes": "GET /api/etl/runs/{id}/products", "Ask": "POST /api/etl/runs/{id}/pause",
+		"Findings": "POST /api/etl/runs/{id}/apply", "LatestLook": "GET /api/etl/validate", "Statistics": "GET /api/etl/stats", "Active": "GET /api/etl/status",
+		"Switch": "GET /api/etl/scheduler/status", "SetSwitch": "POST /api/etl/scheduler/stop", "Submit": "POST /api/etl/scheduler/trigger",
+		"Explain": "GET /api/etl/products/{id}", "History": "GET /api/etl/products/{id}", "Latest": "GET /api/etl/status",
+	} {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			s := setup(t)
+			id := s.looked()
+			s.broken[call] = errors.New("dial tcp 10.0.0.7:5432: refused")
+			method, path, _ := strings.Cut(strings.ReplaceAll(path, "{id}", id), " ")
+			s.do(method, path, "").want(http.StatusServiceUnavailable, "/api/etl/health").without("10.0.0.7").wantHeader("Retry-After", "5")
+			if line := s.log.line("request failed"); line["err"] != "dial tcp 10.0.0.7:5432: refused" {
+				t.Errorf("logged %v", line)
+			}
+		})
+	}
+}

@@ -1,0 +1,168 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// overview is what the ledger knows at a glance.
+type overview struct {
+	active, look      *reconcile.Record // active runs of both slots
+	lastRun, lastLook *reconcile.Record
+	validation        *reconcile.Record // the last comparison of all products
+	scheduled         *reconcile.Record // the last run that a schedule asked for
+	wanted            reconcile.Switch
+	lastHealth        *reconcile.HealthRecord
+}
+
+func (a *API) look(ctx context.Context) (overview, error) {
+	var o overview
+	var err error
+	ask := func(into **reconcile.Record, question func() (*reconcile.Record, error)) {
+		if err == nil {
+			*into, err = question()
+		}
+	}
+	runs := a.parts.Runs
+	ask(&o.active, func() (*reconcile.Record, error) { return runs.Active(ctx, reconcile.RepairSlot) })
+	ask(&o.look, func() (*reconcile.Record, error) { return runs.Active(ctx, reconcile.LookSlot) })
+	ask(&o.lastRun, func() (*reconcile.Record, error) { return runs.Latest(ctx, reconcile.RepairSlot) })
+	ask(&o.lastLook, func() (*reconcile.Record, error) { return runs.Latest(ctx, reconcile.LookSlot) })
+	ask(&o.validation, func() (*reconcile.Record, error) { return runs.LatestLook(ctx, time.Time{}) })
+	ask(&o.scheduled, func() (*reconcile.Record, error) {
+		page, err := runs.Runs(ctx, reconcile.RunFilter{Trigger: []reconcile.Trigger{reconcile.BySchedule}, Limit: 1})
+		if err != nil || len(page.Runs) == 0 {
+			return nil, err
+		}
+		return &page.Runs[0], nil
+	})
+	if err == nil {
+		o.wanted, err = runs.Switch(ctx)
+	}
+	if err == nil {
+		o.lastHealth, err = runs.LastHealth(ctx)
+	}
+	return o, err
+}
+
+// brief is of a run what any user may see.
+type brief struct {
+	ID        string              `json:"id"`
+	Status    reconcile.Status    `json:"status"`
+	Trigger   reconcile.Trigger   `json:"trigger"`
+	Mode      reconcile.Mode      `json:"mode"`
+	DryRun    bool                `json:"dryRun"`
+	Requested time.Time           `json:"requestedAt"`
+	Started   time.Time           `json:"startedAt,omitzero"`
+	Finished  time.Time           `json:"finishedAt,omitzero"`
+	Progress  *reconcile.Progress `json:"progress,omitempty"`
+	Success   bool                `json:"success"`
+	Message   string              `json:"message"`
+	Link      string              `json:"link"`
+}
+
+func briefly(run *reconcile.Record) *brief {
+	if run == nil {
+		return nil
+	}
+	b := &brief{
+		ID: run.ID, Status: run.Status, Trigger: run.Request.Trigger, Mode: run.Request.Mode, DryRun: run.Request.DryRun,
+		Requested: run.Request.At, Started: run.Started, Finished: run.Finished,
+		Success: successful(*run), Message: describe(*run), Link: runPath(run.ID),
+	}
+	if run.Status.Active() {
+		b.Progress = run.Progress
+	}
+	return b
+}
+
+type statusDocument struct {
+	Success     bool `json:"success"`
+	ProductSync struct {
+		Stats      *counts     `json:"stats"`
+		Validation *validation `json:"validation"`
+	} `json:"productSync"`
+	ActiveRun        *brief            `json:"activeRun"`
+	ActiveComparison *brief            `json:"activeComparison"`
+	LastRun          *brief            `json:"lastRun"`
+	LastComparison   *brief            `json:"lastComparison"`
+	Scheduler        schedulerDocument `json:"scheduler"`
+	Timestamp        time.Time         `json:"timestamp"`
+}
+
+// counts are those of the last comparison of all products: counting anew whenever
+// somebody asks would be work for both databases.
+type counts struct {
+	Source   int64     `json:"sourceCount"`
+	Target   int64     `json:"targetCount"`
+	LastSync time.Time `json:"lastSyncTime,omitzero"` // the end of the last repairing run
+	As       time.Time `json:"countedAt,omitzero"`
+}
+
+func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
+	o, err := a.summary.get(r.Context())
+	if err != nil {
+		return err
+	}
+	d := statusDocument{
+		Success: true, Timestamp: now(), Scheduler: a.scheduler(o, callOf(r.Context()).user),
+		ActiveRun: briefly(o.active), ActiveComparison: briefly(o.look), LastRun: briefly(o.lastRun), LastComparison: briefly(o.lastLook),
+	}
+	if v := o.validation; v != nil && v.Report != nil {
+		d.ProductSync.Validation = judge(v.Report)
+		d.ProductSync.Stats = &counts{Source: v.Report.Products, Target: v.Report.Rows, As: v.Finished}
+		if o.lastRun != nil {
+			d.ProductSync.Stats.LastSync = o.lastRun.Finished
+		}
+	}
+	a.answer(w, r, http.StatusOK, d)
+	return nil
+}
+
+type statistics struct {
+	Success bool `json:"success"`
+	Statistics
+	ProductSync counts    `json:"productSync"` // under their former names
+	Timestamp   time.Time `json:"timestamp"`
+}
+
+func (a *API) getStats(w http.ResponseWriter, r *http.Request) error {
+	s, err := a.statistics.get(r.Context())
+	if err != nil {
+		return err
+	}
+	a.answer(w, r, http.StatusOK, statistics{Success: true, Statistics: s, ProductSync: counts{Source: s.Products, Target: s.Rows}, Timestamp: now()})
+	return nil
+}
+
+// validation is a comparison under its former names.
+type validation struct {
+	IsValid bool    `json:"isValid"`
+	Details details `json:"details"`
+}
+
+type details struct {
+	Source   int64 `json:"sourceCount"`
+	Target   int64 `json:"targetCount"`
+	Missing  int64 `json:"missingInTarget"`
+	Extra    int64 `json:"extraInTarget"`
+	Stale    int64 `json:"staleInTarget"`
+	InFlight int64 `json:"inFlight"` // cannot be judged yet
+	// Unsupported have an _id that cannot be compared.
+	Unsupported int64 `json:"unsupportedIds"`
+}
+
+func judge(report *reconcile.Report) *validation {
+	v := &validation{report.Result == reconcile.InSync, details{
+		Source: report.Products, Target: report.Rows, Missing: report.Found[product.Missing],
+		Extra: report.Found[product.Orphaned], Stale: report.Found[product.Stale], InFlight: report.Outcomes[reconcile.InFlight],
+	}}
+	for _, n := range report.Unsupported {
+		v.Details.Unsupported += n
+	}
+	return v
+}

@@ -1,0 +1,258 @@
+package api_test
+
+import (
+	"encoding/json"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+func seller(t *testing.T) string {
+	return "Bearer " + token(t, api.User{ID: "7", Email: "seller@example.com", Role: "seller"})
+}
+
+func TestStatusOfAnEmptyLedger(t *testing.T) {
+	t.Parallel()
+	setup(t).do("GET", "/api/etl/status", "").want(200).wantFields(map[string]any{
+		"success": true, "productSync.stats": nil, "productSync.validation": nil, "activeRun": nil, "lastRun": nil,
+		"scheduler.productSyncScheduler.running": true, "scheduler.healthCheckScheduler.lastCheck": nil, "scheduler.timezone": "UTC",
+	})
+}
+
+func TestStatusShowsUsersNoDetails(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	by := reconcile.Request{By: "boss@example.com", Order: reconcile.Order{Reason: "a secret reason", IDs: []product.ID{"a-secret-id"}}}
+	s.looked(func(r *reconcile.Record) {
+		r.Report.Products, r.Report.Rows, r.Report.Found[product.Orphaned] = 100, 98, 3
+	})
+	failed := s.add(reconcile.Record{Status: reconcile.StatusFailed, Request: by, Error: "mongodb at 10.0.0.7", Owner: "etl-7f9c", Finished: time.Now(),
+		Report: &reconcile.Report{Source: "10.0.0.7/product", Notes: []string{"10.0.0.7"}}})
+	active := s.add(reconcile.Record{Status: reconcile.StatusRunning, Request: by, Owner: "etl-7f9c", Started: time.Now(),
+		Progress: &reconcile.Progress{Phase: reconcile.PhaseComparing, Compared: 5, Total: 100}})
+	s.with(func() {
+		s.wanted = reconcile.Switch{On: true, By: "boss@example.com", At: time.Now()}
+		s.checked = &reconcile.HealthRecord{At: time.Now(), Healthy: true, Document: json.RawMessage(`{"where":"10.0.0.7"}`)}
+	})
+	a := s.do("GET", "/api/etl/status", "", "Authorization", seller(t)).want(200).without("boss", "secret", "10.0.0.7", "7f9c")
+	a.wantFields(map[string]any{
+		"activeRun.id": active, "activeRun.progress.compared": 5.0, "activeRun.link": "/api/etl/runs/" + active, "activeComparison": nil,
+		"lastRun.id": failed, "lastRun.success": false, "lastComparison.success": true,
+		"productSync.stats.sourceCount": 100.0, "productSync.stats.targetCount": 98.0,
+		"productSync.validation.isValid": false, "productSync.validation.details.missingInTarget": 2.0, "productSync.validation.details.extraInTarget": 3.0,
+		"scheduler.productSyncScheduler.isRunning": true, "scheduler.switch.on": true, "scheduler.healthCheckScheduler.lastCheck.healthy": true,
+	})
+	s.do("GET", "/api/etl/scheduler/status", "", "Authorization", seller(t)).want(200).without("boss")
+	s.do("GET", "/api/etl/scheduler/status", "").want(200).wantFields(map[string]any{"status.switch.changedBy": "boss@example.com"})
+}
+
+func TestStatusIsSharedForASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := setup(t)
+		var all sync.WaitGroup
+		for range 50 {
+			all.Go(func() { s.do("GET", "/api/etl/status", "").want(200) })
+		}
+		all.Wait()
+		time.Sleep(900 * time.Millisecond)
+		s.do("GET", "/api/etl/status", "").want(200)
+		if n := s.calls["Active"]; n != 2 { // one for each slot
+			t.Errorf("the ledger was asked %d times", n)
+		}
+		time.Sleep(200 * time.Millisecond)
+		s.do("GET", "/api/etl/status", "").want(200)
+		if n := s.calls["Active"]; n != 4 {
+			t.Errorf("the ledger was asked %d times, so the status stays old", n)
+		}
+		// What was just asked shows at once.
+		id := s.do("POST", "/api/etl/sync", "").want(202).get("id")
+		s.do("GET", "/api/etl/status", "").want(200).wantFields(map[string]any{"activeRun.id": id})
+		s.do("POST", "/api/etl/scheduler/stop", "").want(200)
+		s.do("GET", "/api/etl/status", "").want(200).wantFields(map[string]any{"scheduler.switch.on": false})
+	})
+}
+
+func TestStatistics(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.do("GET", "/api/etl/stats", "").want(200).wantFields(map[string]any{
+		"success": true, "products": 12.0, "rows": 10.0, "productSync.sourceCount": 12.0, "productSync.targetCount": 10.0, "queues.product-created.ready": 3.0})
+	s.do("GET", "/api/etl/stats", "").want(200)
+	if s.calls["Statistics"] != 1 {
+		t.Errorf("counted %d times", s.calls["Statistics"])
+	}
+}
+
+func TestValidateAnswersWithARecentComparison(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	id := s.looked(func(r *reconcile.Record) {
+		r.Finished = time.Now().Add(-4 * time.Minute)
+		r.Report.Products, r.Report.Rows = 100, 98
+		r.Report.Unsupported = map[string]int64{"double": 2, "array": 1}
+	})
+	s.do("GET", "/api/etl/validate", "").want(200).wantFields(map[string]any{
+		"success": true, "isValid": false, "details.sourceCount": 100.0, "details.targetCount": 98.0, "details.missingInTarget": 2.0, "details.extraInTarget": 0.0,
+		"details.unsupportedIds": 3.0, "productSync.isValid": false, "productSync.details.missingInTarget": 2.0, "run.id": id,
+		"message": "dry run completed: 2 products are missing, 0 are stale, 0 are orphaned, 0 cannot be judged yet"})
+	s.do("GET", "/api/etl/validate?maxAge=10m", "").want(200)
+	if len(s.rung) > 0 {
+		t.Errorf("rung %v", s.rung)
+	}
+	s.do("GET", "/api/etl/validate?maxAge=3m", "", "Prefer", "wait=0").want(202)
+	if len(s.rung) != 1 || !s.rung[0].DryRun {
+		t.Errorf("rung %v", s.rung)
+	}
+}
+
+func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
+	t.Parallel()
+	inSync := func(r *reconcile.Record) {
+		r.Status, r.Finished, r.Report = reconcile.StatusSucceeded, time.Now(), &reconcile.Report{Result: reconcile.InSync, Products: 5, Rows: 5}
+	}
+	t.Run("and waits", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			s := setup(t)
+			s.ring = func(r reconcile.Request) error {
+				time.AfterFunc(30*time.Second, func() { s.update(r.ID, inSync) })
+				return nil
+			}
+			s.do("GET", "/api/etl/validate", "").want(200).wantFields(map[string]any{"isValid": true, "run.request.dryRun": true, "run.request.reason": "validation"}).
+				wantHeader("Preference-Applied", "")
+			s.do("GET", "/api/etl/validate", "").want(200)
+			s.do("GET", "/api/etl/validate?maxAge=0s", "", "Prefer", "wait=40").want(200).wantHeader("Preference-Applied", "wait=40")
+			if len(s.rung) != 2 {
+				t.Errorf("rung %v", s.rung)
+			}
+		})
+	})
+	t.Run("but not for ever", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			s := setup(t)
+			began := time.Now()
+			a := s.do("GET", "/api/etl/validate", "").want(202).wantFields(map[string]any{"status": "queued"})
+			a.wantHeader("Location", "/api/etl/runs/"+a.get("id").(string))
+			if waited := time.Since(began); waited != 45*time.Second {
+				t.Errorf("waited %v", waited)
+			}
+		})
+	})
+	t.Run("together with others", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			s := setup(t)
+			id := s.add(reconcile.Record{Status: reconcile.StatusRunning, Request: reconcile.Request{Order: reconcile.Order{DryRun: true}}})
+			time.AfterFunc(10*time.Second, func() { s.update(id, inSync) })
+			s.do("GET", "/api/etl/validate", "").want(200).wantFields(map[string]any{"run.id": id})
+		})
+	})
+	t.Run("but not with those that look at a part", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.add(reconcile.Record{Status: reconcile.StatusRunning, Request: reconcile.Request{Order: reconcile.Order{DryRun: true, IDs: []product.ID{"a"}}}})
+		s.do("GET", "/api/etl/validate", "").want(409, "another comparison is active")
+	})
+	t.Run("and a failure is no answer", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			s := setup(t)
+			s.ring = func(r reconcile.Request) error {
+				time.AfterFunc(time.Second, func() {
+					s.update(r.ID, func(run *reconcile.Record) { done(run); run.Status = reconcile.StatusFailed })
+				})
+				return nil
+			}
+			s.do("GET", "/api/etl/validate", "").want(503, "the comparison is failed").without("isValid")
+		})
+	})
+	t.Run("and without a broker nothing is left behind", func(t *testing.T) {
+		t.Parallel()
+		s := setup(t)
+		s.broken["Ring"] = errors.New("away")
+		s.do("GET", "/api/etl/validate", "").want(503)
+		if len(s.runs) > 0 {
+			t.Errorf("left behind: %v", s.runs)
+		}
+	})
+}
+
+func TestSchedulerSwitch(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	job := "status.productSyncScheduler."
+	s.do("GET", "/api/etl/scheduler/status", "").want(200).wantFields(map[string]any{
+		"success": true, job + "exists": true, job + "running": true, job + "schedule": "*/30 * * * *", job + "nextAt": "2026-11-22T12:30:00Z", job + "lastRun": nil,
+		"status.healthCheckScheduler.nextAt": "2026-11-22T12:05:00Z", "status.enabled": true})
+	s.do("POST", "/api/etl/scheduler/stop", "").want(200, "scheduled runs are off").wantFields(map[string]any{
+		job + "exists": true, job + "running": false, job + "nextAt": nil, "status.healthCheckScheduler.running": true, "status.switch.changedBy": "admin@example.com"})
+	s.do("GET", "/api/etl/scheduler/status", "").want(200, "/api/etl/scheduler/start turns them on")
+	s.do("POST", "/api/etl/scheduler/start", "").want(200, "scheduled runs are on").wantFields(map[string]any{job + "running": true})
+	s.do("POST", "/api/etl/scheduler/start?now=1", "").want(400, `"field":"now"`)
+}
+
+func TestSchedulerThatIsOffForGood(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.schedule.Enabled = false
+	s.do("POST", "/api/etl/scheduler/start", "").want(409, "ENABLE_SCHEDULER is false")
+	s.do("GET", "/api/etl/scheduler/status", "").want(200, "ENABLE_SCHEDULER is false").wantFields(map[string]any{
+		"status.enabled": false, "status.productSyncScheduler.exists": false, "status.productSyncScheduler.running": false, "status.switch.on": true})
+	s.do("POST", "/api/etl/scheduler/stop", "").want(200)
+	s.do("POST", "/api/etl/scheduler/trigger", "").want(202)
+}
+
+func TestTriggerDoesWhatATickDoes(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	id := s.do("POST", "/api/etl/scheduler/trigger", "").want(202).wantFields(map[string]any{
+		"request.trigger": "schedule", "request.mode": "direct", "request.reason": "tick", "request.requestedBy": "admin@example.com"}).get("id")
+	s.do("POST", "/api/etl/scheduler/trigger", "").want(409)
+	s.do("GET", "/api/etl/scheduler/status", "").want(200).wantFields(map[string]any{"status.productSyncScheduler.lastRun.id": id})
+}
+
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.with(func() {
+		s.health = api.Health{Healthy: false, Topology: api.Dependency{State: api.Down, Detail: "queue product-created is not bound"},
+			Dependencies: map[string]api.Dependency{"mongodb": {State: api.Up, Latency: 1500 * time.Microsecond},
+				"postgresql": {State: api.Down, Latency: time.Second, Detail: "10.0.0.7 refused"}, "management": {State: api.Off}}}
+		s.checked = &reconcile.HealthRecord{At: time.Now(), Healthy: true, Document: json.RawMessage(`{"where":"10.0.0.8"}`)}
+	})
+	everybody := map[string]any{"status": "unhealthy", "dependencies.mongodb.state": "up", "dependencies.mongodb.latencyMs": 1.5,
+		"dependencies.postgresql.state": "down", "dependencies.management.state": "off", "topology.state": "down", "lastCheck.healthy": true}
+	for _, header := range []string{"", "Bearer garbage", seller(t)} {
+		s.do("GET", "/api/etl/health", "", "Authorization", header).want(503).wantFields(everybody).without("10.0.0", "bound")
+	}
+	s.do("GET", "/api/etl/health", "").want(503, "10.0.0.7 refused", "10.0.0.8", "is not bound").wantFields(everybody)
+	if s.calls["Health"] != 1 {
+		t.Errorf("the services were asked %d times", s.calls["Health"])
+	}
+}
+
+func TestHealthNeedsNoLedger(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.broken["LastHealth"] = errors.New("away")
+	s.do("GET", "/api/etl/health", "").want(200).wantFields(map[string]any{"status": "healthy", "lastCheck": nil})
+	s.do("GET", "/api/etl/live", "", "Authorization", "").want(200).wantFields(map[string]any{"status": "alive", "uptime": 0.0})
+}
+
+func TestReady(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.do("GET", "/api/etl/ready", "", "Authorization", "").want(200).wantFields(map[string]any{"status": "ready"})
+	s = setup(t)
+	s.readiness = api.Readiness{WaitingFor: []api.Waiting{{Role: "worker", For: "rabbitmq", Detail: "10.0.0.9 refused"}}}
+	s.do("GET", "/api/etl/ready", "", "Authorization", "").want(503, `"waitingFor":[{"role":"worker","for":"rabbitmq"}]`, "not ready")
+	s.do("GET", "/api/etl/ready", "").want(503, "10.0.0.9 refused")
+}
