@@ -1,0 +1,93 @@
+package ledger
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+func TestBegin(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	request := wanting(t, from(reconcile.ByCLI), func(r *reconcile.Request) { r.IDs = []product.ID{"a"} })
+	lease, err := l.Begin(t.Context(), request, "cli", long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := lease.Record()
+	if run.Status != reconcile.StatusRunning || run.Owner != "cli" || run.Started.IsZero() || run.Takeovers != 0 || len(run.Request.IDs) != 1 {
+		t.Errorf("the run is %+v", run)
+	}
+	again, err := l.Begin(t.Context(), request, "cli", long) // the answer was lost
+	if err != nil || again.Record().ID != run.ID {
+		t.Errorf("begun again: %v, %v", again, err)
+	}
+	_, err = l.Begin(t.Context(), request, "another", long)
+	isRefused(t, err, run.ID)
+	_, err = l.Begin(t.Context(), wanting(t), "another", long)
+	isActive(t, err, run.ID)
+	if err := lease.Finish(t.Context(), reconcile.StatusSucceeded, nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.Begin(t.Context(), request, "cli", long)
+	isRefused(t, err, run.ID)
+}
+
+func TestBeginTakesTheSlotOfAProcessThatDied(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	for _, status := range []reconcile.Status{reconcile.StatusRunning, reconcile.StatusPaused} {
+		stale := begun(t, l, gone, from(reconcile.ByCLI))
+		if _, err := stale.Beat(t.Context(), status, reconcile.Progress{}); err != nil {
+			t.Fatal(err)
+		}
+		lease := begun(t, l, long, from(reconcile.ByCLI))
+		run := found(t, l, stale.Record().ID)
+		if run.Status != reconcile.StatusFailed || !strings.HasPrefix(run.Error, "its process ended without a word") ||
+			!strings.Contains(run.Error, lease.Record().ID) || run.Finished.IsZero() {
+			t.Errorf("the stale run is %+v", run)
+		}
+		if _, err := stale.Beat(t.Context(), status, reconcile.Progress{}); !errors.Is(err, reconcile.ErrFenced) {
+			t.Errorf("the stale run's lease: %v", err)
+		}
+		if err := lease.Finish(t.Context(), reconcile.StatusSucceeded, nil, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A stale run is not ended by a process that then cannot begin.
+func TestBeginLeavesAStaleRunToWhoeverCanTakeIt(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	done := finished(t, l, reconcile.StatusSucceeded, keyed("noon"))
+	stale := begun(t, l, gone)
+	_, err := l.Begin(t.Context(), wanting(t, keyed("noon")), "cli", long)
+	isRefused(t, err, done.ID)
+	if run := found(t, l, stale.Record().ID); run.Status != reconcile.StatusRunning {
+		t.Errorf("the stale run is %s", run.Status)
+	}
+}
+
+func TestOneOfManyBeginsTheSlotOfAProcessThatDied(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	begun(t, l, gone)
+	var won int
+	concurrently(10, func() func() {
+		_, err := l.Begin(t.Context(), wanting(t), "cli", long)
+		return func() {
+			if err == nil {
+				won++
+			} else if !errors.As(err, new(*reconcile.ActiveError)) {
+				t.Error(err)
+			}
+		}
+	})
+	if won != 1 {
+		t.Errorf("%d have begun", won)
+	}
+}

@@ -1,0 +1,270 @@
+package ledger
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/testenv"
+)
+
+func nothingToClaim(t *testing.T, l *Ledger) {
+	t.Helper()
+	if lease, err := l.Claim(t.Context(), "worker", long); err != nil || lease != nil {
+		t.Errorf("claimed %v, %v", lease, err)
+	}
+	if claimable, err := l.Sweep(t.Context()); err != nil || claimable {
+		t.Errorf("something is claimable: %t, %v", claimable, err)
+	}
+}
+
+func TestClaimTakesTheOldest(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	nothingToClaim(t, l)
+	newer := submitted(t, l, look)
+	older := submitted(t, l, func(r *reconcile.Request) { r.At = time.Now().Add(-time.Hour) })
+	if claimable, err := l.Sweep(t.Context()); err != nil || !claimable {
+		t.Errorf("something is claimable: %t, %v", claimable, err)
+	}
+	for _, want := range []reconcile.Record{older, newer} {
+		run := claimed(t, l, "worker", long).Record()
+		if run.ID != want.ID || run.Status != reconcile.StatusRunning || run.Owner != "worker" || run.Started.IsZero() || run.Takeovers != 0 || run.Version != 2 {
+			t.Errorf("claimed %+v, want run %s", run, want.ID)
+		}
+	}
+	nothingToClaim(t, l)
+}
+
+func TestClaimLeavesAlone(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(*testing.T, *Ledger){
+		"a run of another pipeline": func(t *testing.T, l *Ledger) {
+			submitted(t, open(t, l.pool.Config().ConnString(), "another"))
+		},
+		"a run that ended": func(t *testing.T, l *Ledger) { finished(t, l, reconcile.StatusFailed) },
+		"a queued run that is to pause": func(t *testing.T, l *Ledger) {
+			if _, err := l.Ask(t.Context(), submitted(t, l).ID, reconcile.WantPause); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a run whose lease holds": func(t *testing.T, l *Ledger) { begun(t, l, long) },
+		"a paused run whose lease holds": func(t *testing.T, l *Ledger) {
+			if _, err := begun(t, l, long).Beat(t.Context(), reconcile.StatusPaused, reconcile.Progress{}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a queued run that expired": func(t *testing.T, l *Ledger) {
+			execute(t, l, "UPDATE etl.run SET expires_at = now() WHERE id = $1", submitted(t, l).ID)
+			if lease, err := l.Claim(t.Context(), "worker", long); err != nil || lease != nil {
+				t.Errorf("claimed %v, %v", lease, err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := fresh(t)
+			prepare(t, l)
+			nothingToClaim(t, l)
+		})
+	}
+}
+
+func TestOneOfManyClaims(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	replicas := []*Ledger{l, open(t, l.pool.Config().ConnString(), "products"), open(t, l.pool.Config().ConnString(), "products")}
+	for round := range 10 {
+		submitted(t, l)
+		submitted(t, l, look)
+		won := make(map[string]int)
+		i := make(chan *Ledger, 12)
+		for n := range cap(i) {
+			i <- replicas[n%len(replicas)]
+		}
+		var leases []reconcile.Lease
+		concurrently(cap(i), func() func() {
+			lease, err := (<-i).Claim(t.Context(), "worker", long)
+			return func() {
+				if err != nil {
+					t.Error(err)
+				}
+				if lease != nil {
+					won[lease.Record().ID]++
+					leases = append(leases, lease)
+				}
+			}
+		})
+		if len(won) != 2 || len(leases) != 2 {
+			t.Fatalf("round %d: claimed %v", round, won)
+		}
+		for _, lease := range leases {
+			if err := lease.Finish(t.Context(), reconcile.StatusSucceeded, nil, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	submitted(t, l)
+	lease := claimed(t, l, "first", 200*time.Millisecond)
+	started := lease.Record().Started
+	for takeovers, owner := range []string{"second", "third"} {
+		if _, err := lease.Beat(t.Context(), reconcile.StatusRunning, reconcile.Progress{Acted: 7}); err != nil {
+			t.Fatal(err)
+		}
+		var next reconcile.Lease
+		testenv.Eventually(t, wait, func() bool {
+			var err error
+			next, err = l.Claim(t.Context(), owner, 200*time.Millisecond)
+			if err != nil {
+				t.Error(err)
+			}
+			return next != nil
+		}, "the lease to expire")
+		run := next.Record()
+		if run.ID != lease.Record().ID || run.Owner != owner || run.Takeovers != takeovers+1 || !run.Started.Equal(started) || run.Progress.Acted != 7 {
+			t.Errorf("%s took over %+v", owner, run)
+		}
+		if _, err := lease.Beat(t.Context(), reconcile.StatusRunning, reconcile.Progress{}); !errors.Is(err, reconcile.ErrFenced) {
+			t.Errorf("the lease before: %v", err)
+		}
+		lease = next
+	}
+}
+
+// A run that nobody took over yet goes on when its process finds the server again.
+func TestLateBeatRenewsTheLease(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	submitted(t, l)
+	late := claimed(t, l, "worker", gone)
+	other := newLease(l, late.Record(), long)
+	if _, err := other.Beat(t.Context(), reconcile.StatusRunning, reconcile.Progress{}); err != nil {
+		t.Fatal(err)
+	}
+	nothingToClaim(t, l)
+}
+
+func TestPausedRunIsTakenOverPaused(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	lease := begun(t, l, gone)
+	if _, err := l.Ask(t.Context(), lease.Record().ID, reconcile.WantPause); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lease.Beat(t.Context(), reconcile.StatusPaused, reconcile.Progress{}); err != nil {
+		t.Fatal(err)
+	}
+	run := claimed(t, l, "next", long).Record()
+	if run.Status != reconcile.StatusPaused || run.Wanted != reconcile.WantPause || run.Takeovers != 1 {
+		t.Errorf("took over %+v", run)
+	}
+}
+
+func TestHandedBackRunIsClaimedAtOnce(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	run := submitted(t, l, func(r *reconcile.Request) { r.Expires = time.Now().Add(time.Hour) })
+	lease := claimed(t, l, "first", long)
+	for range 2 { // the answer to the first may be lost
+		if err := lease.HandBack(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if run = found(t, l, run.ID); run.Status != reconcile.StatusQueued || run.Owner != "" || run.Started.IsZero() {
+		t.Errorf("handed back: %+v", run)
+	}
+	// It has begun, so it does not expire any more.
+	execute(t, l, "UPDATE etl.run SET expires_at = now() - interval '1 hour'")
+	if claimable, err := l.Sweep(t.Context()); err != nil || !claimable {
+		t.Errorf("claimable: %t, %v", claimable, err)
+	}
+	if next := claimed(t, l, "second", long).Record(); next.ID != run.ID || next.Takeovers != 1 {
+		t.Errorf("claimed %+v", next)
+	}
+	if err := lease.HandBack(t.Context()); !errors.Is(err, reconcile.ErrFenced) {
+		t.Errorf("handed back by the first again: %v", err)
+	}
+}
+
+func TestSweepSkipsWhatExpired(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	expired, fresh := submitted(t, l), submitted(t, l, look, func(r *reconcile.Request) { r.Expires = time.Now().Add(time.Hour) })
+	execute(t, l, "UPDATE etl.run SET expires_at = '2026-01-02 03:04:05Z' WHERE id = $1", expired.ID)
+	for range 2 {
+		if claimable, err := l.Sweep(t.Context()); err != nil || !claimable {
+			t.Fatalf("claimable: %t, %v", claimable, err)
+		}
+	}
+	run := found(t, l, expired.ID)
+	if run.Status != reconcile.StatusSkipped || run.Error != "expired: no worker began it by 2026-01-02T03:04:05Z" || run.Finished.IsZero() || run.Version != 2 {
+		t.Errorf("the expired run is %+v", run)
+	}
+	if run := found(t, l, fresh.ID); run.Status != reconcile.StatusQueued {
+		t.Errorf("the other run is %s", run.Status)
+	}
+}
+
+func TestSweepRemovesWhatIsOld(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	other := open(t, l.pool.Config().ConnString(), "another")
+	const old = 2*removeBatch + 3
+	for range old {
+		finished(t, l, reconcile.StatusSucceeded)
+	}
+	lease := begun(t, l, long)
+	settle(t, lease, reconcile.Settlement{Outcomes: outcomesOf(reconcile.Found, "a", "b")})
+	if err := lease.Finish(t.Context(), reconcile.StatusPartial, nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := finished(t, other, reconcile.StatusFailed)
+	for _, at := range []time.Time{time.Now().Add(-2 * time.Hour), time.Now()} {
+		if err := l.SaveHealth(t.Context(), reconcile.HealthRecord{At: at}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	execute(t, l, "UPDATE etl.run SET finished_at = now() - interval '61 minutes'")
+	kept := finished(t, l, reconcile.StatusCancelled)
+	active := submitted(t, l, func(r *reconcile.Request) { r.At = time.Now().Add(-24 * time.Hour) })
+	if _, err := l.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	page, err := l.Runs(t.Context(), reconcile.RunFilter{})
+	if err != nil || len(page.Runs) != 2 {
+		t.Fatalf("%d runs are left, %v", len(page.Runs), err)
+	}
+	found(t, l, kept.ID)
+	found(t, l, active.ID)
+	found(t, other, elsewhere.ID)
+	if n := count(t, l, "etl.outcome"); n != 0 {
+		t.Errorf("%d outcomes are left", n)
+	}
+	if n := count(t, l, "etl.health"); n != 1 {
+		t.Errorf("%d health checks are left", n)
+	}
+}
+
+func TestLongOwnersAreCut(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	owner := strings.Repeat("ö", maxText)
+	first, err := l.Begin(t.Context(), wanting(t), owner, long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	submitted(t, l, look)
+	second := claimed(t, l, owner, long)
+	for _, run := range []reconcile.Record{first.Record(), second.Record()} {
+		if len(run.Owner) > maxText || !strings.HasPrefix(run.Owner, "öö") {
+			t.Errorf("the owner is %q", run.Owner)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+// Package ledger is what all processes of the service remember together: the runs
+// that were asked for and what became of them, who executes which, and the switch
+// of the scheduler. It lives in the schema etl of a PostgreSQL database, by default
+// the cart's.
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ecom-micro/etl/internal/secret"
+)
+
+// Config says where the ledger is and what is kept in it.
+type Config struct {
+	URL       secret.URL    `env:"ETL_STATE_DB_URL"`               // empty: the cart's database
+	Pipeline  string        `env:"ETL_PIPELINE, default=products"` // runs of different pipelines do not see each other
+	Retention time.Duration `env:"ETL_RETENTION, default=720h"`    // finished runs older than this are removed
+}
+
+const (
+	ownVariable  = "ETL_STATE_DB_URL"
+	cartVariable = "CART_DB_WRITE_URL or CART_DB_URL"
+)
+
+// Validate reports every variable that is missing or wrong.
+func (c *Config) Validate() error {
+	var problems []error
+	if c.URL != "" {
+		if _, err := poolConfig(c.URL, ownVariable); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if c.Pipeline == "" || len(c.Pipeline) > maxText || storable(c.Pipeline) != c.Pipeline {
+		problems = append(problems, fmt.Errorf("ETL_PIPELINE must be a name of 1..%d bytes in UTF-8", maxText))
+	}
+	if c.Retention <= 0 {
+		problems = append(problems, errors.New("ETL_RETENTION must be a duration above 0 such as 720h"))
+	}
+	return errors.Join(problems...)
+}
+
+const (
+	maxConnections = 8
+	connectTimeout = 10 * time.Second
+)
+
+// poolConfig parses a URL that came from a variable. The parser's own message may
+// quote the URL, so only its meaning is passed on.
+func poolConfig(address secret.URL, variable string) (*pgxpool.Config, error) {
+	if !strings.HasPrefix(address.Reveal(), "postgres://") && !strings.HasPrefix(address.Reveal(), "postgresql://") {
+		return nil, fmt.Errorf("%s must begin with postgres:// or postgresql://", variable)
+	}
+	if _, err := url.Parse(address.Reveal()); err != nil {
+		return nil, fmt.Errorf("%s %s is not a valid URL: percent-encode special characters in the user name and password", variable, address)
+	}
+	config, err := pgxpool.ParseConfig(address.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("%s %s is not a valid PostgreSQL URL: check its host, port, database and options", variable, address)
+	}
+	config.MaxConns = max(config.MaxConns, maxConnections)
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "etl ledger"
+	}
+	return config, nil
+}

@@ -1,0 +1,112 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// lease is the right of one process to execute one run. Each claim of the run
+// raises its fence, so that whoever claimed it before can write no more.
+type lease struct {
+	ledger *Ledger
+	record reconcile.Record
+	id     pgtype.UUID
+	length time.Duration
+}
+
+func newLease(l *Ledger, record reconcile.Record, length time.Duration) *lease {
+	return &lease{l, record, parseID(record.ID), length}
+}
+
+// Record is the run as it was when the lease was taken.
+func (l *lease) Record() reconcile.Record { return l.record }
+
+// mine is true of the run only while it is this lease's.
+const mine = `id = @id AND fence = @fence AND status IN ('running', 'paused')`
+
+// args are the arguments of mine and more.
+func (l *lease) args(more pgx.NamedArgs) pgx.NamedArgs {
+	args := pgx.NamedArgs{"id": l.id, "fence": l.record.Takeovers + 1}
+	for name, value := range more {
+		args[name] = value
+	}
+	return args
+}
+
+// Beat renews the lease by the server's clock, shows the progress, and returns what
+// is wanted. status is running or paused.
+func (l *lease) Beat(ctx context.Context, status reconcile.Status, progress reconcile.Progress) (reconcile.Wanted, error) {
+	what := "renew the lease of run " + l.record.ID
+	if status != reconcile.StatusRunning && status != reconcile.StatusPaused {
+		return "", fmt.Errorf("%s: a run that is %s has none", what, status)
+	}
+	progress.Throttle = cut(progress.Throttle, maxReason)
+	shown, err := document(progress)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", what, err)
+	}
+	const beat = `UPDATE etl.run SET version = version + 1, status = @status, progress = @progress, lease_until = now() + @lease::interval
+		WHERE ` + mine + ` RETURNING wanted`
+	args := l.args(pgx.NamedArgs{"status": string(status), "progress": shown, "lease": l.length})
+	return retried(ctx, l.ledger, what, func() (reconcile.Wanted, error) {
+		wanted, err := first(ctx, l.ledger.pool, pgx.RowTo[reconcile.Wanted], beat, args)
+		if err != nil {
+			return "", err
+		}
+		if wanted == nil {
+			return "", reconcile.ErrFenced
+		}
+		return *wanted, nil
+	})
+}
+
+// Finish ends the run. What only a process that goes on with it would need is
+// removed.
+func (l *lease) Finish(ctx context.Context, status reconcile.Status, report *reconcile.Report, problem string) error {
+	what := "finish run " + l.record.ID
+	kept, err := reportDocument(report)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if status.Active() {
+		return fmt.Errorf("%s: %s is no end", what, status)
+	}
+	const finish = `
+WITH ended AS (
+	UPDATE etl.run SET version = version + 1, status = @status, report = coalesce(@report, report), error = nullif(@problem, ''),
+		finished_at = now(), memory = NULL
+	WHERE ` + mine + ` RETURNING id),
+ranges AS (DELETE FROM etl.key_range USING ended WHERE run = ended.id),
+hands AS (DELETE FROM etl.in_hand USING ended WHERE run = ended.id)
+SELECT true FROM ended`
+	const done = `SELECT true FROM etl.run WHERE id = @id AND fence = @fence AND status = @status AND error IS NOT DISTINCT FROM nullif(@problem, '')`
+	return l.end(ctx, what, finish, done, l.args(pgx.NamedArgs{
+		"status": string(status), "report": kept, "problem": cut(problem, reconcile.MaxError)}))
+}
+
+// HandBack gives the run to whoever claims it next.
+func (l *lease) HandBack(ctx context.Context) error {
+	const handBack = `UPDATE etl.run SET version = version + 1, status = 'queued', owner = NULL, lease_until = NULL WHERE ` + mine + ` RETURNING true`
+	const done = `SELECT true FROM etl.run WHERE id = @id AND fence = @fence AND status = 'queued'`
+	return l.end(ctx, "hand back run "+l.record.ID, handBack, done, l.args(nil))
+}
+
+// end does the lease's last write. Where the lease is over already, it may be so
+// because of this very write, whose answer was lost.
+func (l *lease) end(ctx context.Context, what, write, done string, args pgx.NamedArgs) error {
+	_, err := retried(ctx, l.ledger, what, func() (*bool, error) {
+		for _, sql := range []string{write, done} {
+			if yes, err := first(ctx, l.ledger.pool, pgx.RowTo[bool], sql, args); err != nil || yes != nil {
+				return yes, err
+			}
+		}
+		return nil, reconcile.ErrFenced
+	})
+	return err
+}

@@ -1,0 +1,89 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/secret"
+)
+
+// Ledger is the ledger of one pipeline.
+type Ledger struct {
+	pool      *pgxpool.Pool
+	variable  string // where the address came from
+	pipeline  string
+	retention time.Duration
+	cap       int64 // outcomes kept of a run
+}
+
+// Open prepares connections to the ledger's database, which is the fallback's where
+// the configuration names none. It returns without waiting for the server.
+func Open(ctx context.Context, config Config, fallback secret.URL) (*Ledger, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	address, variable := config.URL, ownVariable
+	if address == "" {
+		address, variable = fallback, cartVariable
+	}
+	if address == "" {
+		return nil, errors.New(ownVariable + " is required where no address of the cart's database is set")
+	}
+	poolConfig, err := poolConfig(address, variable)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
+	if err != nil {
+		return nil, fmt.Errorf("prepare connections to the ledger: %w", err)
+	}
+	return &Ledger{pool: pool, variable: variable, pipeline: config.Pipeline, retention: config.Retention, cap: reconcile.MaxOutcomes}, nil
+}
+
+// Close ends the connections.
+func (l *Ledger) Close() { l.pool.Close() }
+
+// Ping checks that the server answers and that the credentials hold.
+func (l *Ledger) Ping(ctx context.Context) error {
+	if err := l.pool.Ping(ctx); err != nil {
+		return fmt.Errorf("reach the ledger: %w", l.explained(err))
+	}
+	return nil
+}
+
+// A process that is cut off in the middle of a transaction would keep its run locked
+// until the server's keepalive notices, which takes hours.
+const begin = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'"
+
+func (l *Ledger) inTx(ctx context.Context, do func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: begin}, do)
+}
+
+// querier is the pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// collect runs a query and reads all of its rows.
+func collect[T any](ctx context.Context, q querier, scan pgx.RowToFunc[T], sql string, args pgx.NamedArgs) ([]T, error) {
+	rows, err := q.Query(ctx, sql, args)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scan)
+}
+
+// first is the first row of a query, nil where there is none.
+func first[T any](ctx context.Context, q querier, scan pgx.RowToFunc[T], sql string, args pgx.NamedArgs) (*T, error) {
+	all, err := collect(ctx, q, scan, sql, args)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return &all[0], nil
+}

@@ -1,0 +1,170 @@
+package ledger
+
+import (
+	"errors"
+	"flag"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/secret"
+	"github.com/ecom-micro/etl/internal/testenv"
+)
+
+func TestMain(m *testing.M) {
+	// The tests wait for servers rather than compute.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+const (
+	long = time.Hour        // a lease that does not expire in a test
+	gone = time.Microsecond // one that has expired when anybody looks
+	wait = 30 * time.Second
+)
+
+// open opens the ledger of a pipeline.
+func open(tb testing.TB, url, pipeline string) *Ledger {
+	tb.Helper()
+	l, err := Open(tb.Context(), Config{URL: secret.URL(url), Pipeline: pipeline, Retention: long}, "")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(l.Close)
+	return l
+}
+
+// fresh is an empty ledger in a database of its own.
+func fresh(tb testing.TB) *Ledger {
+	tb.Helper()
+	l := open(tb, testenv.Cart(tb).URL, "products")
+	if err := l.Migrate(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	return l
+}
+
+// wanting is a valid request with some of it changed.
+func wanting(tb testing.TB, changes ...func(*reconcile.Request)) reconcile.Request {
+	tb.Helper()
+	r := reconcile.Request{Version: reconcile.RequestVersion, Trigger: reconcile.ByHTTP, By: "somebody"}
+	for _, change := range changes {
+		change(&r)
+	}
+	if err := r.Check(); err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
+func look(r *reconcile.Request)       { r.DryRun = true }
+func late(r *reconcile.Request)       { r.Expires = time.Now().Add(-time.Minute) }
+func recorded(r *reconcile.Request)   { r.ID, r.Recorded = reconcile.NewRunID(), true }
+func from(t reconcile.Trigger) change { return func(r *reconcile.Request) { r.Trigger = t } }
+func keyed(key string) change         { return func(r *reconcile.Request) { r.Key = key } }
+
+type change = func(*reconcile.Request)
+
+// submitted enters a run that must become queued.
+func submitted(tb testing.TB, l *Ledger, changes ...change) reconcile.Record {
+	tb.Helper()
+	run, err := l.Submit(tb.Context(), wanting(tb, changes...))
+	if err != nil || run.Status != reconcile.StatusQueued {
+		tb.Fatalf("submitted a run: it is %q, %v", run.Status, err)
+	}
+	return run
+}
+
+// claimed claims a run that must be there.
+func claimed(tb testing.TB, l *Ledger, owner string, length time.Duration) reconcile.Lease {
+	tb.Helper()
+	lease, err := l.Claim(tb.Context(), owner, length)
+	if err != nil || lease == nil {
+		tb.Fatalf("%s claimed a run: %v, %v", owner, lease, err)
+	}
+	return lease
+}
+
+// begun is a run that has begun under a lease.
+func begun(tb testing.TB, l *Ledger, length time.Duration, changes ...change) reconcile.Lease {
+	tb.Helper()
+	lease, err := l.Begin(tb.Context(), wanting(tb, changes...), "begun", length)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return lease
+}
+
+// finished is a run that has ended.
+func finished(tb testing.TB, l *Ledger, status reconcile.Status, changes ...change) reconcile.Record {
+	tb.Helper()
+	lease := begun(tb, l, long, changes...)
+	if err := lease.Finish(tb.Context(), status, nil, ""); err != nil {
+		tb.Fatal(err)
+	}
+	return found(tb, l, lease.Record().ID)
+}
+
+// found is a run that must be there.
+func found(tb testing.TB, l *Ledger, id string) reconcile.Record {
+	tb.Helper()
+	run, err := l.Run(tb.Context(), id)
+	if err != nil {
+		tb.Fatalf("run %s: %v", id, err)
+	}
+	return run
+}
+
+func count(tb testing.TB, l *Ledger, from string) (n int) {
+	tb.Helper()
+	if err := l.pool.QueryRow(tb.Context(), "SELECT count(*) FROM "+from).Scan(&n); err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}
+
+func execute(tb testing.TB, l *Ledger, sql string, args ...any) {
+	tb.Helper()
+	if _, err := l.pool.Exec(tb.Context(), sql, args...); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// isActive checks that an error says that a run is in the way.
+func isActive(tb testing.TB, err error, id string) {
+	tb.Helper()
+	var active *reconcile.ActiveError
+	if !errors.As(err, &active) || active.Active.ID != id {
+		tb.Errorf("the error is %v, want that run %s is active", err, id)
+	}
+}
+
+// isRefused checks that an error says that a run's status does not allow something.
+func isRefused(tb testing.TB, err error, id string) {
+	tb.Helper()
+	var refused *reconcile.StatusError
+	if !errors.As(err, &refused) || refused.Run.ID != id {
+		tb.Errorf("the error is %v, want that run %s cannot", err, id)
+	}
+}
+
+func contains(tb testing.TB, err error, parts ...string) {
+	tb.Helper()
+	if err == nil {
+		tb.Errorf("no error, want one with %q", parts)
+		return
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			tb.Errorf("the error is %q, want %q in it", err, part)
+		}
+	}
+	if strings.Contains(err.Error(), "hunter2") {
+		tb.Errorf("the error tells the password: %v", err)
+	}
+}

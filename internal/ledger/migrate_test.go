@@ -1,0 +1,267 @@
+package ledger
+
+import (
+	"bytes"
+	"io"
+	"log"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/testenv"
+)
+
+func TestMigrateAtOnce(t *testing.T) {
+	t.Parallel()
+	db := testenv.Cart(t)
+	one := open(t, db.URL, "products")
+	ledgers := make(chan *Ledger, 12)
+	for range cap(ledgers) / 2 {
+		ledgers <- one
+		ledgers <- open(t, db.URL, "products")
+	}
+	concurrently(cap(ledgers), func() func() {
+		err := (<-ledgers).Migrate(t.Context())
+		return func() {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if n := count(t, one, "etl.goose_db_version WHERE version_id = 1"); n != 1 {
+		t.Errorf("migrated %d times", n)
+	}
+	submitted(t, one)
+}
+
+// The library that migrates logs on its own by default. Not parallel: it looks at
+// what the whole process prints.
+func TestMigratePrintsNothing(t *testing.T) {
+	var logged bytes.Buffer
+	log.SetOutput(&logged)
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout := os.Stdout
+	os.Stdout = write
+	t.Cleanup(func() { os.Stdout = stdout })
+	l := fresh(t)
+	if err := l.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := write.Close(); err != nil {
+		t.Fatal(err)
+	}
+	printed, err := io.ReadAll(read)
+	if err != nil || len(printed) > 0 || logged.Len() > 0 {
+		t.Errorf("printed %q and logged %q, %v", printed, logged.String(), err)
+	}
+}
+
+func TestMigrateRefusesANewerSchema(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	execute(t, l, "INSERT INTO etl.goose_db_version (version_id, is_applied) VALUES (99, true)")
+	contains(t, l.Migrate(t.Context()), "version 99", "run the newer program")
+}
+
+func TestMigrateWithoutTheRight(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]struct {
+		sql    string
+		rights []string
+	}{
+		"no schema":                  {"SELECT 1", nil},
+		"an empty schema of another": {"CREATE SCHEMA etl", []string{"USAGE ON SCHEMA etl"}},
+		"a schema of another that is not complete": {"CREATE SCHEMA etl; CREATE TABLE etl.goose_db_version (version_id bigint, is_applied boolean)",
+			[]string{"USAGE ON SCHEMA etl", "SELECT ON etl.goose_db_version"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := testenv.Cart(t)
+			db.Exec(prepare.sql)
+			l := open(t, db.Role(prepare.rights...), "products")
+			err := l.Migrate(t.Context())
+			contains(t, err, "etl migrate --print-sql", "USAGE on schema etl", "SELECT, INSERT, UPDATE, DELETE", l.role(), db.Name)
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("more than one line: %s", err)
+			}
+		})
+	}
+}
+
+func TestMigrateWithoutTheGrants(t *testing.T) {
+	t.Parallel()
+	db := testenv.Cart(t)
+	if err := open(t, db.URL, "products").Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, db.Role(), "products")
+	contains(t, l.Migrate(t.Context()), "permission denied", "etl migrate --print-sql", l.role())
+}
+
+func TestNotMigrated(t *testing.T) {
+	t.Parallel()
+	l := open(t, testenv.Cart(t).URL, "products")
+	_, err := l.Submit(t.Context(), wanting(t))
+	contains(t, err, "does not exist", "run `etl migrate`")
+}
+
+// scripted is a database that a DBA made by the script, and the URL of a role that
+// has what its comments grant.
+func scripted(t *testing.T) (db *testenv.CartDB, role string) {
+	t.Helper()
+	db = testenv.Cart(t)
+	script, err := Script()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(t.Context()) })
+	for range 2 { // the second time there is nothing to do
+		if _, err := conn.PgConn().Exec(t.Context(), script).ReadAll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var rights []string
+	for line := range strings.Lines(script) {
+		if right, ok := strings.CutPrefix(line, "--   GRANT "); ok {
+			right, _, _ = strings.Cut(right, " TO ")
+			rights = append(rights, right)
+		}
+	}
+	if len(rights) != 3 {
+		t.Fatalf("the script grants %q", rights)
+	}
+	return db, db.Role(rights...)
+}
+
+func TestScriptMakesWhatMigrateMakes(t *testing.T) {
+	t.Parallel()
+	db, _ := scripted(t)
+	byScript, byMigrate := open(t, db.URL, "products"), fresh(t)
+	for name, query := range map[string]string{
+		"columns": `SELECT format('%s.%s %s %s %s %s', table_name, column_name, data_type, is_nullable, column_default, collation_name)
+			FROM information_schema.columns WHERE table_schema = 'etl' ORDER BY table_name, ordinal_position`,
+		"indexes":     `SELECT indexdef FROM pg_indexes WHERE schemaname = 'etl' ORDER BY 1`,
+		"constraints": `SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'etl'::regnamespace ORDER BY 1`,
+		"comments":    `SELECT relname || ' ' || obj_description(oid) FROM pg_class WHERE relnamespace = 'etl'::regnamespace AND relkind = 'r' ORDER BY 1`,
+		"versions":    `SELECT format('%s %s %s', id, version_id, is_applied) FROM etl.goose_db_version ORDER BY id`,
+	} {
+		var made [2][]string
+		for i, l := range []*Ledger{byScript, byMigrate} {
+			rows, err := l.pool.Query(t.Context(), query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if made[i], err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (s string, err error) {
+				var text *string
+				if err = row.Scan(&text); text != nil {
+					s = *text
+				}
+				return s, err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(made[1]) == 0 || !slices.Equal(made[0], made[1]) {
+			t.Errorf("%s: the script makes\n%s\nMigrate makes\n%s", name, strings.Join(made[0], "\n"), strings.Join(made[1], "\n"))
+		}
+	}
+}
+
+// The service's role can do everything with what the script grants, and create
+// nothing.
+func TestRestrictedRole(t *testing.T) {
+	t.Parallel()
+	db, role := scripted(t)
+	db.Exec("REVOKE ALL ON DATABASE " + db.Name + " FROM PUBLIC")
+	db.Exec("GRANT CONNECT ON DATABASE " + db.Name + " TO PUBLIC")
+	l := open(t, role, "products")
+	if err := l.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.pool.Exec(t.Context(), "CREATE TABLE etl.mine ()"); err == nil {
+		t.Error("the role may create tables")
+	}
+	first := submitted(t, l)
+	if _, err := l.Accept(t.Context(), wanting(t)); err != nil {
+		t.Error(err)
+	}
+	if err := l.Discard(t.Context(), first.ID); err != nil {
+		t.Error(err)
+	}
+	run := submitted(t, l)
+	lease := claimed(t, l, "worker", gone)
+	if _, err := lease.Beat(t.Context(), reconcile.StatusRunning, reconcile.Progress{}); err != nil {
+		t.Error(err)
+	}
+	if err := lease.Plan(t.Context(), []product.Range{{Class: product.Strings}}); err != nil {
+		t.Error(err)
+	}
+	if err := lease.Begin(t.Context(), reconcile.Repairing, []product.ID{"a", "b"}); err != nil {
+		t.Error(err)
+	}
+	settle(t, lease, reconcile.Settlement{Restart: true, Outcomes: outcomesOf(reconcile.Found, "a"), Finished: []reconcile.FinishedRange{{Range: product.Range{Class: product.Strings}}}})
+	if at := resumed(t, lease); at == nil || len(at.Missing) != 1 || len(at.Ranges) != 0 {
+		t.Errorf("it resumes at %+v", at)
+	}
+	if judged, err := lease.Judged(t.Context(), []product.ID{"a"}); err != nil || !judged["a"] {
+		t.Errorf("judged are %v, %v", judged, err)
+	}
+	if ids, _, err := l.Findings(t.Context(), run.ID); err != nil || len(ids) != 1 {
+		t.Errorf("found %v, %v", ids, err)
+	}
+	if past, err := l.History(t.Context(), "a", 9); err != nil || len(past) != 1 {
+		t.Errorf("the history is %v, %v", past, err)
+	}
+	if err := lease.HandBack(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := claimed(t, l, "next", long).Finish(t.Context(), reconcile.StatusPartial, &reconcile.Report{}, ""); err != nil {
+		t.Error(err)
+	}
+	begun(t, l, gone)
+	last := begun(t, l, long).Record()
+	if _, err := l.Ask(t.Context(), last.ID, reconcile.WantPause); err != nil {
+		t.Error(err)
+	}
+	if ids := list(t, l, reconcile.RunFilter{}); len(ids) != 4 {
+		t.Errorf("the runs are %v", ids)
+	}
+	if got := outcomes(t, l, run.ID, reconcile.OutcomeFilter{}); len(got) != 1 {
+		t.Errorf("the outcomes are %v", got)
+	}
+	if _, err := l.SetSwitch(t.Context(), false, "ada"); err != nil {
+		t.Error(err)
+	}
+	if s, err := l.Switch(t.Context()); err != nil || s.On {
+		t.Errorf("the switch is %+v, %v", s, err)
+	}
+	if err := l.SaveHealth(t.Context(), reconcile.HealthRecord{}); err != nil {
+		t.Error(err)
+	}
+	if h, err := l.LastHealth(t.Context()); err != nil || h == nil {
+		t.Errorf("the health is %+v, %v", h, err)
+	}
+	db.Exec("UPDATE etl.run SET finished_at = now() - interval '1 day' WHERE finished_at IS NOT NULL")
+	if _, err := l.Sweep(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := count(t, l, "etl.run"); n != 1 {
+		t.Errorf("%d runs are left", n)
+	}
+	db.Exec("REVOKE INSERT ON etl.switch FROM " + l.role())
+	_, err := l.SetSwitch(t.Context(), true, "ada")
+	contains(t, err, "permission denied", "grant "+l.role())
+}

@@ -1,0 +1,133 @@
+package ledger
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// Run returns one run.
+func (l *Ledger) Run(ctx context.Context, id string) (reconcile.Record, error) {
+	run, err := retried(ctx, l, "read run "+cut(id, maxText), func() (*reconcile.Record, error) { return l.find(ctx, id) })
+	if err == nil && run == nil {
+		err = reconcile.ErrNotFound
+	}
+	if err != nil {
+		return reconcile.Record{}, err
+	}
+	return *run, nil
+}
+
+// find returns nil where there is no such run.
+func (l *Ledger) find(ctx context.Context, id string) (*reconcile.Record, error) {
+	return first(ctx, l.pool, scanRecord, "SELECT "+columns+" FROM etl.run WHERE id = @id AND pipeline = @pipeline",
+		pgx.NamedArgs{"id": parseID(id), "pipeline": l.pipeline})
+}
+
+const listRuns = `
+SELECT ` + columns + ` FROM etl.run
+WHERE pipeline = @pipeline
+	AND (requested_at, id) < (coalesce(@before, 'infinity'::timestamptz), coalesce(@before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+	AND requested_at >= coalesce(@since, '-infinity'::timestamptz)
+	AND (@status::text[] IS NULL OR status = ANY(@status))
+	AND (@trigger::text[] IS NULL OR trigger = ANY(@trigger))
+	AND (@mode::text = '' OR mode = @mode)
+	AND (@dry_run::boolean IS NULL OR dry_run = @dry_run)
+ORDER BY requested_at DESC, id DESC LIMIT @limit`
+
+// Runs returns a page of runs, the latest first. A Before that is no page's Next is
+// reconcile.ErrCursor.
+func (l *Ledger) Runs(ctx context.Context, f reconcile.RunFilter) (reconcile.RunPage, error) {
+	limit := pageLimit(f.Limit)
+	args := pgx.NamedArgs{
+		"pipeline": l.pipeline, "before": nil, "before_id": nil, "since": nil, "status": texts(f.Status), "trigger": texts(f.Trigger),
+		"mode": string(f.Mode), "dry_run": f.DryRun, "limit": limit + 1,
+	}
+	if f.Before != "" {
+		at, id, err := parseRunCursor(f.Before)
+		if err != nil {
+			return reconcile.RunPage{}, err
+		}
+		args["before"], args["before_id"] = at, id
+	}
+	if !f.Since.IsZero() {
+		args["since"] = f.Since
+	}
+	runs, err := retried(ctx, l, "list runs", func() ([]reconcile.Record, error) { return collect(ctx, l.pool, scanRecord, listRuns, args) })
+	page := reconcile.RunPage{Runs: runs}
+	if len(runs) > limit {
+		page.Runs = runs[:limit]
+		last := &page.Runs[limit-1]
+		page.Next = cursor(strconv.FormatInt(last.Request.At.UnixMicro(), 10), last.ID)
+	}
+	return page, err
+}
+
+// Active returns the run that holds the slot, nil where none does.
+func (l *Ledger) Active(ctx context.Context, slot reconcile.Slot) (*reconcile.Record, error) {
+	return l.pick(ctx, "find the active run", `slot = @slot AND status IN ('queued', 'running', 'paused')`,
+		pgx.NamedArgs{"slot": string(slot)})
+}
+
+// Latest returns the run of the slot that finished last, nil where none has.
+func (l *Ledger) Latest(ctx context.Context, slot reconcile.Slot) (*reconcile.Record, error) {
+	return l.pick(ctx, "find the latest run", `slot = @slot AND status IN ('succeeded', 'partial', 'failed', 'cancelled')
+		ORDER BY finished_at DESC, id DESC LIMIT 1`, pgx.NamedArgs{"slot": string(slot)})
+}
+
+// LatestLook returns the dry run over the whole catalogue that finished last, where
+// it did not fail and is not older than the given time; otherwise nil.
+func (l *Ledger) LatestLook(ctx context.Context, notOlderThan time.Time) (*reconcile.Record, error) {
+	return l.pick(ctx, "find the latest comparison", `dry_run AND whole AND status IN ('succeeded', 'partial') AND finished_at >= @since
+		ORDER BY finished_at DESC, id DESC LIMIT 1`, pgx.NamedArgs{"since": notOlderThan})
+}
+
+func (l *Ledger) pick(ctx context.Context, what, where string, args pgx.NamedArgs) (*reconcile.Record, error) {
+	args["pipeline"] = l.pipeline
+	return retried(ctx, l, what, func() (*reconcile.Record, error) {
+		return first(ctx, l.pool, scanRecord, "SELECT "+columns+" FROM etl.run WHERE pipeline = @pipeline AND "+where, args)
+	})
+}
+
+func pageLimit(limit int) int {
+	if limit <= 0 {
+		return reconcile.DefaultPage
+	}
+	return min(limit, reconcile.MaxPage)
+}
+
+// cursor is a place between two rows, in a form that nobody is tempted to build.
+func cursor(first, second string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(first + " " + second))
+}
+
+func parseCursor(text string) (first, second string, err error) {
+	plain, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	first, second, ok := strings.Cut(string(plain), " ")
+	if err != nil || !ok || storable(string(plain)) != string(plain) {
+		return "", "", fmt.Errorf("%w: %q", reconcile.ErrCursor, cut(text, maxText))
+	}
+	return first, second, nil
+}
+
+func parseRunCursor(text string) (at time.Time, id pgtype.UUID, err error) {
+	first, second, err := parseCursor(text)
+	if err != nil {
+		return at, id, err
+	}
+	micros, err := strconv.ParseInt(first, 10, 64)
+	at, id = time.UnixMicro(micros).UTC(), parseID(second)
+	// What the ledger holds are times that JSON can say.
+	if err != nil || !id.Valid || at.Year() < 0 || at.Year() > 9999 {
+		return at, id, fmt.Errorf("%w: %q", reconcile.ErrCursor, cut(text, maxText))
+	}
+	return at, id, nil
+}

@@ -1,0 +1,195 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// Submit enters a run that waits for a worker. An id or a key that the ledger knows
+// returns that run. A slot that is taken is a *reconcile.ActiveError.
+func (l *Ledger) Submit(ctx context.Context, request reconcile.Request) (reconcile.Record, error) {
+	run, active, err := l.enter(ctx, request, entry{status: reconcile.StatusQueued})
+	if err == nil && active != nil {
+		err = &reconcile.ActiveError{Active: *active}
+	}
+	return run, err
+}
+
+// Accept enters a request that came as a message, and so has nobody to tell that
+// its slot is taken or that it expired: such a run is entered as skipped. A request
+// whose run is recorded is only looked up.
+func (l *Ledger) Accept(ctx context.Context, request reconcile.Request) (reconcile.Record, error) {
+	if request.Recorded {
+		return l.Run(ctx, request.ID)
+	}
+	run, active, err := l.enter(ctx, request, entry{status: reconcile.StatusQueued})
+	if err != nil || active == nil {
+		return run, err
+	}
+	problem := (&reconcile.ActiveError{Active: *active}).Error()
+	run, _, err = l.enter(ctx, request, entry{status: reconcile.StatusSkipped, problem: problem, active: &active.ID})
+	return run, err
+}
+
+// Begin enters a run that this process executes itself, and takes its lease. A slot
+// that is taken is a *reconcile.ActiveError, but for one whose holder's lease has
+// expired: there may be no worker to take that run over, so it ends as failed.
+func (l *Ledger) Begin(ctx context.Context, request reconcile.Request, owner string, length time.Duration) (reconcile.Lease, error) {
+	owner = cut(owner, maxText)
+	run, active, err := l.enter(ctx, request, entry{status: reconcile.StatusRunning, owner: &owner, lease: &length})
+	switch {
+	case err != nil:
+		return nil, err
+	case active != nil:
+		return nil, &reconcile.ActiveError{Active: *active}
+	case run.Status != reconcile.StatusRunning || run.Owner != owner || run.Takeovers > 0:
+		return nil, &reconcile.StatusError{Run: run, Action: "begin again"}
+	}
+	return newLease(l, run, length), nil
+}
+
+// Discard removes a run that no worker has begun, such as one whose message could
+// not be sent. Where there is none it does nothing; a run that has begun is a
+// *reconcile.StatusError.
+func (l *Ledger) Discard(ctx context.Context, id string) error {
+	const remove = `DELETE FROM etl.run WHERE id = @id AND pipeline = @pipeline AND status = 'queued' AND fence = 0`
+	left, err := retried(ctx, l, "discard run "+id, func() (*reconcile.Record, error) {
+		if _, err := l.pool.Exec(ctx, remove, pgx.NamedArgs{"id": parseID(id), "pipeline": l.pipeline}); err != nil {
+			return nil, err
+		}
+		return l.find(ctx, id)
+	})
+	if err == nil && left != nil {
+		err = &reconcile.StatusError{Run: *left, Action: "be discarded"}
+	}
+	return err
+}
+
+// entry is how a run enters the ledger.
+type entry struct {
+	status  reconcile.Status
+	problem string
+	active  *string // the run that is in the way
+	owner   *string
+	lease   *time.Duration
+}
+
+// maxEntries bounds how often a run is entered again because what stood in its way
+// was gone when it was looked at.
+const maxEntries = 20
+
+// enter inserts a run. What stands in the way is returned: the run that has its id
+// or its key as if it were the run, and the one that holds its slot as active.
+func (l *Ledger) enter(ctx context.Context, r reconcile.Request, e entry) (run reconcile.Record, active *reconcile.Record, err error) {
+	id := parseID(r.ID)
+	if !id.Valid {
+		return run, nil, fmt.Errorf("enter run %q: the id is no UUID", cut(r.ID, maxText))
+	}
+	args, err := l.arguments(&r, e)
+	if err != nil {
+		return run, nil, fmt.Errorf("enter run %s: %w", r.ID, err)
+	}
+	for range maxEntries {
+		inserted, err := retried(ctx, l, "enter run "+r.ID, func() (*reconcile.Record, error) { return l.insert(ctx, e, args) })
+		if err != nil {
+			return run, nil, err
+		}
+		if inserted != nil {
+			return *inserted, nil, nil
+		}
+		other, err := retried(ctx, l, "enter run "+r.ID, func() (*reconcile.Record, error) {
+			return first(ctx, l.pool, scanRecord, inTheWay, args)
+		})
+		switch {
+		case err != nil:
+			return run, nil, err
+		case other == nil: // it has ended
+		case other.ID == id.String() || r.Key != "" && other.Request.Key == r.Key:
+			return *other, nil, nil
+		case e.status.Active():
+			return run, other, nil
+		}
+	}
+	if foreign, err := first(ctx, l.pool, pgx.RowTo[bool], `SELECT true FROM etl.run WHERE id = @id AND pipeline <> @pipeline`, args); err != nil || foreign != nil {
+		if err == nil {
+			err = &reconcile.InvalidError{Fields: []reconcile.FieldError{{Field: "id", Message: "is that of a run of another pipeline"}}}
+		}
+		return run, nil, err
+	}
+	return run, nil, fmt.Errorf("enter run %s: other runs come and go too quickly", r.ID)
+}
+
+func (l *Ledger) arguments(r *reconcile.Request, e entry) (pgx.NamedArgs, error) {
+	request, err := document(r)
+	if err != nil {
+		return nil, err
+	}
+	args := pgx.NamedArgs{
+		"id": r.ID, "pipeline": l.pipeline, "slot": string(r.Slot()), "key": nil, "trigger": string(r.Trigger),
+		"mode": string(r.Mode), "dry_run": r.DryRun, "whole": len(r.IDs) == 0 && r.Since.IsZero(),
+		"request": request, "requested_at": r.At, "expires_at": nil,
+		"status": string(e.status), "problem": cut(e.problem, reconcile.MaxError), "active": e.active, "owner": e.owner, "lease": e.lease,
+		"stale": "its process ended without a word; run " + r.ID + " took its place and repairs what is still missing",
+	}
+	if r.Key != "" {
+		args["key"] = r.Key
+	}
+	if !r.Expires.IsZero() {
+		args["expires_at"] = r.Expires
+	}
+	return args, nil
+}
+
+// expired says of a run in SQL why it never began.
+const expired = `'expired: no worker began it by ' || to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`
+
+const insertRun = `
+INSERT INTO etl.run (id, pipeline, slot, key, trigger, mode, dry_run, whole, request, requested_at, expires_at,
+	status, error, finished_at, active_run, owner, fence, lease_until, started_at)
+SELECT @id, @pipeline, @slot, @key, @trigger, @mode, @dry_run, @whole, @request, @requested_at, expires_at,
+	CASE WHEN late THEN 'skipped' ELSE @status END,
+	CASE WHEN late THEN ` + expired + ` ELSE nullif(@problem, '') END,
+	CASE WHEN late OR @status = 'skipped' THEN now() END,
+	@active::uuid, @owner, CASE WHEN @status = 'running' THEN 1 ELSE 0 END,
+	now() + @lease::interval, CASE WHEN @status = 'running' THEN now() END
+FROM (SELECT @expires_at::timestamptz AS expires_at, @status = 'queued' AND coalesce(@expires_at <= now(), false) AS late) AS asked
+ON CONFLICT DO NOTHING
+RETURNING ` + columns
+
+const failStale = `
+UPDATE etl.run SET status = 'failed', error = @stale, finished_at = now(), version = version + 1
+WHERE pipeline = @pipeline AND slot = @slot AND status IN ('running', 'paused') AND lease_until < now()`
+
+var errInTheWay = errors.New("another run is in the way")
+
+// insert returns nil where another run is in the way.
+func (l *Ledger) insert(ctx context.Context, e entry, args pgx.NamedArgs) (run *reconcile.Record, err error) {
+	if e.status != reconcile.StatusRunning {
+		return first(ctx, l.pool, scanRecord, insertRun, args)
+	}
+	err = l.inTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, failStale, args); err != nil {
+			return err
+		}
+		if run, err = first(ctx, tx, scanRecord, insertRun, args); err == nil && run == nil {
+			err = errInTheWay // nor may the holder of the slot end
+		}
+		return err
+	})
+	if errors.Is(err, errInTheWay) {
+		return nil, nil
+	}
+	return run, err
+}
+
+// inTheWay finds what kept a run from being inserted, the run itself before others.
+const inTheWay = `
+SELECT ` + columns + ` FROM etl.run
+WHERE pipeline = @pipeline AND (id = @id OR key = @key OR slot = @slot AND status IN ('queued', 'running', 'paused'))
+ORDER BY id = @id DESC, coalesce(key = @key, false) DESC LIMIT 1`
