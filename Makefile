@@ -40,6 +40,10 @@ bench: $(TOOLS)/benchstat ## measure against the raw speed of the three services
 build: ## build the binary into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/etl ./cmd/etl
 
+.PHONY: image
+image: ## build the image without a Docker engine, run what is in it (Debian, root)
+	CACHE=$(CACHE) internal/image/build.sh
+
 .PHONY: up
 up: ## start the stack: MongoDB's protocol, PostgreSQL, RabbitMQ
 	@$(STACK) up
