@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/target"
 )
 
@@ -71,8 +72,10 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, new(usageError)):
 		return exitUsage
-	case errors.Is(err, target.ErrLocked):
+	case errors.Is(err, target.ErrLocked), errors.As(err, new(*reconcile.ActiveError)):
 		return exitActive
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted // through the API
 	}
 	return exitService
 }
@@ -100,19 +103,31 @@ Configuration comes from environment variables; ` + "`etl doctor`" + ` checks it
 		newValidateCommand(t, env),
 		newStatsCommand(t, env),
 		newDoctorCommand(t, env),
+		newExplainCommand(t, env),
+		newServeCommand(t, env),
+		newTokenCommand(t, env),
+		newDeadCommand(t, env),
+		newMigrateCommand(t, env),
+		newConfigCommand(t, env),
 		newVersionCommand(t),
 	)
-	for _, c := range append(root.Commands(), root) {
-		if check := c.Args; check != nil {
-			c.Args = func(cmd *cobra.Command, args []string) error {
-				if err := check(cmd, args); err != nil {
-					return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
-				}
-				return nil
+	checkArguments(root)
+	return root
+}
+
+// checkArguments makes wrong arguments a mistake of the caller's, in all commands.
+func checkArguments(root *cobra.Command) {
+	if check := root.Args; check != nil {
+		root.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 			}
+			return nil
 		}
 	}
-	return root
+	for _, c := range root.Commands() {
+		checkArguments(c)
+	}
 }
 
 // outputFlag adds --output; the returned value is checked when the flag is set.

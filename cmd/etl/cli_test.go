@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/testenv"
 	"github.com/ecom-micro/etl/internal/testenv/platform"
 )
@@ -164,7 +165,7 @@ func TestStats(t *testing.T) {
 	s.broker.Publish(platform.ProductCreated, []byte(`{"id":"x"}`))
 	s.catalogue.Insert(bsonDocument("_id", 1.5))
 	o := s.etl(t.Context(), "stats", "--output", "json")
-	var got statistics
+	var got api.Statistics
 	if err := json.Unmarshal([]byte(o.stdout), &got); err != nil {
 		t.Fatalf("%v\n%s%s", err, o.stdout, o.stderr)
 	}

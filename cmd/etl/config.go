@@ -9,8 +9,12 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 
+	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/consumer"
+	"github.com/ecom-micro/etl/internal/ledger"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/schedule"
 	"github.com/ecom-micro/etl/internal/source"
 	"github.com/ecom-micro/etl/internal/target"
 	"github.com/ecom-micro/etl/producer"
@@ -18,18 +22,24 @@ import (
 
 // config is the configuration of all rooms. Each room checks its own part.
 type config struct {
-	Source source.Config
-	Target target.Config
-	Rabbit rabbit.Config
-	Replay producer.Config
-	Sync   reconcile.Config
+	Source   source.Config
+	Target   target.Config
+	Rabbit   rabbit.Config
+	Replay   producer.Config
+	Sync     reconcile.Config
+	Ledger   ledger.Config
+	Worker   consumer.Config
+	Schedule schedule.Config
+	Tick     tickConfig
+	API      api.Config
+	Service  serviceConfig
 }
 
 // section is a room's part of the configuration.
 type section interface{ Validate() error }
 
 func (c *config) sections() []section {
-	return []section{&c.Source, &c.Target, &c.Rabbit, &c.Replay, &c.Sync}
+	return []section{&c.Source, &c.Target, &c.Rabbit, &c.Replay, &c.Sync, &c.Ledger, &c.Worker, &c.Schedule, &c.Tick, &c.API, &c.Service}
 }
 
 // load reads the environment and checks the sections that a command uses, all

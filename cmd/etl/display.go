@@ -22,17 +22,16 @@ const (
 // display shows a run's progress on standard error: a live bar for a person,
 // plain lines elsewhere, nothing beside JSON that a program reads.
 type display struct {
-	run      *reconcile.Run
-	throttle func() string // nil where nothing throttles
-	show     func(snapshot)
-	finish   func()
-	began    mark
-	quit     chan struct{}
-	ended    sync.WaitGroup
+	run    *reconcile.Run
+	show   func(snapshot)
+	finish func()
+	began  mark
+	quit   chan struct{}
+	ended  sync.WaitGroup
 }
 
-func newDisplay(t terminal, output string, run *reconcile.Run, throttle func() string) *display {
-	d := &display{run: run, throttle: throttle, quit: make(chan struct{}), finish: func() {}, show: func(snapshot) {}}
+func newDisplay(t terminal, output string, run *reconcile.Run) *display {
+	d := &display{run: run, quit: make(chan struct{}), finish: func() {}, show: func(snapshot) {}}
 	switch {
 	case interactive(t.err):
 		d.showBar(t)
@@ -73,15 +72,11 @@ type mark struct {
 // snapshot is what there is to say at one moment.
 type snapshot struct {
 	reconcile.Progress
-	began    mark
-	throttle string
+	began mark
 }
 
 func (d *display) snapshot() snapshot {
 	s := snapshot{Progress: d.run.Progress()}
-	if d.throttle != nil {
-		s.throttle = d.throttle()
-	}
 	if done, _ := s.part(); d.began.stage != s.stage() || done < d.began.done {
 		d.began = mark{s.stage(), time.Now(), done}
 	}
@@ -156,8 +151,8 @@ func (s snapshot) details() string {
 	if s.Round > 1 {
 		parts = append(parts, fmt.Sprintf("round %d", s.Round))
 	}
-	if s.throttle != "" {
-		parts = append(parts, "waiting: "+s.throttle)
+	if s.Throttle != "" {
+		parts = append(parts, "waiting: "+s.Throttle)
 	}
 	return strings.Join(parts, ", ")
 }
@@ -221,10 +216,10 @@ func (d *display) showLines(t terminal) {
 	var throttle string
 	last := time.Now()
 	d.show = func(s snapshot) {
-		if s.Phase == "" || s.Phase == reconcile.PhasePlanning || s.Phase == reconcile.PhaseDone || (s.Phase == phase && s.throttle == throttle && time.Since(last) < lineInterval) {
+		if s.Phase == "" || s.Phase == reconcile.PhasePlanning || s.Phase == reconcile.PhaseDone || (s.Phase == phase && s.Throttle == throttle && time.Since(last) < lineInterval) {
 			return
 		}
-		phase, throttle, last = s.Phase, s.throttle, time.Now()
+		phase, throttle, last = s.Phase, s.Throttle, time.Now()
 		done, total := s.part()
 		fmt.Fprintf(t.err, "%s: %s of %s products, %s\n", s.Phase, grouped(done), grouped(total), s.details())
 	}

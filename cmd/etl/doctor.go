@@ -25,11 +25,14 @@ func newDoctorCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &doctor{out: t.out, colour: wantsColour(t.out)}
-			c, err := load(cmd.Context(), env, func(c *config) []section { return c.sections() })
+			c, err := load(cmd.Context(), env, func(c *config) []section {
+				return []section{&c.Source, &c.Target, &c.Rabbit, &c.Replay, &c.Sync, &c.Ledger}
+			})
 			if err != nil {
 				return err
 			}
 			d.pass("configuration", "all variables are there and well-formed")
+			d.examineService(cmd.Context(), env)
 			var clean cleanup
 			defer clean.run(cmd.Context())
 			d.examineSource(cmd.Context(), c, &clean)
@@ -72,6 +75,20 @@ func (d *doctor) clock(what string, skew time.Duration) {
 		return
 	}
 	d.pass(what, fmt.Sprintf("within %s of ours", max(skew.Abs(), time.Millisecond)))
+}
+
+// examineService looks at the variables that only `etl serve` reads.
+func (d *doctor) examineService(ctx context.Context, env envconfig.Lookuper) {
+	if _, err := load(ctx, env, func(c *config) []section {
+		return []section{&c.Worker, &c.Schedule, &c.Tick, &c.API, &c.Service}
+	}); err != nil {
+		d.warn("service", strings.ReplaceAll(err.Error(), "\n", ";")+" (commands do without, `etl serve` does not)")
+	} else {
+		d.pass("service", "has the variables that `etl serve` needs")
+	}
+	for _, name := range unknownVariables(env) {
+		d.warn("variables", name+" is set, and nothing reads a variable of this name")
+	}
 }
 
 func (d *doctor) examineSource(ctx context.Context, c *config, clean *cleanup) {
@@ -165,7 +182,7 @@ func (d *doctor) examineBroker(ctx context.Context, c *config, clean *cleanup) {
 		d.fail("management API", err)
 		return
 	}
-	b := &broker{monitor: rabbit.NewConnection(c.Rabbit, "etl monitor"), management: management}
+	b := &broker{monitor: rabbit.NewConnection(c.Rabbit, monitorName), management: management}
 	clean.add(func(context.Context) { b.monitor.Close() })
 	if err := b.monitor.CheckTopology(ctx); err != nil {
 		d.fail("broker", err)

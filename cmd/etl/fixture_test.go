@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,6 +50,7 @@ func newShopOn(tb testing.TB, broker *testenv.Broker, n int, lost func(i int) bo
 		"MONGO_PASSWORD":              s.catalogue.Password,
 		"CART_DB_URL":                 s.cart.URL,
 		"RABBITMQ_ENDPOINT":           s.broker.URL,
+		"JWT_KEY":                     "a key of the tests",
 		// What waits for real traffic in production need not slow down a test.
 		"SYNC_GRACE":  "300ms",
 		"SYNC_SETTLE": "2s",
@@ -86,7 +88,7 @@ func (s *shop) start(ctx context.Context, args ...string) *running {
 	r := &running{ended: make(chan struct{})}
 	go func() {
 		defer close(r.ended)
-		r.code = run(ctx, args, terminal{in: strings.NewReader(""), out: &r.stdout, err: &r.stderr}, envconfig.MapLookuper(s.env))
+		r.code = run(ctx, args, terminal{in: strings.NewReader(""), out: &r.stdout, err: &r.stderr}, environment{envconfig.MapLookuper(s.env), func() []string { return slices.Collect(maps.Keys(s.env)) }})
 	}()
 	return r
 }

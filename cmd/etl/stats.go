@@ -11,24 +11,11 @@ import (
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 
+	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/rabbit"
+	"github.com/ecom-micro/etl/internal/source"
+	"github.com/ecom-micro/etl/internal/target"
 )
-
-// statistics is what `etl stats` prints.
-type statistics struct {
-	Source      string                `json:"source"`
-	Products    int64                 `json:"products"`
-	Unsupported map[string]int64      `json:"unsupportedIds"`
-	Target      string                `json:"target"`
-	Rows        int64                 `json:"rows"`
-	Queues      map[string]queueStats `json:"queues"`
-	Broker      string                `json:"brokerError,omitempty"`
-}
-
-type queueStats struct {
-	Ready     int `json:"ready"`
-	Consumers int `json:"consumers"`
-}
 
 func newStatsCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 	cmd := &cobra.Command{
@@ -45,49 +32,53 @@ func newStatsCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		if output.value == outputJSON {
 			return printJSON(t.out, s)
 		}
-		_, err = fmt.Fprintln(t.out, s.table().Render())
+		_, err = fmt.Fprintln(t.out, statisticsTable(&s).Render())
 		return err
 	}
 	return cmd
 }
 
-// gatherStatistics counts both stores exactly. A broker that is away is told, not
-// an error: the databases' figures do not need it.
-func gatherStatistics(ctx context.Context, env envconfig.Lookuper) (*statistics, error) {
+// gatherStatistics counts both stores.
+func gatherStatistics(ctx context.Context, env envconfig.Lookuper) (api.Statistics, error) {
 	c, err := load(ctx, env, func(c *config) []section { return []section{&c.Source, &c.Target} })
 	if err != nil {
-		return nil, err
+		return api.Statistics{}, err
 	}
 	var clean cleanup
 	defer clean.run(ctx)
 	stores, err := openStores(ctx, c, &clean)
 	if err != nil {
-		return nil, err
+		return api.Statistics{}, err
 	}
-	s := &statistics{Source: stores.source.Name(), Target: stores.target.Name(), Queues: make(map[string]queueStats)}
-	if s.Products, err = stores.source.Count(ctx); err != nil {
-		return nil, err
-	}
-	if s.Unsupported, err = stores.source.Unsupported(ctx); err != nil {
-		return nil, err
-	}
-	if s.Rows, err = stores.target.Count(ctx); err != nil {
-		return nil, err
-	}
-	monitor := rabbit.NewConnection(c.Rabbit, "etl monitor")
+	monitor := rabbit.NewConnection(c.Rabbit, monitorName)
 	clean.add(func(context.Context) { monitor.Close() })
-	for _, name := range rabbit.CartQueues() {
-		state, err := monitor.Queue(name).State(ctx)
-		if err != nil {
-			s.Broker = err.Error()
-			break
-		}
-		s.Queues[name] = queueStats{state.Ready, state.Consumers}
+	return countAll(ctx, stores.source, stores.target, monitor)
+}
+
+// countAll counts both stores exactly. A broker that is away is told, not an error:
+// the databases' figures do not need it.
+func countAll(ctx context.Context, src *source.Source, tgt *target.Target, monitor *rabbit.Connection) (s api.Statistics, err error) {
+	s = api.Statistics{Source: src.Name(), Target: tgt.Name(), Queues: make(map[string]api.QueueStatistics)}
+	if s.Products, err = src.Count(ctx); err != nil {
+		return s, err
+	}
+	if s.Unsupported, err = src.Unsupported(ctx); err != nil {
+		return s, err
+	}
+	if s.Rows, err = tgt.Count(ctx); err != nil {
+		return s, err
+	}
+	states, err := monitor.Look(ctx)
+	if err != nil {
+		s.Broker = err.Error()
+	}
+	for name, state := range states {
+		s.Queues[name] = api.QueueStatistics{Ready: state.Ready, Consumers: state.Consumers}
 	}
 	return s, nil
 }
 
-func (s *statistics) table() table.Writer {
+func statisticsTable(s *api.Statistics) table.Writer {
 	t := newTable()
 	t.AppendRow(table.Row{"products", grouped(s.Products), s.Source})
 	for _, kind := range slices.Sorted(maps.Keys(s.Unsupported)) {

@@ -4,16 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/user"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 
+	"github.com/ecom-micro/etl/consumer"
+	"github.com/ecom-micro/etl/diff"
+	"github.com/ecom-micro/etl/internal/ledger"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
-	"github.com/ecom-micro/etl/producer"
 )
 
 // runFlags are the flags that sync and validate share.
@@ -31,8 +34,8 @@ func (f *runFlags) register(cmd *cobra.Command) {
 	f.output = outputFlag(cmd)
 }
 
-// apply checks the flags and puts them into options.
-func (f *runFlags) apply(cmd *cobra.Command, options *reconcile.Options) error {
+// apply checks the flags and puts them into an order.
+func (f *runFlags) apply(cmd *cobra.Command, order *reconcile.Order) error {
 	seen := make(map[string]bool)
 	for _, id := range f.ids {
 		if id == "" {
@@ -40,7 +43,7 @@ func (f *runFlags) apply(cmd *cobra.Command, options *reconcile.Options) error {
 		}
 		if !seen[id] {
 			seen[id] = true
-			options.IDs = append(options.IDs, product.ID(id))
+			order.IDs = append(order.IDs, product.ID(id))
 		}
 	}
 	if cmd.Flags().Changed("since") {
@@ -50,7 +53,7 @@ func (f *runFlags) apply(cmd *cobra.Command, options *reconcile.Options) error {
 		if len(f.ids) > 0 {
 			return usageError{errors.New("--id and --since exclude each other")}
 		}
-		options.Since = time.Now().Add(-f.since)
+		order.Since.Time = time.Now().Add(-f.since)
 	}
 	return nil
 }
@@ -61,7 +64,9 @@ func newSyncCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 	var dryRun bool
 	mode := &choice{value: string(reconcile.Replay), allowed: []string{string(reconcile.Replay), string(reconcile.Direct)}}
 	repair := &choice{value: string(product.Missing), allowed: []string{string(product.Missing)}}
-	fallback := &choice{value: "none", allowed: []string{"none", string(reconcile.Direct)}}
+	fallback := &choice{value: string(reconcile.NoFallback), allowed: []string{string(reconcile.NoFallback), string(reconcile.DirectFallback)}}
+	var enqueue bool
+	var reason string
 	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Find what the cart is missing, repair it, and prove it",
@@ -79,7 +84,8 @@ meant.`,
   etl sync
   etl sync --mode direct --batch-size 1000
   etl sync --since 2h
-  etl sync --id 65f2a1b2c3d4e5f6a7b8c9d0`,
+  etl sync --id 65f2a1b2c3d4e5f6a7b8c9d0
+  etl sync --enqueue --reason "the cart was down from 10 to 11"`,
 		Args: cobra.NoArgs,
 	}
 	flags.register(cmd)
@@ -89,12 +95,16 @@ meant.`,
 	cmd.Flags().Var(repair, "repair", "the `kind` of difference to repair: missing")
 	cmd.Flags().IntVar(&maxRepairs, "max-repairs", 0, "repair at most `N` products, and do not stop because they are many")
 	cmd.Flags().Var(fallback, "fallback", "what to do with products that a replay loses in the end: `none|direct`")
+	cmd.Flags().BoolVar(&enqueue, "enqueue", false, "do not run here: send the request to the service's workers through the broker")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, in a few words; the ledger keeps it")
 	for name, c := range map[string]*choice{"mode": mode, "repair": repair, "fallback": fallback} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(c.allowed, cobra.ShellCompDirectiveNoFileComp))
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		options := reconcile.Options{Mode: reconcile.Mode(mode.value), DryRun: dryRun, BatchSize: batchSize, MaxRepairs: maxRepairs}
-		if err := flags.apply(cmd, &options); err != nil {
+		request := commandRequest()
+		request.Mode, request.DryRun, request.BatchSize, request.MaxRepairs = reconcile.Mode(mode.value), dryRun, batchSize, maxRepairs
+		request.Fallback, request.Reason = reconcile.Fallback(fallback.value), reason
+		if err := flags.apply(cmd, &request.Order); err != nil {
 			return err
 		}
 		switch {
@@ -102,16 +112,54 @@ meant.`,
 			return usageError{fmt.Errorf("--batch-size: %w", reconcile.CheckBatchSize(batchSize))}
 		case cmd.Flags().Changed("max-repairs") && maxRepairs < 1:
 			return usageError{fmt.Errorf("--max-repairs is %d, it must be at least 1", maxRepairs)}
-		case flags.withoutBroker && options.Mode == reconcile.Replay && !dryRun:
+		case flags.withoutBroker && request.Mode == reconcile.Replay && !dryRun:
 			return usageError{errors.New("--without-broker needs --mode direct or --dry-run: a replay goes through the broker")}
-		case fallback.value != "none" && options.Mode != reconcile.Replay:
+		case request.Fallback != reconcile.NoFallback && request.Mode != reconcile.Replay:
 			return usageError{errors.New("--fallback direct goes with --mode replay")}
+		case len(reason) > reconcile.MaxReason:
+			return usageError{fmt.Errorf("--reason has %d bytes, at most %d are kept", len(reason), reconcile.MaxReason)}
+		case enqueue && flags.withoutBroker:
+			return usageError{errors.New("--enqueue goes through the broker, so --without-broker does not go with it")}
+		case enqueue:
+			return enqueueRequest(cmd.Context(), t, env, flags.output.value, request)
 		}
-		s := syncing{terminal: t, options: options, fallback: fallback.value == string(reconcile.Direct), withoutBroker: flags.withoutBroker}
+		s := syncing{terminal: t, request: request, withoutBroker: flags.withoutBroker}
 		report, err := s.run(cmd.Context(), env, flags.output.value)
 		return conclude(t, flags.output.value, report, err)
 	}
 	return cmd
+}
+
+// commandRequest is a request from the command line for the defaults.
+func commandRequest() reconcile.Request {
+	r := reconcile.Request{Version: reconcile.RequestVersion, ID: reconcile.NewRunID(), Trigger: reconcile.ByCLI}
+	if who, err := user.Current(); err == nil {
+		r.By = who.Username
+	}
+	return r
+}
+
+// enqueueRequest sends a request to the service's workers.
+func enqueueRequest(ctx context.Context, t terminal, env envconfig.Lookuper, output string, request reconcile.Request) error {
+	c, err := load(ctx, env, func(c *config) []section { return []section{&c.Rabbit} })
+	if err != nil {
+		return err
+	}
+	if err := request.Check(); err != nil {
+		return usageError{err}
+	}
+	conn := rabbit.NewConnection(c.Rabbit, producerName)
+	defer conn.Close()
+	doorbell := consumer.NewDoorbell(conn)
+	defer doorbell.Close()
+	if err := doorbell.Ring(ctx, request); err != nil {
+		return err
+	}
+	if output == outputJSON {
+		return printJSON(t.out, request)
+	}
+	_, err = fmt.Fprintf(t.out, "Sent as run %s to queue %s; GET /api/etl/runs/%s shows it once a service has taken it.\n", request.ID, consumer.RequestQueue, request.ID)
+	return err
 }
 
 // conclude prints the report and turns its result into the command's error.
@@ -130,93 +178,95 @@ func conclude(t terminal, output string, report *reconcile.Report, err error) er
 // syncing is one run from the command line.
 type syncing struct {
 	terminal
-	options       reconcile.Options
-	fallback      bool
+	request       reconcile.Request
 	withoutBroker bool
 }
 
-// run wires the rooms together, executes the run and shows its progress. The
-// report is nil where the run could not begin.
+// commandLease is how long a run belongs to a command that gives no sign of life.
+const commandLease = 15 * time.Second
+
+// run executes the run in this process and shows its progress. One that repairs is
+// in the ledger and takes the slot that the service's runs take too. The report is
+// nil where the run could not begin.
 func (s *syncing) run(ctx context.Context, env envconfig.Lookuper, output string) (*reconcile.Report, error) {
-	c, err := load(ctx, env, func(c *config) []section {
+	j := job{withoutBroker: s.withoutBroker, request: s.request}
+	var err error
+	j.config, err = load(ctx, env, func(c *config) []section {
 		used := []section{&c.Source, &c.Target, &c.Sync}
 		if !s.withoutBroker {
 			used = append(used, &c.Rabbit, &c.Replay)
+		}
+		if !s.request.DryRun {
+			used = append(used, &c.Ledger)
 		}
 		return used
 	})
 	if err != nil {
 		return nil, err
 	}
-	if s.options.BatchSize == 0 {
-		s.options.BatchSize = c.Sync.BatchSize
+	if err := j.request.Check(); err != nil {
+		return nil, usageError{err}
 	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return nil, err
-	}
-	s.options.Run = id.String()
-
 	var clean cleanup
 	defer clean.run(ctx)
-	stores, err := openStores(ctx, c, &clean)
+	ctx, j.stop = context.WithCancelCause(ctx)
+	defer j.stop(nil)
+	prepare := func(ctx context.Context) (*reconcile.Run, error) {
+		run, err := j.prepare(ctx, &clean)
+		if err != nil {
+			return nil, err
+		}
+		display := newDisplay(s.terminal, output, run)
+		display.start()
+		clean.add(func(context.Context) { display.stop() })
+		return run, nil
+	}
+	if j.request.DryRun {
+		run, err := prepare(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return run.Do(ctx)
+	}
+	// What cannot be reached is said before the run is in the ledger.
+	if err := j.open(ctx, &clean); err != nil {
+		return nil, err
+	}
+	memory, err := openLedger(ctx, j.config, &clean)
 	if err != nil {
 		return nil, err
 	}
-	parts := reconcile.Parts{Source: stores.source, Target: stores.target}
-	var throttle func() string
-	if !s.withoutBroker {
-		broker, err := openBroker(ctx, c, &clean)
-		if err != nil {
-			if s.options.Mode == reconcile.Direct || s.options.DryRun {
-				return nil, fmt.Errorf("%w (without a look at the cart's queue, what waits in it counts as missing; --without-broker accepts that)", err)
-			}
-			return nil, err
-		}
-		parts.Barriers, parts.Diagnose = broker.watches, broker.diagnose
-		if s.options.Mode == reconcile.Replay && !s.options.DryRun {
-			if unchecked := stores.target.Unchecked(); len(unchecked) > 0 {
-				return nil, fmt.Errorf("%s has constraints or triggers that only the database can judge (%v), and an event that it refuses would stop the cart's consumer: use --mode direct", stores.target.Name(), unchecked)
-			}
-			conn := rabbit.NewConnection(c.Rabbit, "etl producer")
-			clean.add(func(context.Context) { conn.Close() })
-			replay := producer.New(conn, broker.monitor, c.Replay, s.options.Run, c.Sync.StallTimeout)
-			parts.Repairer, throttle = replay, replay.Throttle
-		}
-	}
-	if !s.options.DryRun && (s.options.Mode == reconcile.Direct || s.fallback) {
-		writer, err := stores.target.Writer(s.options.BatchSize)
-		if err != nil {
-			return nil, err
-		}
-		if s.fallback {
-			parts.Fallback = writer
-		} else {
-			parts.Repairer = writer
-		}
-	}
-	run, err := reconcile.New(parts, c.Sync, s.options)
+	j.lease, err = s.begin(ctx, memory, j.request)
 	if err != nil {
 		return nil, err
 	}
-	if !s.options.DryRun {
-		lock, err := stores.target.Lock(ctx)
-		if err != nil {
-			return nil, err
-		}
-		clean.add(lock.Release)
-		var stop context.CancelCauseFunc
-		ctx, stop = context.WithCancelCause(ctx)
-		defer stop(nil)
-		go func() {
-			<-lock.Lost()
-			stop(errLockLost)
-		}()
+	report, err := reconcile.Execute(ctx, j.lease, commandLease, prepare)
+	if err == nil {
+		_, err = memory.Sweep(ctx) // there may be no service that does it
 	}
-	display := newDisplay(s.terminal, output, run, throttle)
-	display.start()
-	defer display.stop()
-	return run.Do(ctx)
+	return report, err
 }
 
-var errLockLost = errors.New("the connection that holds the run's lock was lost, so another run may have begun: run again")
+// begin takes the slot of repairing runs. A command that was killed leaves its run
+// active until its lease ends: a holder that gives no sign of life is waited for.
+func (s *syncing) begin(ctx context.Context, memory *ledger.Ledger, request reconcile.Request) (reconcile.Lease, error) {
+	host, _ := os.Hostname() // only shown
+	owner := fmt.Sprintf("command on %s, process %d", host, os.Getpid())
+	var first *reconcile.Record
+	for begun := time.Now(); ; {
+		lease, err := memory.Begin(ctx, request, owner, commandLease)
+		var active *reconcile.ActiveError
+		if !errors.As(err, &active) || active.Active.Status == reconcile.StatusQueued {
+			return lease, err
+		}
+		if first == nil {
+			first = &active.Active
+		}
+		if active.Active.ID != first.ID || active.Active.Version != first.Version || time.Since(begun) > 2*commandLease {
+			return nil, err
+		}
+		if err := diff.SleepUntil(ctx, time.Now().Add(time.Second)); err != nil {
+			return nil, err
+		}
+	}
+}

@@ -34,11 +34,12 @@ func newValidateCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 	}
 	flags.register(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		options := reconcile.Options{DryRun: true}
-		if err := flags.apply(cmd, &options); err != nil {
+		request := commandRequest()
+		request.DryRun = true
+		if err := flags.apply(cmd, &request.Order); err != nil {
 			return err
 		}
-		s := syncing{terminal: t, options: options, withoutBroker: flags.withoutBroker}
+		s := syncing{terminal: t, request: request, withoutBroker: flags.withoutBroker}
 		report, err := s.run(cmd.Context(), env, flags.output.value)
 		if report == nil || flags.output.value == outputText {
 			return conclude(t, outputText, report, err)

@@ -17,16 +17,24 @@ func newVersionCommand(t terminal) *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			revision := ""
-			if info, ok := debug.ReadBuildInfo(); ok {
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						revision = " (" + s.Value[:min(len(s.Value), 12)] + ")"
-					}
-				}
+			build := version
+			if r := revision(); r != "" {
+				build += " (" + r + ")"
 			}
-			_, err := fmt.Fprintf(t.out, "etl %s%s, %s %s/%s\n", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(t.out, "etl %s, %s %s/%s\n", build, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}
+}
+
+// revision is the commit that the binary was built from, where that is known.
+func revision() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value[:min(len(s.Value), 12)]
+			}
+		}
+	}
+	return ""
 }

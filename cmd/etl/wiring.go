@@ -87,7 +87,7 @@ func openBroker(ctx context.Context, c *config, clean *cleanup) (*broker, error)
 	if err != nil {
 		return nil, err
 	}
-	b := &broker{monitor: rabbit.NewConnection(c.Rabbit, "etl monitor"), management: management}
+	b := &broker{monitor: rabbit.NewConnection(c.Rabbit, monitorName), management: management}
 	clean.add(func(context.Context) { b.monitor.Close() })
 	if err := b.monitor.CheckTopology(ctx); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
+
+	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/internal/ledger"
+)
+
+// newTokenCommand prints a token for operators, signed as the platform's own are.
+func newTokenCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
+	role := &choice{value: api.RoleAdmin, allowed: []string{api.RoleAdmin, "seller"}}
+	var ttl time.Duration
+	var email string
+	cmd := &cobra.Command{
+		Use:   "token",
+		Short: "Print a token for the HTTP API, signed with JWT_KEY",
+		Long: `Prints a token for the HTTP API, signed with JWT_KEY as the platform's own are. Give
+it as "Authorization: Bearer TOKEN". Whoever has it acts as an operator until it
+expires: it is printed to standard output, so that it need not be typed.`,
+		Example: `  curl -H "Authorization: Bearer $(etl token --ttl 10m)" http://localhost:4000/api/etl/status`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := load(cmd.Context(), env, func(c *config) []section { return []section{&c.API} })
+			if err != nil {
+				return err
+			}
+			if ttl <= 0 {
+				return usageError{fmt.Errorf("--ttl is %s, it must be above 0", ttl)}
+			}
+			token, err := api.NewToken(c.API.JWTKey, api.User{ID: "etl-operator", Email: email, Role: role.value}, ttl)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(t.out, token)
+			return err
+		},
+	}
+	cmd.Flags().Var(role, "role", "what its bearer may do: `admin|seller`")
+	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it is valid")
+	cmd.Flags().StringVar(&email, "email", "operator@etl", "who its bearer is; the ledger shows it")
+	return cmd
+}
+
+// newConfigCommand prints what is in effect.
+func newConfigCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print the effective configuration, secrets masked",
+		Args:  cobra.NoArgs,
+	}
+	output := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := load(cmd.Context(), env, func(*config) []section { return nil })
+		if err != nil {
+			return err
+		}
+		all, unknown := c.settings(env), unknownVariables(env)
+		if output.value == outputJSON {
+			return printJSON(t.out, struct {
+				Variables []setting `json:"variables"`
+				Unknown   []string  `json:"unknown"`
+			}{all, append([]string{}, unknown...)})
+		}
+		rows := newTable()
+		rows.SetColumnConfigs(nil)
+		for _, s := range all {
+			origin := "environment"
+			if s.Default {
+				origin = "default"
+			}
+			rows.AppendRow(table.Row{s.Name, printable(s.Value), origin})
+		}
+		fmt.Fprintln(t.out, rows.Render())
+		for _, name := range unknown {
+			fmt.Fprintf(t.err, "etl: %s is set, and nothing reads a variable of this name\n", name)
+		}
+		// What is wrong is said after what there is, and decides the exit code.
+		_, err = load(cmd.Context(), env, func(c *config) []section { return c.sections() })
+		return err
+	}
+	return cmd
+}
+
+// newMigrateCommand brings the ledger's schema up to date.
+func newMigrateCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
+	var printSQL bool
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Create or update the ledger's schema (etl)",
+		Long: `Creates or updates the schema etl in PostgreSQL, which keeps runs and their outcomes.
+The service and repairing commands do so themselves when they start. Where their role
+may not, --print-sql prints the script that a database administrator runs once.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if printSQL {
+				script, err := ledger.Script()
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprint(t.out, script)
+				return err
+			}
+			c, err := load(cmd.Context(), env, func(c *config) []section { return []section{&c.Target, &c.Ledger} })
+			if err != nil {
+				return err
+			}
+			var clean cleanup
+			defer clean.run(cmd.Context())
+			if _, err := openLedger(cmd.Context(), c, &clean); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(t.out, "The ledger's schema is up to date.")
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&printSQL, "print-sql", false, "print the script instead of running it; needs no connection")
+	return cmd
+}
+
+// openLedger connects to the ledger and brings its schema up to date.
+func openLedger(ctx context.Context, c *config, clean *cleanup) (*ledger.Ledger, error) {
+	memory, err := ledger.Open(ctx, c.Ledger, c.Target.Address())
+	if err != nil {
+		return nil, err
+	}
+	clean.add(func(context.Context) { memory.Close() })
+	if err := memory.Migrate(ctx); err != nil {
+		return nil, err
+	}
+	return memory, nil
+}
+
+// subcommand refuses to run a group of commands by itself.
+func subcommand(cmd *cobra.Command, _ []string) error {
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+	}
+	return usageError{errors.New("say which: " + cmd.CommandPath() + " " + strings.Join(names, "|"))}
+}

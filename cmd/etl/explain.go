@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/sethvargo/go-envconfig"
+	"github.com/spf13/cobra"
+
+	"github.com/ecom-micro/etl/internal/ledger"
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// maxHistory is how many runs of the past an explanation tells of.
+const maxHistory = 20
+
+func newExplainCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "explain ID",
+		Short:   "Say all that is known of one product: both sides, verdict, next step, history",
+		Example: `  etl explain 65f2a1b2c3d4e5f6a7b8c9d0`,
+		Args:    cobra.ExactArgs(1),
+	}
+	output := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := load(cmd.Context(), env, func(c *config) []section { return []section{&c.Source, &c.Target, &c.Sync, &c.Ledger} })
+		if err != nil {
+			return err
+		}
+		if args[0] == "" {
+			return usageError{fmt.Errorf("the id is empty; see `%s --help`", cmd.CommandPath())}
+		}
+		var clean cleanup
+		defer clean.run(cmd.Context())
+		stores, err := openStores(cmd.Context(), c, &clean)
+		if err != nil {
+			return err
+		}
+		e, err := reconcile.Explain(cmd.Context(), stores.source, stores.target, c.Sync, product.ID(args[0]))
+		if err != nil {
+			return err
+		}
+		remark := ""
+		if e.History, err = history(cmd.Context(), c, e.ID); err != nil {
+			remark = "The ledger's history cannot be read: " + err.Error() + "\n"
+		}
+		if output.value == outputJSON {
+			if err := printJSON(t.out, e); err != nil {
+				return err
+			}
+		} else {
+			fmt.Fprint(t.out, renderExplanation(e)+remark)
+		}
+		if e.Verdict != reconcile.VerdictInSync {
+			return errDifferences
+		}
+		return nil
+	}
+	return cmd
+}
+
+// history asks the ledger, if there is one: a command that only looks creates none.
+func history(ctx context.Context, c *config, id product.ID) ([]reconcile.PastOutcome, error) {
+	memory, err := ledger.Open(ctx, c.Ledger, c.Target.Address())
+	if err != nil {
+		return nil, err
+	}
+	defer memory.Close()
+	return memory.History(ctx, id, maxHistory)
+}
+
+func renderExplanation(e *reconcile.Explanation) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s: %s. %s.\n", printable(string(e.ID)), e.Verdict, sentence(e.Why))
+	if e.Next != "" {
+		fmt.Fprintf(&b, "Next: %s\n", printable(e.Next))
+	}
+	if e.InSource || e.InCart {
+		rows := newTable()
+		rows.SetColumnConfigs(nil)
+		rows.AppendHeader(table.Row{"", "product service", "cart", ""})
+		for _, f := range e.Fields {
+			mark := ""
+			switch {
+			case !f.Compared:
+				mark = "not compared"
+			case e.InSource && e.InCart && f.Equal:
+				mark = "equal"
+			case e.InSource && e.InCart:
+				mark = "differs"
+			}
+			rows.AppendRow(table.Row{f.Field, printable(f.Source), printable(f.Cart), mark})
+		}
+		if !e.Created.IsZero() {
+			rows.AppendRow(table.Row{"created", e.Created.UTC().Format(time.RFC3339), "", ""})
+		}
+		if !e.Updated.IsZero() {
+			rows.AppendRow(table.Row{"updated", e.Updated.UTC().Format(time.RFC3339), "", ""})
+		}
+		b.WriteString("\n" + rows.Render() + "\n")
+	}
+	if len(e.History) > 0 {
+		b.WriteString("\nIn earlier runs:\n")
+	}
+	for _, h := range e.History {
+		fmt.Fprintf(&b, "%s  %s  %s %s  %s\n", h.At.UTC().Format(time.RFC3339), h.Run, h.Kind, h.State, printable(h.Reason))
+	}
+	return b.String()
+}
+
+// sentence begins with a capital letter.
+func sentence(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + printable(s[1:])
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/internal/ledger"
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/rabbit"
+	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/source"
+	"github.com/ecom-micro/etl/internal/target"
+)
+
+// probes look at what the service depends on.
+type probes struct {
+	*service
+	source     *source.Source
+	target     *target.Target
+	monitor    *rabbit.Connection
+	management *rabbit.Management // nil without RABBITMQ_MANAGEMENT_URL
+}
+
+// The dependencies, by the names that the API shows.
+const (
+	mongoDB      = "mongodb"
+	cartDatabase = "postgresql"
+	ledgerStore  = "ledger"
+	rabbitMQ     = "rabbitmq"
+	managementUI = "rabbitmqManagement"
+	listenerPart = "listener"
+	scheduling   = "scheduler"
+)
+
+// probeTimeout is how long one of them may take to answer.
+const probeTimeout = 2 * time.Second
+
+// Health asks everything at once.
+func (p *probes) Health(ctx context.Context) api.Health {
+	checks := map[string]func(context.Context) error{
+		mongoDB:      func(ctx context.Context) error { _, err := p.source.Ping(ctx); return err },
+		cartDatabase: func(ctx context.Context) error { _, err := p.target.Ping(ctx); return err },
+		ledgerStore:  p.ledger.Ping,
+		rabbitMQ:     p.broker,
+	}
+	h := api.Health{Healthy: true, Dependencies: map[string]api.Dependency{managementUI: {State: api.Off}, listenerPart: {State: api.Off}, scheduling: {State: api.Off}}}
+	if p.management != nil {
+		checks[managementUI] = func(ctx context.Context) error {
+			_, err := p.management.Queue(ctx, rabbit.CreatedQueue)
+			return err
+		}
+	}
+	if p.config.Service.has(roleWorker) {
+		checks[listenerPart] = func(context.Context) error { return p.listening() }
+	}
+	if p.config.Service.has(roleScheduler) && p.config.Schedule.Enabled {
+		h.Dependencies[scheduling] = api.Dependency{State: api.Up}
+	}
+	var mu sync.Mutex
+	var asked sync.WaitGroup
+	for name, check := range checks {
+		asked.Go(func() {
+			d := probed(ctx, check)
+			mu.Lock()
+			defer mu.Unlock()
+			h.Dependencies[name] = d
+			h.Healthy = h.Healthy && d.State == api.Up
+		})
+	}
+	asked.Go(func() {
+		topology := probed(ctx, p.monitor.CheckTopology)
+		mu.Lock()
+		defer mu.Unlock()
+		h.Topology = topology
+		h.Healthy = h.Healthy && topology.State == api.Up
+	})
+	asked.Wait()
+	return h
+}
+
+func probed(ctx context.Context, check func(context.Context) error) api.Dependency {
+	ctx, cancel := context.WithTimeoutCause(ctx, probeTimeout, fmt.Errorf("no answer within %s", probeTimeout))
+	defer cancel()
+	begun := time.Now()
+	err := check(ctx)
+	d := api.Dependency{State: api.Up, Latency: time.Since(begun)}
+	if err != nil {
+		d.State, d.Detail = api.Down, err.Error()
+	}
+	return d
+}
+
+func (p *probes) broker(ctx context.Context) error {
+	ch, err := p.monitor.Channel(ctx)
+	if err != nil {
+		return err
+	}
+	return ch.Close()
+}
+
+func (p *probes) listening() error {
+	switch state := p.listener.State(); {
+	case state.Err != "":
+		return fmt.Errorf("sync requests are not taken: %s", state.Err)
+	case !state.Connected:
+		return fmt.Errorf("sync requests are not taken yet")
+	}
+	return nil
+}
+
+// Ready tells whether each role has what it needs at this moment.
+func (p *probes) Ready(ctx context.Context) api.Readiness {
+	h := p.Health(ctx)
+	needs := map[string][]string{
+		roleAPI:       {ledgerStore}, // without a broker it shows what there is, and answers a POST with 503
+		roleWorker:    {ledgerStore, rabbitMQ, listenerPart, mongoDB, cartDatabase},
+		roleScheduler: {ledgerStore, rabbitMQ},
+	}
+	var r api.Readiness
+	for _, role := range p.config.Service.Roles {
+		for _, name := range needs[role] {
+			if d := h.Dependencies[name]; d.State != api.Up {
+				r.WaitingFor = append(r.WaitingFor, api.Waiting{Role: role, For: name, Detail: d.Detail})
+			}
+		}
+	}
+	for _, role := range p.config.Service.Roles {
+		if role != roleAPI && !p.ready.Load() {
+			r.WaitingFor = append(r.WaitingFor, api.Waiting{Role: role, For: "start", Detail: "the service starts or ends"})
+		}
+	}
+	r.Ready = len(r.WaitingFor) == 0
+	return r
+}
+
+// storeViews look into the two stores for the API.
+type storeViews struct {
+	config  *config
+	source  *source.Source
+	target  *target.Target
+	monitor *rabbit.Connection
+	ledger  *ledger.Ledger
+	mu      sync.Mutex // of the target's catalogue, which each explanation reads anew
+}
+
+// Explain is all that is known of a product.
+func (v *storeViews) Explain(ctx context.Context, id product.ID) (*reconcile.Explanation, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := v.target.Describe(ctx); err != nil {
+		return nil, err
+	}
+	return reconcile.Explain(ctx, v.source, v.target, v.config.Sync, id)
+}
+
+// Statistics counts both stores exactly.
+func (v *storeViews) Statistics(ctx context.Context) (api.Statistics, error) {
+	return countAll(ctx, v.source, v.target, v.monitor)
+}

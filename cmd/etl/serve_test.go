@@ -1,0 +1,492 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/secret"
+	"github.com/ecom-micro/etl/internal/testenv"
+	"github.com/ecom-micro/etl/internal/testenv/cart"
+)
+
+// replica is a process of the service, in this one.
+type replica struct {
+	*running
+	tb    testing.TB
+	url   string
+	token string
+	stop  func()
+}
+
+var address = regexp.MustCompile(`"address":"[^"]*:(\d+)"`)
+
+// serviceDefaults let a service of a test choose a port, and its scheduler be quiet.
+var serviceDefaults = map[string]string{"PORT": "0", "NODE_ENV": "production", "SYNC_CRON_SCHEDULE": "0 0 1 1 *", "ETL_HOST": "127.0.0.1"}
+
+// serve starts the service in this process; it ends with the test.
+func (s *shop) serve(env map[string]string) *replica {
+	s.tb.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(s.tb.Context()))
+	return s.replica(s.with(serviceDefaults).with(env).start(ctx, "serve"), stop)
+}
+
+// serveApart starts the service as a process of the real binary, which can be killed.
+func (s *shop) serveApart(env map[string]string) (*replica, *os.Process) {
+	s.tb.Helper()
+	p := s.with(serviceDefaults).with(env).command(context.WithoutCancel(s.tb.Context()), "serve")
+	r := &running{ended: make(chan struct{})}
+	p.Stdout, p.Stderr = &r.stdout, &r.stderr
+	if err := p.Start(); err != nil {
+		s.tb.Fatal(err)
+	}
+	go func() {
+		defer close(r.ended)
+		_ = p.Wait() // its code says it
+		r.code = p.ProcessState.ExitCode()
+	}()
+	return s.replica(r, func() { _ = p.Process.Signal(syscall.SIGTERM) }), p.Process
+}
+
+// replica waits for the address of a service.
+func (s *shop) replica(service *running, stop func()) *replica {
+	s.tb.Helper()
+	r := &replica{tb: s.tb, stop: stop, running: service}
+	s.tb.Cleanup(func() {
+		stop()
+		if o := r.wait(); s.tb.Failed() {
+			s.tb.Logf("a replica ended with %d; its log:\n%s%s", o.code, o.stdout, o.stderr)
+		}
+	})
+	testenv.Eventually(s.tb, watchFor, func() bool {
+		found := address.FindStringSubmatch(r.stdout.String())
+		if found != nil {
+			r.url = "http://127.0.0.1:" + found[1]
+		}
+		return found != nil
+	}, "the service's address")
+	token, err := api.NewToken(secret.Text(s.env["JWT_KEY"]), api.User{ID: "1", Email: "ann@shop", Role: api.RoleAdmin}, time.Hour)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	r.token = token
+	return r
+}
+
+// ready waits until the service is.
+func (r *replica) ready() *replica {
+	r.tb.Helper()
+	testenv.Eventually(r.tb, watchFor, func() bool { return r.get("/api/etl/ready", nil) == http.StatusOK }, "the service to be ready")
+	return r
+}
+
+// answer is what a request got.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (a answer) decode(tb testing.TB, into any) {
+	tb.Helper()
+	if err := json.Unmarshal([]byte(a.body), into); err != nil {
+		tb.Fatalf("%d %s: %v", a.status, a.body, err)
+	}
+}
+
+// do sends a request as an admin.
+func (r *replica) do(method, path, body string, headers ...string) answer {
+	r.tb.Helper()
+	request, err := http.NewRequestWithContext(context.WithoutCancel(r.tb.Context()), method, r.url+path, strings.NewReader(body))
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+r.token)
+	request.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return answer{body: err.Error()} // the test looks at the status
+	}
+	defer func() { _ = response.Body.Close() }()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return answer{body: err.Error()}
+	}
+	return answer{response.StatusCode, response.Header, string(content)}
+}
+
+// get decodes an answer if into is not nil, and returns its status.
+func (r *replica) get(path string, into any) int {
+	r.tb.Helper()
+	a := r.do(http.MethodGet, path, "")
+	if into != nil && a.status == http.StatusOK {
+		a.decode(r.tb, into)
+	}
+	return a.status
+}
+
+// record is a run as the API shows it.
+type record struct {
+	reconcile.Record
+}
+
+// post starts a run, which must be accepted.
+func (r *replica) post(path, body string) record {
+	r.tb.Helper()
+	a := r.do(http.MethodPost, path, body)
+	if a.status != http.StatusAccepted {
+		r.tb.Fatalf("POST %s %s: %d %s", path, body, a.status, a.body)
+	}
+	var run record
+	if at := a.header.Get("Location"); r.get(at, &run) != http.StatusOK {
+		r.tb.Fatalf("the run is not at its Location %q: %s", at, a.body)
+	}
+	return run
+}
+
+// ended waits until a run has ended.
+func (r *replica) ended(id string) record {
+	r.tb.Helper()
+	var run record
+	testenv.Eventually(r.tb, 2*watchFor, func() bool {
+		return r.get("/api/etl/runs/"+id, &run) == http.StatusOK && !run.Status.Active()
+	}, "run "+id+" to end")
+	return run
+}
+
+// The service does what the seed's examples show, once a token is added.
+func TestServiceRepairs(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 300, every(10))
+	s.consumer()
+	r := s.serve(nil).ready()
+	a := r.do(http.MethodPost, "/api/etl/sync", `{"dryRun": false, "batchSize": 100}`, "Content-Type", "application/json", "Prefer", "wait=60")
+	if a.status != http.StatusOK {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	var result struct {
+		Success                                                bool
+		TotalProductsInSource, MissingProducts, SyncedProducts int
+	}
+	a.decode(t, &result)
+	if !result.Success || result.TotalProductsInSource != 300 || result.MissingProducts != 30 || result.SyncedProducts != 30 {
+		t.Errorf("%+v from %s", result, a.body)
+	}
+	s.wantComplete()
+	var page reconcile.RunPage
+	if r.get("/api/etl/runs", &page) != http.StatusOK || len(page.Runs) != 1 || page.Runs[0].Status != reconcile.StatusSucceeded || page.Runs[0].Request.By != "ann@shop" {
+		t.Errorf("runs: %+v", page)
+	}
+	for _, path := range []string{"/api/etl/status", "/api/etl/validate", "/api/etl/stats", "/api/etl/health", "/api/etl/scheduler/status", "/metrics", "/api/etl/openapi.yaml"} {
+		if a := r.do(http.MethodGet, path, ""); a.status != http.StatusOK {
+			t.Errorf("GET %s: %d %s", path, a.status, a.body)
+		}
+	}
+	if log := r.stdout.String(); strings.Contains(log, s.env["JWT_KEY"]) || strings.Contains(log, s.env["MONGO_PASSWORD"]) || strings.Contains(log, r.token) {
+		t.Errorf("the log shows a secret:\n%s", log)
+	}
+}
+
+// Ten at once: one is taken, nine learn which.
+func TestConcurrentRequestsMakeOneRun(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 100, every(2))
+	r := s.serve(map[string]string{"SYNC_STALL_TIMEOUT": "5m"}).ready() // nobody consumes, so that it lasts
+	answers := make(chan answer)
+	for range 10 {
+		go func() { answers <- r.do(http.MethodPost, "/api/etl/sync", `{"maxRepairs": 50}`) }()
+	}
+	statuses := make(map[int]int)
+	for range 10 {
+		a := <-answers
+		statuses[a.status]++
+		if a.status == http.StatusConflict && !strings.Contains(a.body, "/api/etl/runs/") {
+			t.Errorf("no link to the active run: %s", a.body)
+		}
+	}
+	if statuses[http.StatusAccepted] != 1 || statuses[http.StatusConflict] != 9 {
+		t.Errorf("answers %v, want one 202 and nine 409", statuses)
+	}
+}
+
+// A request that somebody publishes by hand starts a run; one that makes no sense
+// is a dead letter with the reason.
+func TestPublishedRequestStartsARun(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 40, every(4))
+	s.consumer()
+	r := s.serve(nil).ready()
+	s.broker.PublishTo("etl", "sync", amqp.Publishing{Body: []byte(`{"version":1,"mode":"direct","reason":"by hand"}`)})
+	var page reconcile.RunPage
+	testenv.Eventually(t, watchFor, func() bool {
+		return r.get("/api/etl/runs?trigger=message", &page) == http.StatusOK && len(page.Runs) == 1 && page.Runs[0].Status == reconcile.StatusSucceeded
+	}, "the run")
+	s.wantComplete()
+	s.broker.PublishTo("etl", "sync", amqp.Publishing{Body: []byte(`{"version":1,"mode":"magic"}`)})
+	testenv.Eventually(t, watchFor, func() bool {
+		listed := s.etl(t.Context(), "dead", "list", "--output", "json")
+		return strings.Contains(listed.stdout, "mode must be replay or direct")
+	}, "the dead letter")
+	if o := s.etl(t.Context(), "dead", "drop", "1"); o.code != exitOK || !strings.Contains(o.stdout, "1 dropped") {
+		t.Errorf("drop: %d %s%s", o.code, o.stdout, o.stderr)
+	}
+	if o := s.etl(t.Context(), "dead", "list"); !strings.Contains(o.stdout, "no dead letters") {
+		t.Errorf("list: %s%s", o.stdout, o.stderr)
+	}
+	o := s.etl(t.Context(), "sync", "--enqueue", "--dry-run", "--reason", "from the command line", "--output", "json")
+	var sent reconcile.Request
+	if err := json.Unmarshal([]byte(o.stdout), &sent); err != nil || o.code != exitOK {
+		t.Fatalf("%d %s%s", o.code, o.stdout, o.stderr)
+	}
+	testenv.Eventually(t, watchFor, func() bool { return r.get("/api/etl/runs/"+sent.ID, nil) == http.StatusOK }, "the run of the command line")
+	if run := r.ended(sent.ID); run.Status != reconcile.StatusSucceeded || run.Request.Trigger != reconcile.ByCLI {
+		t.Errorf("%+v", run)
+	}
+}
+
+// The broker is away: no run is left behind, the service says what it waits for,
+// lives, and recovers by itself.
+func TestServiceOutlivesTheBroker(t *testing.T) {
+	t.Parallel()
+	server, broker := testenv.PrivateBroker(t)
+	s := newShopOn(t, broker, 40, every(4))
+	s.consumer()
+	r := s.serve(nil).ready()
+	if err := server.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, watchFor, func() bool { return r.get("/api/etl/ready", nil) == http.StatusServiceUnavailable }, "the service to be not ready")
+	if status := r.get("/api/etl/live", nil); status != http.StatusOK {
+		t.Errorf("it does not live: %d", status)
+	}
+	a := r.do(http.MethodPost, "/api/etl/sync", `{}`)
+	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
+		t.Errorf("POST: %d %v %s", a.status, a.header, a.body)
+	}
+	var page reconcile.RunPage
+	if r.get("/api/etl/runs", &page); len(page.Runs) != 0 {
+		t.Errorf("a run is left behind: %+v", page.Runs)
+	}
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.ready()
+	s.consumer()
+	if run := r.ended(r.post("/api/etl/sync", `{}`).ID); run.Status != reconcile.StatusSucceeded {
+		t.Errorf("%+v", run)
+	}
+	s.wantComplete()
+}
+
+// What a dry run found is repaired by applying it, each product looked at again.
+func TestApply(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 60, every(3))
+	s.consumer()
+	r := s.serve(nil).ready()
+	look := r.ended(r.post("/api/etl/sync", `{"dryRun": true}`).ID)
+	if look.Status != reconcile.StatusPartial || look.Report.Outcomes[reconcile.Verified] != 0 {
+		t.Fatalf("%+v", look)
+	}
+	var found reconcile.OutcomePage
+	if r.get("/api/etl/runs/"+look.ID+"/products?limit=500", &found); len(found.Outcomes) != 20 {
+		t.Errorf("%d products are kept", len(found.Outcomes))
+	}
+	first := found.Outcomes[0].ID
+	s.cart.Fill(s.products.Where(func(i int) bool { return s.products.Key(i) == string(first) })) // arrives meanwhile
+	run := r.ended(r.post("/api/etl/runs/"+look.ID+"/apply", `{}`).ID)
+	if run.Status != reconcile.StatusSucceeded || run.Report.Acted != 19 || run.Report.Outcomes[reconcile.Verified] != 19 {
+		t.Errorf("%+v", run.Report)
+	}
+	s.wantComplete()
+	var explained reconcile.Explanation
+	if r.get("/api/etl/products/"+string(first), &explained) != http.StatusOK || explained.Verdict != reconcile.VerdictInSync || len(explained.History) == 0 {
+		t.Errorf("%+v", explained)
+	}
+	o := s.etl(t.Context(), "explain", string(first))
+	if o.code != exitOK || !strings.Contains(o.stdout, "in sync") || !strings.Contains(o.stdout, look.ID) {
+		t.Errorf("%d %s%s", o.code, o.stdout, o.stderr)
+	}
+}
+
+// slowly is a cart that takes long enough for a test to act meanwhile.
+func slowly(c *cart.Config) { c.DelayPerEvent = 20 * time.Millisecond }
+
+// while waits until an active run shows what is wanted.
+func (r *replica) while(run record, what string, wanted func(reconcile.Progress) bool) {
+	r.tb.Helper()
+	testenv.Eventually(r.tb, watchFor, func() bool {
+		r.get("/api/etl/runs/"+run.ID, &run)
+		if !run.Status.Active() {
+			r.tb.Fatalf("the run has ended before %s: %+v", what, run)
+		}
+		return run.Progress != nil && wanted(*run.Progress)
+	}, what)
+}
+
+// steer asks something of a run.
+func (r *replica) steer(run record, action string) {
+	r.tb.Helper()
+	if a := r.do(http.MethodPost, "/api/etl/runs/"+run.ID+"/"+action, ""); a.status >= 300 {
+		r.tb.Fatalf("%s: %d %s", action, a.status, a.body)
+	}
+}
+
+// Cancelled in whichever phase: the ledger is consistent, the slot is free and no
+// queue is stuck afterwards. Paused, it acts no more, and continued it ends well.
+func TestSteering(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 400, every(2))
+	s.consumer(slowly)
+	r := s.serve(map[string]string{"SYNC_GRACE": "3s", "REPLAY_MAX_QUEUE_DEPTH": "20"}).ready()
+	for _, phase := range []reconcile.Phase{"", reconcile.PhaseConfirming, reconcile.PhaseRepairing, reconcile.PhaseProving} {
+		body := `{"maxRepairs": 10}` // so that a proof comes soon
+		if phase == reconcile.PhaseRepairing {
+			body = `{"maxRepairs": 400}`
+		}
+		run := r.post("/api/etl/sync", body)
+		if phase != "" {
+			r.while(run, "the phase "+string(phase), func(p reconcile.Progress) bool { return p.Phase == phase })
+		}
+		r.steer(run, "cancel")
+		if run = r.ended(run.ID); run.Status != reconcile.StatusCancelled {
+			t.Errorf("in phase %q: %+v", phase, run)
+		}
+	}
+	run := r.post("/api/etl/sync", `{"maxRepairs": 400, "batchSize": 10}`)
+	r.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 0 })
+	r.steer(run, "pause")
+	testenv.Eventually(t, watchFor, func() bool {
+		return r.get("/api/etl/runs/"+run.ID, &run) == http.StatusOK && run.Status == reconcile.StatusPaused && s.broker.QueueStats("product-created").Ready == 0
+	}, "the pause, and the queue to be consumed")
+	r.steer(run, "resume")
+	if run = r.ended(run.ID); run.Status != reconcile.StatusSucceeded {
+		t.Errorf("%+v", run)
+	}
+	s.wantComplete()
+}
+
+// A process that is told to end hands its run to another one, which repairs nothing
+// twice.
+func TestARunIsHandedOver(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 400, every(2))
+	events := s.consumer(slowly)
+	env := map[string]string{"REPLAY_MAX_QUEUE_DEPTH": "20"}
+	first := s.serve(env).ready()
+	run := first.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 20}`)
+	first.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 0 })
+	second := s.serve(env).ready()
+	first.stop()
+	if o := first.wait(); o.code != exitOK {
+		t.Errorf("the first one ended with %d: %s", o.code, o.stderr)
+	}
+	if run = second.ended(run.ID); run.Status != reconcile.StatusSucceeded || run.Takeovers == 0 && run.Report.Outcomes[reconcile.Verified] != 200 {
+		t.Errorf("%+v %+v", run, run.Report)
+	}
+	s.wantComplete()
+	if n := events.Counts(); n.Inserted != 200 || n.Ignored != 0 {
+		t.Errorf("%+v events for 200 missing products", n)
+	}
+}
+
+// A process that is killed in the middle of a run: another one takes the run over
+// when its lease ends, and repairs nothing twice.
+func TestAKilledReplicasRunIsTakenOver(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 800, every(2))
+	events := s.consumer(slowly)
+	env := map[string]string{"REPLAY_MAX_QUEUE_DEPTH": "20", "ETL_LEASE": "5s"}
+	first, process := s.serveApart(env)
+	first.ready()
+	run := first.post("/api/etl/sync", `{"maxRepairs": 400, "batchSize": 20}`)
+	first.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 20 })
+	second, _ := s.serveApart(env)
+	second.ready()
+	if err := process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	run = second.ended(run.ID)
+	if run.Status != reconcile.StatusSucceeded || run.Takeovers != 1 || run.Report.Outcomes[reconcile.Verified] != 400 || run.Report.Found[product.Missing] != 400 {
+		t.Errorf("%+v %+v", run, run.Report)
+	}
+	s.wantComplete()
+	if n := events.Counts(); n.Inserted != 400 || n.Ignored != 0 {
+		t.Errorf("%+v events for 400 missing products", n)
+	}
+}
+
+// number asks the ledger, which is in the cart's database.
+func (s *shop) number(sql string, args ...any) (n int) {
+	s.tb.Helper()
+	if err := s.cart.Pool.QueryRow(s.tb.Context(), sql, args...).Scan(&n); err != nil {
+		s.tb.Fatal(err)
+	}
+	return n
+}
+
+// Three replicas whose clocks tick each second: of each instant there is one row in
+// the ledger, run or skipped, and a skipped one names the run that was in the way.
+func TestTicksOnThreeReplicas(t *testing.T) {
+	t.Parallel()
+	const ticks = 200
+	s := newShop(t, 50, every(5))
+	s.consumer(func(c *cart.Config) { c.DelayPerEvent = 100 * time.Millisecond })
+	env := map[string]string{"SYNC_CRON_SCHEDULE": "* * * * * *", "SYNC_SETTLE": "0s"}
+	var replicas []*replica
+	for range 3 {
+		r, _ := s.serveApart(env)
+		replicas = append(replicas, r.ready())
+	}
+	begun := time.Now().Add(2 * time.Second).UTC().Truncate(time.Second)
+	keys := func(at time.Time) string { return "tick " + at.Format(time.RFC3339) }
+	last := begun.Add((ticks - 1) * time.Second)
+	ended := func() int {
+		return s.number(`SELECT count(*) FROM etl.run WHERE trigger = 'schedule' AND key = $1 AND status NOT IN ('queued', 'running')`, keys(last))
+	}
+	s.cart.Exec("DELETE FROM product") // so that one run takes longer than a second
+	testenv.Eventually(t, ticks*time.Second+watchFor, func() bool { return ended() == 1 }, "the last tick's run")
+	const between = ` FROM etl.run WHERE trigger = 'schedule' AND key BETWEEN $1 AND $2`
+	if rows, unique := s.number("SELECT count(*)"+between, keys(begun), keys(last)), s.number("SELECT count(DISTINCT key)"+between, keys(begun), keys(last)); rows != ticks || unique != ticks {
+		t.Errorf("%d rows, %d keys, of %d ticks", rows, unique, ticks)
+	}
+	ran := s.number("SELECT count(*)"+between+" AND status = 'succeeded'", keys(begun), keys(last))
+	skipped := s.number("SELECT count(*)"+between+" AND status = 'skipped' AND (active_run IS NOT NULL OR error LIKE 'expired%')", keys(begun), keys(last))
+	if ran+skipped != ticks || ran == 0 || skipped == 0 {
+		t.Errorf("%d ran and %d were skipped, of %d ticks", ran, skipped, ticks)
+	}
+	t.Logf("%d ran, %d were skipped", ran, skipped)
+	// The switch holds on all replicas.
+	if a := replicas[0].do(http.MethodPost, "/api/etl/scheduler/stop", ""); a.status != http.StatusOK {
+		t.Fatalf("stop: %d %s", a.status, a.body)
+	}
+	for _, r := range replicas {
+		testenv.Eventually(t, watchFor, func() error {
+			var shown struct {
+				Switch reconcile.Switch
+				Sync   struct{ Running bool } `json:"productSyncScheduler"`
+			}
+			if a := r.do(http.MethodGet, "/api/etl/scheduler/status", ""); json.Unmarshal([]byte(a.body), &shown) != nil || shown.Switch.On || shown.Switch.By != "ann@shop" || shown.Sync.Running {
+				return fmt.Errorf("%d %s", a.status, a.body)
+			}
+			return nil
+		}, "the switch to hold")
+	}
+	s.wantComplete()
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/consumer"
+	"github.com/ecom-micro/etl/internal/ledger"
+	"github.com/ecom-micro/etl/internal/metrics"
+	"github.com/ecom-micro/etl/internal/rabbit"
+	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/schedule"
+	"github.com/ecom-micro/etl/internal/source"
+	"github.com/ecom-micro/etl/internal/target"
+)
+
+// service is one process of `etl serve`. Each run opens what it works with itself,
+// as a command does; what is here serves everything around the runs.
+type service struct {
+	config  *config
+	log     *slog.Logger
+	metrics *metrics.Metrics
+	ledger  *ledger.Ledger
+	stores  *storeViews
+	probes  *probes
+
+	publisher *rabbit.Connection
+	doorbell  *consumer.Doorbell
+	listener  *consumer.Listener
+	worker    *consumer.Worker
+	scheduler *schedule.Scheduler
+	api       *api.API
+	socket    net.Listener
+	ready     atomic.Bool // what the roles need at the start was there
+}
+
+// newService wires everything together and binds the port. Nothing has to answer
+// yet: run waits for it.
+func newService(ctx context.Context, c *config, log *slog.Logger, clean *cleanup) (*service, error) {
+	s := &service{config: c, log: log, metrics: metrics.New(metrics.Build{Version: version, Revision: revision(), GoVersion: runtime.Version()})}
+	var err error
+	if s.ledger, err = ledger.Open(ctx, c.Ledger, c.Target.Address()); err != nil {
+		return nil, err
+	}
+	clean.add(func(context.Context) { s.ledger.Close() })
+	src, err := source.Open(c.Source)
+	if err != nil {
+		return nil, err
+	}
+	clean.add(func(ctx context.Context) { _ = src.Close(ctx) })
+	tgt, err := target.Open(ctx, c.Target)
+	if err != nil {
+		return nil, err
+	}
+	clean.add(func(context.Context) { tgt.Close() })
+	management, err := rabbit.NewManagement(c.Rabbit)
+	if err != nil {
+		return nil, err
+	}
+	connect := func(name string) *rabbit.Connection {
+		conn := rabbit.NewConnection(c.Rabbit, name)
+		clean.add(func(context.Context) { conn.Close() })
+		return conn
+	}
+	monitor, intake := connect(monitorName), connect(consumerName)
+	s.publisher = connect(producerName)
+
+	s.stores = &storeViews{config: c, source: src, target: tgt, monitor: monitor, ledger: s.ledger}
+	s.doorbell = consumer.NewDoorbell(s.publisher)
+	clean.add(func(context.Context) { s.doorbell.Close() })
+	s.worker = consumer.NewWorker(s.ledger, s.execute, owner(), c.Worker, log)
+	s.listener = consumer.NewListener(intake, s.ledger, s.worker.Ring, log)
+	if s.scheduler, err = schedule.New(c.Schedule, schedule.Jobs{Sync: s.tick, Health: s.checkHealth}, log.With("component", "scheduler")); err != nil {
+		return nil, err
+	}
+	clean.add(func(ctx context.Context) { s.ended("scheduler", s.scheduler.Shutdown(ctx)) })
+	s.probes = &probes{service: s, source: src, target: tgt, monitor: monitor, management: management}
+	s.api = api.New(c.API, api.Parts{
+		Runs: s.ledger, Doorbell: s.doorbell, Stores: s.stores, Probes: s.probes, Schedule: s.schedule,
+		Metrics: s.metrics.Handler(), Observe: s.metrics.Request, Log: log, ProbesOnly: !c.Service.has(roleAPI),
+	})
+	var listen net.ListenConfig
+	if s.socket, err = listen.Listen(ctx, "tcp", net.JoinHostPort(c.API.Host, strconv.Itoa(c.API.Port))); err != nil {
+		return nil, fmt.Errorf("listen on PORT %d of ETL_HOST %q: %w", c.API.Port, c.API.Host, err)
+	}
+	clean.add(func(context.Context) { _ = s.socket.Close() })
+	return s, nil
+}
+
+// owner names this process in the ledger.
+func owner() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return fmt.Sprintf("%s, process %d, %s", host, os.Getpid(), reconcile.NewRunID()[24:])
+}
+
+// run serves until ctx ends, and then ends what is in hand within
+// ETL_DRAIN_TIMEOUT.
+func (s *service) run(ctx context.Context) error {
+	s.log.Info("the service starts", "version", version, "address", s.socket.Addr().String(), "roles", s.config.Service.Roles,
+		"source", s.stores.source.Name(), "target", s.stores.target.Name())
+	server := api.NewServer(s.api, s.config.API)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(s.socket) }()
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var roles sync.WaitGroup
+	roles.Go(func() { s.perform(work) })
+	roles.Go(func() { s.watch(work) })
+
+	var problem error
+	select {
+	case <-ctx.Done():
+	case problem = <-served:
+	}
+	s.ready.Store(false)
+	begun := time.Now()
+	s.log.Info("the service ends: no new work, runs in hand are handed back", "within", s.config.Service.Drain)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Service.Drain)
+	defer cancel()
+	stop()
+	ended := make(chan struct{})
+	go func() { roles.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-drain.Done():
+		problem = errors.Join(problem, fmt.Errorf("runs %v have not ended within ETL_DRAIN_TIMEOUT (%s); others take them over when their leases end", s.worker.Busy(), s.config.Service.Drain))
+	}
+	if err := server.Shutdown(drain); err != nil {
+		problem = errors.Join(problem, fmt.Errorf("end the HTTP server: %w", err))
+	}
+	s.log.Info("the service has ended", "took", time.Since(begun).Round(time.Millisecond))
+	return problem
+}
+
+// perform waits for what the roles need and then performs them until ctx ends.
+func (s *service) perform(ctx context.Context) {
+	var needs sync.WaitGroup
+	needs.Go(func() { s.await(ctx, "the ledger", s.ledger.Migrate) })
+	needs.Go(func() {
+		s.await(ctx, "the broker", func(ctx context.Context) error { return consumer.Declare(ctx, s.publisher) })
+	})
+	needs.Wait()
+	if ctx.Err() != nil {
+		return
+	}
+	s.ready.Store(true)
+	s.log.Info("the service is ready")
+	var roles sync.WaitGroup
+	if s.config.Service.has(roleWorker) {
+		roles.Go(func() { s.ended("listener", s.listener.Run(ctx)) })
+		roles.Go(func() { s.ended("worker", s.worker.Run(ctx)) })
+	}
+	if s.config.Service.has(roleScheduler) {
+		s.scheduler.Start()
+	}
+	<-ctx.Done()
+	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Service.Drain)
+	defer cancel()
+	s.ended("scheduler", s.scheduler.Shutdown(shutdown))
+	roles.Wait()
+}
+
+func (s *service) ended(role string, err error) {
+	if err != nil {
+		s.log.Error("a role ended with an error", "role", role, "err", err)
+	}
+}
+
+// await tries until something succeeds, or ctx ends.
+func (s *service) await(ctx context.Context, what string, try func(context.Context) error) {
+	begun := time.Now()
+	w := waitLog{log: s.log, what: what}
+	const longestPause = 15 * time.Second
+	pauses := backoff.NewExponentialBackOff()
+	pauses.MaxInterval = longestPause
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := try(ctx)
+		if err != nil {
+			w.failed(ctx, err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
+	if err == nil && w.last != "" {
+		s.log.Info("found "+what, "after", time.Since(begun).Round(time.Millisecond))
+	}
+}
+
+// execute does one run that the worker has claimed. When the process ends, or the
+// cart's lock is lost, the run goes back to be taken by another one.
+func (s *service) execute(parent context.Context, lease reconcile.Lease) error {
+	ctx, stop := context.WithCancelCause(context.WithoutCancel(parent))
+	defer stop(nil)
+	defer context.AfterFunc(parent, func() { stop(reconcile.ErrHandedBack) })()
+	record := lease.Record()
+	request := &record.Request
+	log := s.log.With("component", "worker", "run", record.ID)
+	log.Info("a run begins", "trigger", request.Trigger, "user", request.By, "mode", request.Mode, "dryRun", request.DryRun, "takeovers", record.Takeovers)
+	var clean cleanup
+	defer clean.run(ctx)
+	j := job{
+		config: s.config, request: record.Request, lease: lease, patience: 2 * s.config.Worker.Lease,
+		stop:  func(err error) { stop(fmt.Errorf("%w: %w", reconcile.ErrHandedBack, err)) },
+		count: s.published,
+	}
+	begun := time.Now()
+	report, err := reconcile.Execute(ctx, lease, s.config.Worker.Lease, func(ctx context.Context) (*reconcile.Run, error) {
+		if request.Apply != "" {
+			var err error
+			if j.ids, err = s.findings(ctx, request.Apply); err != nil {
+				return nil, err
+			}
+		}
+		run, err := j.prepare(ctx, &clean)
+		if err == nil && j.paused != nil {
+			s.watchPauses(j.paused, &clean)
+		}
+		return run, err
+	})
+	took := time.Since(begun)
+	if errors.Is(err, reconcile.ErrHandedBack) || errors.Is(err, reconcile.ErrFenced) {
+		log.Warn("a run is left to another process", "err", err)
+		return nil
+	}
+	status := reconcile.StatusFailed
+	attributes := []any{"took", took.Round(time.Millisecond)}
+	if report != nil {
+		status = report.Result.Status()
+		attributes = append(attributes, "result", report.Result, "compared", report.Products, "found", report.Found, "outcomes", report.Outcomes, "rounds", report.Rounds)
+	} else if errors.Is(err, context.Canceled) {
+		status = reconcile.StatusCancelled
+	}
+	s.metrics.RunFinished(status, *request, report, took)
+	attributes = append(attributes, "status", status)
+	if err != nil && status == reconcile.StatusFailed {
+		log.Error("a run failed", append(attributes, "err", err)...)
+		return nil
+	}
+	log.Info("a run ended", attributes...)
+	return nil
+}

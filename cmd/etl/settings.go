@@ -1,0 +1,144 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sethvargo/go-envconfig"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// The roles of a process of the service.
+const (
+	roleAPI       = "api"
+	roleWorker    = "worker"
+	roleScheduler = "scheduler"
+)
+
+// serviceConfig says how `etl serve` runs.
+type serviceConfig struct {
+	Roles []string `env:"ETL_ROLES, default=api,worker,scheduler"`
+	// Drain is how long the service takes at most to end what it has in hand.
+	Drain       time.Duration `env:"ETL_DRAIN_TIMEOUT, default=30s"`
+	Environment string        `env:"NODE_ENV, default=development"`
+}
+
+// Validate reports what is wrong with the variables.
+func (c *serviceConfig) Validate() error {
+	var problems []error
+	if len(c.Roles) == 0 {
+		problems = append(problems, errors.New("ETL_ROLES is empty: it lists api, worker and scheduler, or some of them"))
+	}
+	for i, role := range c.Roles {
+		c.Roles[i] = strings.TrimSpace(role)
+		if !slices.Contains([]string{roleAPI, roleWorker, roleScheduler}, c.Roles[i]) {
+			problems = append(problems, fmt.Errorf("ETL_ROLES: there is no role %q, there are api, worker and scheduler", c.Roles[i]))
+		}
+	}
+	if c.Drain < time.Second || c.Drain > time.Hour {
+		problems = append(problems, fmt.Errorf("ETL_DRAIN_TIMEOUT is %s, it must be 1s..1h", c.Drain))
+	}
+	return errors.Join(problems...)
+}
+
+func (c *serviceConfig) has(role string) bool { return slices.Contains(c.Roles, role) }
+
+// tickConfig says what a scheduled run does.
+type tickConfig struct {
+	Mode     string `env:"SYNC_MODE, default=replay"`
+	Repair   string `env:"SYNC_REPAIR, default=missing"`
+	Fallback string `env:"SYNC_FALLBACK, default=none"`
+}
+
+// order is what a tick asks for.
+func (c *tickConfig) order() reconcile.Order {
+	return reconcile.Order{Mode: reconcile.Mode(c.Mode), Repair: product.Kind(c.Repair), Fallback: reconcile.Fallback(c.Fallback)}
+}
+
+// Validate reports what is wrong with the variables.
+func (c *tickConfig) Validate() error {
+	order := c.order()
+	var invalid *reconcile.InvalidError
+	if !errors.As(order.Check(), &invalid) {
+		return nil
+	}
+	var problems []error
+	for _, f := range invalid.Fields {
+		problems = append(problems, fmt.Errorf("SYNC_%s %s", strings.ToUpper(f.Field), f.Message))
+	}
+	return errors.Join(problems...)
+}
+
+// setting is one variable as it takes effect.
+type setting struct {
+	Name    string `json:"name"`
+	Value   string `json:"value"` // secrets masked
+	Default bool   `json:"default"`
+}
+
+// settings lists all variables in the order of the sections.
+func (c *config) settings(env envconfig.Lookuper) []setting {
+	var all []setting
+	for _, s := range c.sections() {
+		value := reflect.ValueOf(s).Elem()
+		for i := range value.NumField() {
+			name, _, _ := strings.Cut(value.Type().Field(i).Tag.Get("env"), ",")
+			shown := fmt.Sprint(value.Field(i).Interface())
+			if list, is := value.Field(i).Interface().([]string); is {
+				shown = strings.Join(list, ",")
+			}
+			_, given := trimmed{env}.Lookup(name)
+			all = append(all, setting{name, shown, !given})
+		}
+	}
+	return all
+}
+
+// unknownVariables lists the variables of the environment that look like ours and
+// that nothing reads: misspelt ones, most likely.
+func unknownVariables(env envconfig.Lookuper) []string {
+	known := map[string]bool{}
+	for _, s := range (&config{}).settings(env) {
+		known[s.Name] = true
+	}
+	var unknown []string
+	for _, name := range variables(env) {
+		if (strings.HasPrefix(name, "ETL_") || strings.HasPrefix(name, "SYNC_")) && !known[name] {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	return unknown
+}
+
+// environment is where variables come from, with their names.
+type environment struct {
+	envconfig.Lookuper
+	names func() []string
+}
+
+func processEnvironment() environment {
+	return environment{envconfig.OsLookuper(), func() []string {
+		var names []string
+		for _, entry := range os.Environ() {
+			name, _, _ := strings.Cut(entry, "=")
+			names = append(names, name)
+		}
+		return names
+	}}
+}
+
+// variables lists the names that an environment has, as far as it tells them.
+func variables(env envconfig.Lookuper) []string {
+	if e, is := env.(environment); is {
+		return e.names()
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/internal/metrics"
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/schedule"
+	"github.com/ecom-micro/etl/producer"
+)
+
+// tick asks for a scheduled run. All replicas ask, and their requests share a key,
+// so that one run comes of it. A broker that is away is tried until the next tick.
+func (s *service) tick(ctx context.Context, t schedule.Tick) {
+	log := s.log.With("component", "scheduler", "instant", t.Instant)
+	request := reconcile.Request{
+		Version: reconcile.RequestVersion, ID: reconcile.NewRunID(), Trigger: reconcile.BySchedule, By: "scheduler",
+		At: time.Now().UTC(), Expires: t.Next, Key: "tick " + t.Instant.UTC().Format(time.RFC3339), Order: s.config.Tick.order(),
+	}
+	ctx, cancel := context.WithDeadline(ctx, t.Next)
+	defer cancel()
+	w := waitLog{log: log, what: "the broker and the ledger, to ask for a scheduled run"}
+	result, err := backoff.Retry(ctx, func() (string, error) {
+		wanted, err := s.ledger.Switch(ctx)
+		if err == nil && !wanted.On {
+			return metrics.SkippedOff, nil
+		}
+		if err == nil {
+			err = s.doorbell.Ring(ctx, request)
+		}
+		if err != nil {
+			w.failed(ctx, err)
+		}
+		return metrics.Rung, err
+	}, backoff.WithMaxElapsedTime(0))
+	if err != nil {
+		s.metrics.Tick("sync", metrics.Failed)
+		log.Error("a scheduled run was not asked for", "err", err)
+		return
+	}
+	s.metrics.Tick("sync", result)
+	log.Info("tick", "result", result, "run", request.ID)
+}
+
+// checkHealth keeps what the scheduled health check finds.
+func (s *service) checkHealth(ctx context.Context, t schedule.Tick) {
+	log := s.log.With("component", "scheduler")
+	health := s.probes.Health(ctx)
+	document, err := json.Marshal(healthDocument(health))
+	if err == nil {
+		err = s.ledger.SaveHealth(ctx, reconcile.HealthRecord{At: t.Instant, Healthy: health.Healthy, Document: document})
+	}
+	if err != nil {
+		s.metrics.Tick("health", metrics.Failed)
+		log.Error("a health check was not kept", "healthy", health.Healthy, "err", err)
+		return
+	}
+	s.metrics.Tick("health", metrics.Checked)
+	if !health.Healthy {
+		log.Warn("a health check found problems", "health", string(document))
+		return
+	}
+	log.Debug("a health check found nothing wrong")
+}
+
+type shownDependency struct {
+	State   api.State `json:"state"`
+	Latency int64     `json:"latencyMs"`
+	Detail  string    `json:"detail,omitempty"`
+}
+
+func healthDocument(h api.Health) map[string]shownDependency {
+	document := make(map[string]shownDependency)
+	show := func(name string, d api.Dependency) {
+		document[name] = shownDependency{d.State, d.Latency.Milliseconds(), d.Detail}
+	}
+	for name, d := range h.Dependencies {
+		show(name, d)
+	}
+	show("topology", h.Topology)
+	return document
+}
+
+// schedule is how the scheduler is configured, for the API.
+func (s *service) schedule() api.Schedule {
+	status := s.scheduler.Status()
+	return api.Schedule{
+		Enabled: status.Enabled, TimeZone: status.Timezone, Order: s.config.Tick.order(),
+		Sync:        api.Job{Expression: status.Sync.Schedule, Next: status.Sync.Next},
+		HealthCheck: api.Job{Expression: status.Health.Schedule, Next: status.Health.Next},
+	}
+}
+
+// findings are what the run to be applied has found.
+func (s *service) findings(ctx context.Context, id string) ([]product.ID, error) {
+	ids, complete, err := s.ledger.Findings(ctx, id)
+	switch {
+	case errors.Is(err, reconcile.ErrNotFound):
+		return nil, fmt.Errorf("the run %s, whose findings were to be applied, is not kept any more: start a run of its own", id)
+	case err != nil:
+		return nil, err
+	case !complete:
+		return nil, fmt.Errorf("the run %s found more than the %d products that are kept one by one: start a run with maxRepairs instead", id, reconcile.MaxOutcomes)
+	case len(ids) == 0:
+		return nil, fmt.Errorf("the run %s found nothing missing", id)
+	}
+	return ids, nil
+}
+
+// watchPauses counts for how long publishing waits, and why.
+func (s *service) watchPauses(paused func() producer.Pause, clean *cleanup) {
+	const interval = 200 * time.Millisecond
+	ended, done := make(chan struct{}), make(chan struct{})
+	clean.add(func(context.Context) { close(ended); <-done })
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				if p := paused(); p.Cause != "" {
+					s.metrics.Throttled(string(p.Cause), interval)
+				}
+			case <-ended:
+				return
+			}
+		}
+	}()
+}
+
+// published counts what became of replayed events.
+func (s *service) published(confirmed, returned, unknown int) {
+	s.metrics.Confirmed(confirmed)
+	s.metrics.Returned(returned)
+	s.metrics.Unconfirmed(unknown)
+}

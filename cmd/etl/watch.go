@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/internal/metrics"
+	"github.com/ecom-micro/etl/internal/reconcile"
+)
+
+// watchEvery is how old what the metrics show of other parts may be.
+const watchEvery = 10 * time.Second
+
+// watch keeps the sample that scrapes get, until ctx ends.
+func (s *service) watch(ctx context.Context) {
+	var latest atomic.Pointer[metrics.Sample]
+	latest.Store(&metrics.Sample{})
+	s.metrics.Watch(func() metrics.Sample { return *latest.Load() })
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		sample := s.probes.sample(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		latest.Store(&sample)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// sample looks at everything that is watched. What does not answer is left out.
+func (p *probes) sample(ctx context.Context) metrics.Sample {
+	ctx, cancel := context.WithTimeout(ctx, 3*probeTimeout)
+	defer cancel()
+	health := p.Health(ctx)
+	m := metrics.Sample{Dependencies: make(map[string]bool)}
+	for _, name := range []string{mongoDB, cartDatabase, rabbitMQ, ledgerStore} {
+		m.Dependencies[name] = health.Dependencies[name].State == api.Up
+	}
+	if states, err := p.monitor.Look(ctx); err == nil {
+		m.Queues = make(map[string]metrics.Queue)
+		for name, state := range states {
+			m.Queues[name] = metrics.Queue{Ready: state.Ready, Consumers: state.Consumers}
+		}
+	}
+	if !m.Dependencies[ledgerStore] {
+		return m
+	}
+	m.Active = make(map[reconcile.Slot]reconcile.Status)
+	for _, slot := range []reconcile.Slot{reconcile.RepairSlot, reconcile.LookSlot} {
+		if run, err := p.ledger.Active(ctx, slot); err == nil && run != nil {
+			m.Active[slot] = run.Status
+		}
+	}
+	if wanted, err := p.ledger.Switch(ctx); err == nil {
+		on := wanted.On && p.config.Schedule.Enabled
+		m.Scheduler = &on
+	}
+	if last, err := p.ledger.LastHealth(ctx); err == nil && last != nil {
+		m.Health = &metrics.Health{Healthy: last.Healthy, At: last.At}
+	}
+	return m
+}
