@@ -12,6 +12,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 
+	"github.com/ecom-micro/etl/internal/ledger"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/source"
 	"github.com/ecom-micro/etl/internal/target"
@@ -37,6 +38,7 @@ func newDoctorCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 			defer clean.run(cmd.Context())
 			d.examineSource(cmd.Context(), c, &clean)
 			d.examineTarget(cmd.Context(), c, &clean)
+			d.examineLedger(cmd.Context(), c)
 			d.examineBroker(cmd.Context(), c, &clean)
 			if d.failed > 0 {
 				return fmt.Errorf("%d checks failed", d.failed)
@@ -173,6 +175,24 @@ func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
 	default:
 		lock.Release(ctx)
 		d.pass("other runs", "none is active")
+	}
+}
+
+func (d *doctor) examineLedger(ctx context.Context, c *config) {
+	memory, err := ledger.Open(ctx, c.Ledger, c.Target.Address())
+	if err != nil {
+		d.fail("ledger", err)
+		return
+	}
+	defer memory.Close()
+	current, err := memory.Check(ctx)
+	switch {
+	case err != nil:
+		d.fail("ledger", err)
+	case !current:
+		d.pass("ledger", "schema etl will be created or updated by the first run that repairs")
+	default:
+		d.pass("ledger", "schema etl is there")
 	}
 }
 

@@ -70,6 +70,9 @@ func history(ctx context.Context, c *config, id product.ID) ([]reconcile.PastOut
 		return nil, err
 	}
 	defer memory.Close()
+	if current, err := memory.Check(ctx); err != nil || !current {
+		return nil, err
+	}
 	return memory.History(ctx, id, maxHistory)
 }
 

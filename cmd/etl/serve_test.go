@@ -479,10 +479,14 @@ func TestTicksOnThreeReplicas(t *testing.T) {
 	for _, r := range replicas {
 		testenv.Eventually(t, watchFor, func() error {
 			var shown struct {
-				Switch reconcile.Switch
-				Sync   struct{ Running bool } `json:"productSyncScheduler"`
+				Status struct {
+					Switch reconcile.Switch
+					Sync   struct{ Running bool } `json:"productSyncScheduler"`
+				}
 			}
-			if a := r.do(http.MethodGet, "/api/etl/scheduler/status", ""); json.Unmarshal([]byte(a.body), &shown) != nil || shown.Switch.On || shown.Switch.By != "ann@shop" || shown.Sync.Running {
+			a := r.do(http.MethodGet, "/api/etl/scheduler/status", "")
+			a.decode(t, &shown)
+			if status := shown.Status; a.status != http.StatusOK || status.Switch.On || status.Switch.By != "ann@shop" || status.Sync.Running {
 				return fmt.Errorf("%d %s", a.status, a.body)
 			}
 			return nil

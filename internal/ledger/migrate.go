@@ -51,17 +51,9 @@ func migrations() ([]migration, error) {
 // Migrate brings the schema to the version of this program. Several processes may
 // do so at once. Where nothing is to be done, no right to change anything is needed.
 func (l *Ledger) Migrate(ctx context.Context) error {
-	all, err := migrations()
-	if err != nil {
-		return fmt.Errorf("read the migrations: %w", err)
-	}
-	newest := all[len(all)-1].version
-	version, err := retried(ctx, l, "read the version of schema etl", func() (int64, error) { return l.version(ctx) })
-	if err != nil || version == newest {
+	newest, current, err := l.compare(ctx)
+	if err != nil || current {
 		return err
-	}
-	if version > newest {
-		return fmt.Errorf("schema etl of %s has version %d, and this program knows versions up to %d: run the newer program", l.variable, version, newest)
 	}
 	// Connections of its own: the pool's may all be taken, and one waits for the lock.
 	db := stdlib.OpenDB(*l.pool.Config().ConnConfig)
@@ -70,6 +62,33 @@ func (l *Ledger) Migrate(ctx context.Context) error {
 		return fmt.Errorf("migrate schema etl: %w", l.explainedMigration(err))
 	}
 	return nil
+}
+
+// Check tells whether the schema is that of this program. Where it is not and
+// Migrate may not change that, the error is the one of Migrate. Nothing is changed.
+func (l *Ledger) Check(ctx context.Context) (current bool, err error) {
+	_, current, err = l.compare(ctx)
+	if err != nil || current {
+		return current, err
+	}
+	if _, err := mayCreate(l.pool.QueryRow(ctx, lookForRights)); err != nil {
+		return false, fmt.Errorf("migrate schema etl: %w", l.explainedMigration(err))
+	}
+	return false, nil
+}
+
+// compare returns the version of this program, and whether the schema has it.
+func (l *Ledger) compare(ctx context.Context) (newest int64, current bool, err error) {
+	all, err := migrations()
+	if err != nil {
+		return 0, false, fmt.Errorf("read the migrations: %w", err)
+	}
+	newest = all[len(all)-1].version
+	version, err := retried(ctx, l, "read the version of schema etl", func() (int64, error) { return l.version(ctx) })
+	if err == nil && version > newest {
+		err = fmt.Errorf("schema etl of %s has version %d, and this program knows versions up to %d: run the newer program", l.variable, version, newest)
+	}
+	return newest, version == newest, err
 }
 
 func (l *Ledger) migrate(ctx context.Context, db *sql.DB, newest int64) error {
@@ -103,23 +122,30 @@ func (l *Ledger) migrate(ctx context.Context, db *sql.DB, newest int64) error {
 // errNoRight is a refusal that is known before it is met.
 var errNoRight = errors.New("the right to create is missing")
 
+const lookForRights = `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'etl'),
+	coalesce((SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = 'etl'), has_database_privilege(current_database(), 'CREATE'))`
+
+// mayCreate reads what lookForRights returns; errNoRight where nothing may be created.
+func mayCreate(row interface{ Scan(...any) error }) (schemaExists bool, err error) {
+	var may bool
+	if err := row.Scan(&schemaExists, &may); err != nil {
+		return false, err
+	}
+	if !may {
+		return schemaExists, errNoRight
+	}
+	return schemaExists, nil
+}
+
 // ensureSchema creates the schema where it is absent. CREATE SCHEMA IF NOT EXISTS
 // needs the right to create even where there is nothing to create. Rights are asked
 // for beforehand, because goose tries for seconds.
 func ensureSchema(ctx context.Context, db *sql.DB) error {
-	var exists, mayCreate bool
-	const look = `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'etl'),
-		coalesce((SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = 'etl'), has_database_privilege(current_database(), 'CREATE'))`
-	if err := db.QueryRowContext(ctx, look).Scan(&exists, &mayCreate); err != nil {
+	exists, err := mayCreate(db.QueryRowContext(ctx, lookForRights))
+	if err != nil || exists {
 		return err
 	}
-	if !mayCreate {
-		return errNoRight
-	}
-	if exists {
-		return nil
-	}
-	_, err := db.ExecContext(ctx, "CREATE SCHEMA etl")
+	_, err = db.ExecContext(ctx, "CREATE SCHEMA etl")
 	return err
 }
 

@@ -90,6 +90,9 @@ func TestMigrateWithoutTheRight(t *testing.T) {
 			l := open(t, db.Role(prepare.rights...), "products")
 			err := l.Migrate(t.Context())
 			contains(t, err, "etl migrate --print-sql", "USAGE on schema etl", "SELECT, INSERT, UPDATE, DELETE", l.role(), db.Name)
+			if current, checked := l.Check(t.Context()); current || checked == nil || checked.Error() != err.Error() {
+				t.Errorf("a look beforehand says %v, %v; it is %v", current, checked, err)
+			}
 			if strings.Contains(err.Error(), "\n") {
 				t.Errorf("more than one line: %s", err)
 			}
@@ -112,6 +115,12 @@ func TestNotMigrated(t *testing.T) {
 	l := open(t, testenv.Cart(t).URL, "products")
 	_, err := l.Submit(t.Context(), wanting(t))
 	contains(t, err, "does not exist", "run `etl migrate`")
+	if current, err := l.Check(t.Context()); current || err != nil {
+		t.Errorf("a look says %v, %v", current, err)
+	}
+	if current, err := fresh(t).Check(t.Context()); !current || err != nil {
+		t.Errorf("a look at a schema that is there says %v, %v", current, err)
+	}
 }
 
 // scripted is a database that a DBA made by the script, and the URL of a role that

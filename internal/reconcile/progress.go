@@ -25,14 +25,18 @@ const (
 
 // Progress is a run at one moment.
 type Progress struct {
-	Phase    Phase                  `json:"phase"`
-	Compared int64                  `json:"compared"` // products compared
-	Total    int64                  `json:"total"`    // products expected, an estimate; 0 is unknown
-	Scanned  bool                   `json:"scanned"`  // the comparison is complete
-	Suspects map[product.Kind]int64 `json:"suspects"`
-	Acted    int64                  `json:"acted"` // events published or rows written, all rounds together
-	Verified int64                  `json:"verified"`
-	Round    int                    `json:"round"`
+	Phase    Phase `json:"phase"`
+	Compared int64 `json:"compared"` // products compared
+	Total    int64 `json:"total"`    // products expected, an estimate; 0 is unknown
+	Scanned  bool  `json:"scanned"`  // the comparison is complete
+	// Ranges are the key ranges of the present pass; of those that are done the findings
+	// are settled, and a process that takes the run over does not scan them again.
+	Ranges     int                    `json:"ranges"`
+	RangesDone int                    `json:"rangesDone"`
+	Suspects   map[product.Kind]int64 `json:"suspects"`
+	Acted      int64                  `json:"acted"` // events published or rows written, all rounds together
+	Verified   int64                  `json:"verified"`
+	Round      int                    `json:"round"`
 	// Throttle is why publishing pauses at this moment.
 	Throttle string `json:"throttle,omitempty"`
 	// Phases are the phases entered so far, in the order in which they were first entered.
@@ -53,6 +57,8 @@ type progress struct {
 	acted    atomic.Int64
 	verified atomic.Int64
 	round    atomic.Int64
+	ranges   atomic.Int64
+	done     atomic.Int64 // of the ranges
 
 	mu     sync.Mutex
 	phases []PhaseTime
@@ -101,7 +107,8 @@ func (r *Run) Progress() Progress {
 		Acted:    r.progress.acted.Load(),
 		Verified: r.progress.verified.Load(),
 		Round:    int(r.progress.round.Load()),
-		Phases:   r.progress.times(),
+		Ranges:   int(r.progress.ranges.Load()), RangesDone: int(r.progress.done.Load()),
+		Phases: r.progress.times(),
 	}
 	if r.Throttle != nil {
 		p.Throttle = r.Throttle()

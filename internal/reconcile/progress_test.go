@@ -53,7 +53,7 @@ func TestProgress(t *testing.T) {
 		if _, err := run.Do(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		want := reconcile.Progress{Phase: reconcile.PhaseDone, Compared: 40, Total: 40, Scanned: true, Acted: 12, Verified: 8, Round: 2,
+		want := reconcile.Progress{Phase: reconcile.PhaseDone, Compared: 40, Total: 40, Scanned: true, Acted: 12, Verified: 8, Round: 2, Ranges: 1, RangesDone: 1,
 			Suspects: map[product.Kind]int64{product.Missing: 8, product.Stale: 0, product.Orphaned: 0}}
 		got := run.Progress()
 		var entered []reconcile.Phase

@@ -277,6 +277,8 @@ func (r *Run) plan(ctx context.Context, at *Checkpoint) (diff.Scope, error) {
 	}
 	if at != nil && at.Planned {
 		scope.Ranges, scope.Orphans = at.Ranges, r.report.Orphans
+		r.progress.ranges.Store(int64(r.report.Ranges))
+		r.progress.done.Store(int64(r.report.Ranges - len(at.Ranges)))
 		return scope, nil
 	}
 	const productsPerRange = 50_000
@@ -284,7 +286,9 @@ func (r *Run) plan(ctx context.Context, at *Checkpoint) (diff.Scope, error) {
 		return diff.Scope{}, err
 	}
 	scope.Orphans = r.engine.Orphans(scope)
-	r.report.Orphans = scope.Orphans
+	r.report.Orphans, r.report.Ranges = scope.Orphans, len(scope.Ranges)
+	r.progress.ranges.Store(int64(len(scope.Ranges)))
+	r.progress.done.Store(0)
 	if err := r.ledger.Plan(ctx, scope.Ranges); err != nil {
 		return diff.Scope{}, err
 	}

@@ -123,6 +123,7 @@ type memory struct {
 	// Attempted is the number of products counted against Options.MaxRepairs.
 	Attempted int64
 	Orphans   diff.Orphans // how the run finds them
+	Ranges    int          // as planned
 }
 
 // losses is what the first rounds of all windows lost, and what became of it.

@@ -113,6 +113,7 @@ func (r *Run) keep(ctx context.Context, s Settlement) error {
 		return err
 	}
 	r.report.fresh = nil
+	r.progress.done.Add(int64(len(s.Finished)))
 	return nil
 }
 
