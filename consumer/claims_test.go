@@ -42,25 +42,25 @@ func (c *claims) Claim(ctx context.Context, owner string, length time.Duration) 
 	if err := errors.Join(c.problem, ctx.Err()); err != nil {
 		return nil, err
 	}
-	id, takeovers := c.next()
+	id, vanished := c.next()
 	if id == "" {
 		return nil, nil
 	}
 	c.queued = slices.DeleteFunc(c.queued, func(other string) bool { return other == id })
-	l := &lease{claims: c, record: reconcile.Record{ID: id, Owner: owner, Takeovers: takeovers}, expires: time.Now().Add(length)}
+	l := &lease{claims: c, record: reconcile.Record{ID: id, Owner: owner, Takeovers: vanished, Vanished: vanished}, expires: time.Now().Add(length)}
 	c.leases[id] = l
 	return l, nil
 }
 
 // next is the run to claim: one whose lease has run out, or one that is queued and
 // whose slot is free.
-func (c *claims) next() (id string, takeovers int) {
+func (c *claims) next() (id string, vanished int) {
 	taken := make(map[string]bool)
 	for id, l := range c.leases {
 		switch {
 		case l.status != "":
 		case !l.expires.After(time.Now()):
-			return id, l.record.Takeovers + 1
+			return id, l.record.Vanished + 1
 		default:
 			taken[slotOf(id)] = true
 		}

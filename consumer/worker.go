@@ -45,9 +45,9 @@ const (
 	// maxRuns is how many runs are in hand at once: one that repairs and one that
 	// looks. The ledger's slots see to which.
 	maxRuns = 2
-	// maxTakeovers is how often a run may pass to another process because its owner
+	// maxVanished is how often in a row a run may pass to another process because its owner
 	// vanished. One that is taken over more often is likely to be what ends them.
-	maxTakeovers  = 5
+	maxVanished   = 5
 	ledgerTimeout = 10 * time.Second
 )
 
@@ -183,7 +183,7 @@ func (w *Worker) work(ctx context.Context, lease reconcile.Lease) {
 			log.Error("the run panicked", "err", cause, "stack", string(debug.Stack()))
 		}
 	}()
-	if record.Takeovers >= maxTakeovers {
+	if record.Vanished >= maxVanished {
 		if err := giveUp(ctx, lease, record); err != nil {
 			log.Error("a run that was taken over too often could not be ended", "err", err)
 		}
@@ -207,7 +207,7 @@ func giveUp(ctx context.Context, lease reconcile.Lease, record reconcile.Record)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
 	defer cancel()
 	return lease.Finish(ctx, reconcile.StatusFailed, record.Report, fmt.Sprintf(
-		"given up: %d processes began or went on with this run and ended or lost the database in the middle; look into their logs for a panic or a lack of memory, then start it again", record.Takeovers+1))
+		"given up: %d processes in a row took this run and ended, or lost the database, before they had settled anything; look into their logs for a panic or a lack of memory, then start it again", record.Vanished))
 }
 
 func (w *Worker) hold(id string) {

@@ -26,6 +26,8 @@ type job struct {
 	config  *config
 	request reconcile.Request
 	ids     []product.ID // instead of the request's, where findings are applied
+	// command says that the run is one of a command line, whose flags may be named.
+	command bool
 	// withoutBroker does without a look at the cart's queue.
 	withoutBroker bool
 	stores        *stores
@@ -52,7 +54,7 @@ func (j *job) open(ctx context.Context, clean *cleanup) error {
 	if j.withoutBroker {
 		return nil
 	}
-	if j.broker, err = openBroker(ctx, j.config, clean); err != nil && (j.request.Mode == reconcile.Direct || j.request.DryRun) {
+	if j.broker, err = openBroker(ctx, j.config, clean); err != nil && j.command && (j.request.Mode == reconcile.Direct || j.request.DryRun) {
 		return fmt.Errorf("%w (without a look at the cart's queue, what waits in it counts as missing; --without-broker accepts that)", err)
 	}
 	return err

@@ -19,6 +19,7 @@ import (
 	"github.com/ecom-micro/etl/consumer"
 	"github.com/ecom-micro/etl/internal/ledger"
 	"github.com/ecom-micro/etl/internal/metrics"
+	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/schedule"
@@ -208,12 +209,12 @@ func (s *service) execute(parent context.Context, lease reconcile.Lease) error {
 	defer context.AfterFunc(parent, func() { stop(reconcile.ErrHandedBack) })()
 	record := lease.Record()
 	request := &record.Request
-	log := s.log.With("component", "worker", "run", record.ID)
-	log.Info("a run begins", "trigger", request.Trigger, "user", request.By, "mode", request.Mode, "dryRun", request.DryRun, "takeovers", record.Takeovers)
+	log := s.log.With("component", "worker", "run", record.ID, "user", request.By)
+	log.Info("a run begins", "trigger", request.Trigger, "mode", request.Mode, "dryRun", request.DryRun, "takeovers", record.Takeovers)
 	var clean cleanup
 	defer clean.run(ctx)
 	j := job{
-		config: s.config, request: record.Request, lease: lease, patience: 2 * s.config.Worker.Lease,
+		config: s.config, request: record.Request, lease: loggedLease{lease, log}, patience: 2 * s.config.Worker.Lease,
 		stop:  func(err error) { stop(fmt.Errorf("%w: %w", reconcile.ErrHandedBack, err)) },
 		count: s.published,
 	}
@@ -252,4 +253,26 @@ func (s *service) execute(parent context.Context, lease reconcile.Lease) error {
 	}
 	log.Info("a run ended", attributes...)
 	return nil
+}
+
+// loggedLease logs what a run writes to the ledger.
+type loggedLease struct {
+	reconcile.Lease
+	log *slog.Logger
+}
+
+func (l loggedLease) Plan(ctx context.Context, ranges []product.Range) error {
+	l.log.Debug("the key ranges are planned", "ranges", len(ranges))
+	return l.Lease.Plan(ctx, ranges)
+}
+
+func (l loggedLease) Begin(ctx context.Context, stage reconcile.Stage, ids []product.ID) error {
+	l.log.Debug("products are in hand", "products", len(ids))
+	return l.Lease.Begin(ctx, stage, ids)
+}
+
+func (l loggedLease) Settle(ctx context.Context, settled reconcile.Settlement) error {
+	l.log.Debug("a window is settled", "stage", settled.Stage, "ranges", len(settled.Finished), "outcomes", len(settled.Outcomes),
+		"found", settled.Report.Found, "states", settled.Report.Outcomes)
+	return l.Lease.Settle(ctx, settled)
 }

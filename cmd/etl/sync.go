@@ -189,7 +189,7 @@ const commandLease = 15 * time.Second
 // in the ledger and takes the slot that the service's runs take too. The report is
 // nil where the run could not begin.
 func (s *syncing) run(ctx context.Context, env envconfig.Lookuper, output string) (*reconcile.Report, error) {
-	j := job{withoutBroker: s.withoutBroker, request: s.request}
+	j := job{command: true, withoutBroker: s.withoutBroker, request: s.request}
 	var err error
 	j.config, err = load(ctx, env, func(c *config) []section {
 		used := []section{&c.Source, &c.Target, &c.Sync}

@@ -90,7 +90,7 @@ func (l *lease) Settle(ctx context.Context, s reconcile.Settlement) error {
 		memory = &text
 	}
 	args := l.args(pgx.NamedArgs{"stage": string(s.Stage), "memory": memory, "report": report})
-	set := "stage = @stage, memory = coalesce(@memory, memory), report = coalesce(@report, report)"
+	set := "vanished = 0, stage = @stage, memory = coalesce(@memory, memory), report = coalesce(@report, report)"
 	return l.write(ctx, what, set, args, func(ctx context.Context, tx pgx.Tx) error {
 		statements := []string{`DELETE FROM etl.in_hand WHERE run = @id`}
 		if s.Restart {

@@ -17,6 +17,7 @@ const claimable = `(status = 'queued' AND wanted <> 'pause' AND (fence > 0 OR co
 
 const claimRun = `
 UPDATE etl.run SET status = CASE status WHEN 'queued' THEN 'running' ELSE status END, version = version + 1, fence = fence + 1,
+	vanished = CASE status WHEN 'queued' THEN vanished ELSE vanished + 1 END,
 	owner = @owner, lease_until = now() + @lease::interval, started_at = coalesce(started_at, now())
 WHERE id = (
 	SELECT id FROM etl.run

@@ -128,7 +128,7 @@ func TestTakeover(t *testing.T) {
 			return next != nil
 		}, "the lease to expire")
 		run := next.Record()
-		if run.ID != lease.Record().ID || run.Owner != owner || run.Takeovers != takeovers+1 || !run.Started.Equal(started) || run.Progress.Acted != 7 {
+		if run.ID != lease.Record().ID || run.Owner != owner || run.Takeovers != takeovers+1 || run.Vanished != takeovers+1 || !run.Started.Equal(started) || run.Progress.Acted != 7 {
 			t.Errorf("%s took over %+v", owner, run)
 		}
 		if _, err := lease.Beat(t.Context(), reconcile.StatusRunning, reconcile.Progress{}); !errors.Is(err, reconcile.ErrFenced) {
@@ -136,6 +136,32 @@ func TestTakeover(t *testing.T) {
 		}
 		lease = next
 	}
+}
+
+// Owners that vanish are counted while nothing is settled in between; one that hands
+// the run back has not vanished.
+func TestVanishedOwners(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	submitted(t, l)
+	vanish := func(want int) reconcile.Lease {
+		t.Helper()
+		lease := claimed(t, l, "worker", gone)
+		if got := lease.Record().Vanished; got != want {
+			t.Errorf("%d owners have vanished, want %d", got, want)
+		}
+		return lease
+	}
+	vanish(0)
+	vanish(1)
+	if err := vanish(2).HandBack(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	vanish(2)
+	if err := vanish(3).Settle(t.Context(), reconcile.Settlement{Stage: reconcile.Counting, Report: &reconcile.Report{}}); err != nil {
+		t.Fatal(err)
+	}
+	vanish(1)
 }
 
 // A run that nobody took over yet goes on when its process finds the server again.

@@ -90,7 +90,7 @@ func TestSlots(t *testing.T) {
 	_, err = other.Submit(t.Context(), repair.Request)
 	isActive(t, err, found(t, other, mustActive(t, other).ID).ID)
 	_, err = other.Submit(t.Context(), comparison.Request)
-	contains(t, err, comparison.ID, "another pipeline")
+	contains(t, err, "id is that of a run of another pipeline")
 }
 
 func mustActive(t *testing.T, l *Ledger) *reconcile.Record {

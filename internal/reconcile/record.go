@@ -56,7 +56,10 @@ type Record struct {
 	Finished  time.Time `json:"finishedAt,omitzero"`
 	Owner     string    `json:"owner,omitempty"` // the process that executes it
 	Takeovers int       `json:"takeovers"`       // how often another process went on with it
-	Progress  *Progress `json:"progress,omitempty"`
+	// Vanished is how many owners in a row gave no sign of life any more and had
+	// settled nothing.
+	Vanished int       `json:"-"`
+	Progress *Progress `json:"progress,omitempty"`
 	// Report is the run's so far, without samples: the outcomes are kept one by one.
 	Report    *Report `json:"report,omitempty"`
 	Error     string  `json:"error,omitempty"`     // what went wrong and what to do, at most MaxError bytes

@@ -22,6 +22,7 @@ CREATE TABLE etl.run (
     -- who executes it; the fence counts its leases
     owner           text        CHECK (octet_length(owner) <= 200),
     fence           bigint      NOT NULL DEFAULT 0,
+    vanished        bigint      NOT NULL DEFAULT 0, -- owners in a row that ended without a word and without a settlement
     lease_until     timestamptz,
     started_at      timestamptz,
     finished_at     timestamptz,
