@@ -98,7 +98,8 @@ func (p *probes) broker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return ch.Close()
+	_, err = rabbit.Answered(ctx, func() (struct{}, error) { return struct{}{}, ch.Close() })
+	return err
 }
 
 func (p *probes) listening() error {

@@ -7,12 +7,11 @@ package ledger
 import (
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/secret"
 )
 
@@ -45,30 +44,8 @@ func (c *Config) Validate() error {
 	return errors.Join(problems...)
 }
 
-const (
-	maxConnections = 8
-	connectTimeout = 10 * time.Second
-)
+const maxConnections = 8
 
-// poolConfig parses a URL that came from a variable. The parser's own message may
-// quote the URL, so only its meaning is passed on.
 func poolConfig(address secret.URL, variable string) (*pgxpool.Config, error) {
-	if !strings.HasPrefix(address.Reveal(), "postgres://") && !strings.HasPrefix(address.Reveal(), "postgresql://") {
-		return nil, fmt.Errorf("%s must begin with postgres:// or postgresql://", variable)
-	}
-	if _, err := url.Parse(address.Reveal()); err != nil {
-		return nil, fmt.Errorf("%s %s is not a valid URL: percent-encode special characters in the user name and password", variable, address)
-	}
-	config, err := pgxpool.ParseConfig(address.Reveal())
-	if err != nil {
-		return nil, fmt.Errorf("%s %s is not a valid PostgreSQL URL: check its host, port, database and options", variable, address)
-	}
-	config.MaxConns = max(config.MaxConns, maxConnections)
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = connectTimeout
-	}
-	if config.ConnConfig.RuntimeParams["application_name"] == "" {
-		config.ConnConfig.RuntimeParams["application_name"] = "etl ledger"
-	}
-	return config, nil
+	return postgres.PoolConfig(address, variable, "etl ledger", maxConnections)
 }

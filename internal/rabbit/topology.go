@@ -41,7 +41,8 @@ func (c *Connection) Look(ctx context.Context) (map[string]QueueState, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = ch.Close() }()
+	// A broker that has fallen silent answers the end no more than anything else.
+	defer func() { _, _ = Answered(ctx, func() (struct{}, error) { return struct{}{}, ch.Close() }) }()
 	_, err = Answered(ctx, func() (struct{}, error) {
 		return struct{}{}, ch.ExchangeDeclarePassive(Exchange, amqp.ExchangeDirect, true, false, false, false, nil)
 	})

@@ -6,13 +6,10 @@ package target
 
 import (
 	"errors"
-	"fmt"
-	"net/url"
-	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/secret"
 )
 
@@ -56,31 +53,9 @@ func (c *Config) Validate() error {
 	return errors.Join(problems...)
 }
 
-const (
-	maxConnections = 4
-	connectTimeout = 10 * time.Second
-)
+const maxConnections = 4
 
-// poolConfig parses the URL. The parser's own message may quote the URL, so only
-// its meaning is passed on.
 func (c *Config) poolConfig() (*pgxpool.Config, error) {
 	address, variable := c.address()
-	if !strings.HasPrefix(address.Reveal(), "postgres://") && !strings.HasPrefix(address.Reveal(), "postgresql://") {
-		return nil, fmt.Errorf("%s must begin with postgres:// or postgresql://", variable)
-	}
-	if _, err := url.Parse(address.Reveal()); err != nil {
-		return nil, fmt.Errorf("%s %s is not a valid URL: percent-encode special characters in the user name and password", variable, address)
-	}
-	config, err := pgxpool.ParseConfig(address.Reveal())
-	if err != nil {
-		return nil, fmt.Errorf("%s %s is not a valid PostgreSQL URL: check its host, port, database and options", variable, address)
-	}
-	config.MaxConns = max(config.MaxConns, maxConnections)
-	if config.ConnConfig.ConnectTimeout == 0 {
-		config.ConnConfig.ConnectTimeout = connectTimeout
-	}
-	if config.ConnConfig.RuntimeParams["application_name"] == "" {
-		config.ConnConfig.RuntimeParams["application_name"] = "etl"
-	}
-	return config, nil
+	return postgres.PoolConfig(address, variable, "etl", maxConnections)
 }
