@@ -7,19 +7,15 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/api"
-	"github.com/ecom-micro/etl/internal/ledger"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
-	"github.com/ecom-micro/etl/internal/source"
-	"github.com/ecom-micro/etl/internal/target"
 )
 
 // probes look at what the service depends on.
 type probes struct {
 	*service
-	source     *source.Source
-	target     *target.Target
+	both       *stores
 	monitor    *rabbit.Connection
 	management *rabbit.Management // nil without RABBITMQ_MANAGEMENT_URL
 }
@@ -41,8 +37,8 @@ const probeTimeout = 2 * time.Second
 // Health asks everything at once.
 func (p *probes) Health(ctx context.Context) api.Health {
 	checks := map[string]func(context.Context) error{
-		mongoDB:      func(ctx context.Context) error { _, err := p.source.Ping(ctx); return err },
-		cartDatabase: func(ctx context.Context) error { _, err := p.target.Ping(ctx); return err },
+		mongoDB:      func(ctx context.Context) error { _, err := p.both.source.Ping(ctx); return err },
+		cartDatabase: func(ctx context.Context) error { _, err := p.both.target.Ping(ctx); return err },
 		ledgerStore:  p.ledger.Ping,
 		rabbitMQ:     p.broker,
 	}
@@ -139,11 +135,9 @@ func (p *probes) Ready(ctx context.Context) api.Readiness {
 
 // storeViews look into the two stores for the API.
 type storeViews struct {
-	config  *config
-	source  *source.Source
-	target  *target.Target
+	config *config
+	*stores
 	monitor *rabbit.Connection
-	ledger  *ledger.Ledger
 	mu      sync.Mutex // of the target's catalogue, which each explanation reads anew
 }
 

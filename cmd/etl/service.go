@@ -23,8 +23,6 @@ import (
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/schedule"
-	"github.com/ecom-micro/etl/internal/source"
-	"github.com/ecom-micro/etl/internal/target"
 )
 
 // service is one process of `etl serve`. Each run opens what it works with itself,
@@ -56,16 +54,10 @@ func newService(ctx context.Context, c *config, log *slog.Logger, clean *cleanup
 		return nil, err
 	}
 	clean.add(func(context.Context) { s.ledger.Close() })
-	src, err := source.Open(c.Source)
+	both, err := connectStores(ctx, c, clean)
 	if err != nil {
 		return nil, err
 	}
-	clean.add(func(ctx context.Context) { _ = src.Close(ctx) })
-	tgt, err := target.Open(ctx, c.Target)
-	if err != nil {
-		return nil, err
-	}
-	clean.add(func(context.Context) { tgt.Close() })
 	management, err := rabbit.NewManagement(c.Rabbit)
 	if err != nil {
 		return nil, err
@@ -78,7 +70,7 @@ func newService(ctx context.Context, c *config, log *slog.Logger, clean *cleanup
 	monitor, intake := connect(monitorName), connect(consumerName)
 	s.publisher = connect(producerName)
 
-	s.stores = &storeViews{config: c, source: src, target: tgt, monitor: monitor, ledger: s.ledger}
+	s.stores = &storeViews{config: c, stores: both, monitor: monitor}
 	s.doorbell = consumer.NewDoorbell(s.publisher)
 	clean.add(func(context.Context) { s.doorbell.Close() })
 	s.worker = consumer.NewWorker(s.ledger, s.execute, owner(), c.Worker, log)
@@ -87,7 +79,7 @@ func newService(ctx context.Context, c *config, log *slog.Logger, clean *cleanup
 		return nil, err
 	}
 	clean.add(func(ctx context.Context) { s.ended("scheduler", s.scheduler.Shutdown(ctx)) })
-	s.probes = &probes{service: s, source: src, target: tgt, monitor: monitor, management: management}
+	s.probes = &probes{service: s, both: both, monitor: monitor, management: management}
 	s.api = api.New(c.API, api.Parts{
 		Runs: s.ledger, Doorbell: s.doorbell, Stores: s.stores, Probes: s.probes, Schedule: s.schedule,
 		Metrics: s.metrics.Handler(), Observe: s.metrics.Request, Log: log, ProbesOnly: !c.Service.has(roleAPI),

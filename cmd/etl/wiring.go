@@ -33,14 +33,14 @@ func (c *cleanup) run(ctx context.Context) {
 	}
 }
 
-// stores are the two databases, connected and checked.
+// stores are the two databases.
 type stores struct {
 	source *source.Source
 	target *target.Target
 }
 
-// openStores connects to both databases and reads the cart's catalogue.
-func openStores(ctx context.Context, c *config, clean *cleanup) (*stores, error) {
+// connectStores prepares connections to both databases and waits for neither.
+func connectStores(ctx context.Context, c *config, clean *cleanup) (*stores, error) {
 	src, err := source.Open(c.Source)
 	if err != nil {
 		return nil, err
@@ -51,6 +51,17 @@ func openStores(ctx context.Context, c *config, clean *cleanup) (*stores, error)
 		return nil, err
 	}
 	clean.add(func(context.Context) { tgt.Close() })
+	return &stores{src, tgt}, nil
+}
+
+// openStores connects to both databases, checks that they answer, and reads the
+// cart's catalogue.
+func openStores(ctx context.Context, c *config, clean *cleanup) (*stores, error) {
+	both, err := connectStores(ctx, c, clean)
+	if err != nil {
+		return nil, err
+	}
+	src, tgt := both.source, both.target
 	if _, err := src.Ping(ctx); err != nil {
 		return nil, fmt.Errorf("product service: %w", err)
 	}
@@ -67,7 +78,7 @@ func openStores(ctx context.Context, c *config, clean *cleanup) (*stores, error)
 	if err := tgt.Describe(ctx); err != nil {
 		return nil, err
 	}
-	return &stores{src, tgt}, nil
+	return both, nil
 }
 
 // broker is the looking side of RabbitMQ: a connection that never publishes, so
