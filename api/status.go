@@ -80,6 +80,20 @@ func briefly(run *reconcile.Record) *brief {
 	return b
 }
 
+// compared is the last run that looked at all products to the end, be it one that
+// repaired what it found.
+func (o *overview) compared() *reconcile.Record {
+	last := o.validation
+	if r := o.lastRun; r != nil && (r.Status == reconcile.StatusSucceeded || r.Status == reconcile.StatusPartial) &&
+		len(r.Request.IDs) == 0 && r.Request.Since.IsZero() && r.Request.Apply == "" && (last == nil || r.Finished.After(last.Finished)) {
+		last = r
+	}
+	if last == nil || last.Report == nil {
+		return nil
+	}
+	return last
+}
+
 type statusDocument struct {
 	Success     bool `json:"success"`
 	ProductSync struct {
@@ -94,7 +108,7 @@ type statusDocument struct {
 	Timestamp        time.Time         `json:"timestamp"`
 }
 
-// counts are those of the last comparison of all products: counting anew whenever
+// counts are those of the last look at all products: counting anew whenever
 // somebody asks would be work for both databases.
 type counts struct {
 	Source   int64     `json:"sourceCount"`
@@ -112,9 +126,10 @@ func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
 		Success: true, Timestamp: now(), Scheduler: a.scheduler(o, callOf(r.Context()).user),
 		ActiveRun: briefly(o.active), ActiveComparison: briefly(o.look), LastRun: briefly(o.lastRun), LastComparison: briefly(o.lastLook),
 	}
-	if v := o.validation; v != nil && v.Report != nil {
+	if v := o.compared(); v != nil {
 		d.ProductSync.Validation = judge(v.Report)
-		d.ProductSync.Stats = &counts{Source: v.Report.Products, Target: v.Report.Rows, As: v.Finished}
+		found := d.ProductSync.Validation.Details
+		d.ProductSync.Stats = &counts{Source: found.Source, Target: found.Target, As: v.Finished}
 		if o.lastRun != nil {
 			d.ProductSync.Stats.LastSync = o.lastRun.Finished
 		}
@@ -156,13 +171,16 @@ type details struct {
 	Unsupported int64 `json:"unsupportedIds"`
 }
 
+// judge says how the stores stood at the end of a run.
 func judge(report *reconcile.Report) *validation {
-	v := &validation{report.Result == reconcile.InSync, details{
-		Source: report.Products, Target: report.Rows, Missing: report.Found[product.Missing],
-		Extra: report.Found[product.Orphaned], Stale: report.Found[product.Stale], InFlight: report.Outcomes[reconcile.InFlight],
-	}}
-	for _, n := range report.Unsupported {
-		v.Details.Unsupported += n
+	verified := report.Outcomes[reconcile.Verified]
+	d := details{
+		Source: report.Products, Target: report.Rows + verified,
+		Missing: max(report.Found[product.Missing]-verified-report.Outcomes[reconcile.Gone]-report.Outcomes[reconcile.Undone], 0),
+		Extra:   report.Found[product.Orphaned], Stale: report.Found[product.Stale], InFlight: report.Outcomes[reconcile.InFlight],
 	}
-	return v
+	for _, n := range report.Unsupported {
+		d.Unsupported += n
+	}
+	return &validation{IsValid: d.Missing+d.Extra+d.Stale+d.InFlight+d.Unsupported == 0, Details: d}
 }

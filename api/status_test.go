@@ -52,6 +52,40 @@ func TestStatusShowsUsersNoDetails(t *testing.T) {
 	s.do("GET", "/api/etl/scheduler/status", "").want(200).wantFields(map[string]any{"status.switch.changedBy": "boss@example.com"})
 }
 
+// A run that repaired everything says how the stores stand as well as a comparison.
+func TestStatusAfterARepair(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		request reconcile.Request
+		status  reconcile.Status
+		want    any // missing, nil where the run says nothing of the whole
+	}{
+		"whole":          {reconcile.Request{}, reconcile.StatusPartial, 2.0},
+		"failed":         {reconcile.Request{}, reconcile.StatusFailed, nil},
+		"some products":  {reconcile.Request{Order: reconcile.Order{IDs: []product.ID{"a"}}}, reconcile.StatusPartial, nil},
+		"since a moment": {reconcile.Request{Order: reconcile.Order{Since: reconcile.Moment{Time: time.Now()}}}, reconcile.StatusPartial, nil},
+		"findings":       {reconcile.Request{Apply: reconcile.NewRunID()}, reconcile.StatusPartial, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setup(t)
+			s.add(reconcile.Record{Status: c.status, Request: c.request, Finished: time.Now(), Report: &reconcile.Report{
+				Products: 100, Rows: 90, Found: map[product.Kind]int64{product.Missing: 10},
+				Outcomes: map[reconcile.State]int64{reconcile.Verified: 7, reconcile.Gone: 1, reconcile.Lost: 2},
+			}})
+			a := s.do("GET", "/api/etl/status", "").want(200)
+			if c.want == nil {
+				a.wantFields(map[string]any{"productSync.validation": nil, "productSync.stats": nil})
+				return
+			}
+			a.wantFields(map[string]any{
+				"productSync.validation.isValid": false, "productSync.validation.details.missingInTarget": c.want,
+				"productSync.stats.sourceCount": 100.0, "productSync.stats.targetCount": 97.0,
+			})
+		})
+	}
+}
+
 func TestStatusIsSharedForASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -189,10 +189,10 @@ func (w *Worker) work(ctx context.Context, lease reconcile.Lease) {
 		}
 		return
 	}
-	log.Info("run claimed", "trigger", record.Request.Trigger, "takeovers", record.Takeovers)
+	log.Debug("run claimed", "trigger", record.Request.Trigger, "takeovers", record.Takeovers)
 	switch err := w.execute(ctx, lease); {
 	case err == nil:
-		log.Info("run left hand")
+		log.Debug("run left hand")
 	case errors.Is(err, reconcile.ErrFenced):
 		log.Warn("the run went to another process", "err", err)
 	case ctx.Err() != nil:

@@ -268,7 +268,7 @@ func TestWorkerOutlivesPanics(t *testing.T) {
 func TestWhatBecameOfRunsIsLogged(t *testing.T) {
 	t.Parallel()
 	for problem, want := range map[error]string{
-		nil:                 "level=INFO msg=\"run left hand\"",
+		nil:                 "level=DEBUG msg=\"run left hand\"",
 		reconcile.ErrFenced: "level=WARN msg=\"the run went to another process\"",
 		errAway:             "level=ERROR msg=\"run failed\"",
 	} {

@@ -192,6 +192,8 @@ func TestServiceRepairs(t *testing.T) {
 	var page reconcile.RunPage
 	if r.get("/api/etl/runs", &page) != http.StatusOK || len(page.Runs) != 1 || page.Runs[0].Status != reconcile.StatusSucceeded || page.Runs[0].Request.By != "ann@shop" {
 		t.Errorf("runs: %+v", page)
+	} else if p := page.Runs[0].Progress; p == nil || p.Phase != reconcile.PhaseDone || p.Compared != 300 || len(p.Phases) == 0 {
+		t.Errorf("its progress in the end: %+v", p)
 	}
 	for _, path := range []string{"/api/etl/status", "/api/etl/validate", "/api/etl/stats", "/api/etl/health", "/api/etl/scheduler/status", "/metrics", "/api/etl/openapi.yaml"} {
 		if a := r.do(http.MethodGet, path, ""); a.status != http.StatusOK {

@@ -51,6 +51,9 @@ func Execute(ctx context.Context, lease Lease, length time.Duration, prepare fun
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), length)
 	defer cancel()
+	if run != nil {
+		_, _ = lease.Beat(ctx, StatusRunning, run.Progress()) // what it came to; the end itself matters more
+	}
 	var unkept error
 	if errors.Is(err, ErrHandedBack) {
 		unkept = lease.HandBack(ctx)
