@@ -14,6 +14,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/sethvargo/go-envconfig"
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/product"
@@ -495,4 +496,104 @@ func TestTicksOnThreeReplicas(t *testing.T) {
 		}, "the switch to hold")
 	}
 	s.wantComplete()
+}
+
+// The roles run apart too: one process takes requests, another one executes them.
+func TestRolesApart(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 60, every(3))
+	s.consumer()
+	front := s.serve(map[string]string{"ETL_ROLES": "api"}).ready()
+	back := s.serve(map[string]string{"ETL_ROLES": "worker"}).ready()
+	if status := back.get("/api/etl/runs", nil); status != http.StatusNotFound {
+		t.Errorf("a worker answers for the API: %d", status)
+	}
+	if run := front.ended(front.post("/api/etl/sync", `{}`).ID); run.Status != reconcile.StatusSucceeded {
+		t.Errorf("%+v", run)
+	}
+	s.wantComplete()
+	ticking := s.serve(map[string]string{"ETL_ROLES": "scheduler", "SYNC_CRON_SCHEDULE": "* * * * * *"}).ready()
+	testenv.Eventually(t, watchFor, func() bool {
+		var page reconcile.RunPage
+		return front.get("/api/etl/runs?trigger=schedule&status=succeeded", &page) == http.StatusOK && len(page.Runs) > 0
+	}, "a scheduled run")
+	ticking.stop()
+	if strings.Contains(front.stdout.String(), "a run begins") || strings.Contains(ticking.stdout.String(), "a run begins") {
+		t.Error("a process without the role worker executed a run")
+	}
+}
+
+// Commands and the service take the same slot.
+func TestCommandsAndServiceShareTheSlot(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 400, every(2))
+	s.consumer(slowly)
+	s = s.with(map[string]string{"REPLAY_MAX_QUEUE_DEPTH": "20"})
+	r := s.serve(nil).ready()
+	run := r.post("/api/etl/sync", `{"maxRepairs": 400}`)
+	r.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 0 })
+	o := s.etl(t.Context(), "sync")
+	if o.code != exitActive || !strings.Contains(o.stderr, run.ID) {
+		t.Errorf("a command meanwhile ended with %d: %s", o.code, o.stderr)
+	}
+	if o := s.etl(t.Context(), "validate", "--id", s.products.Key(1)); o.code != exitOK {
+		t.Errorf("a command that only looks ended with %d: %s", o.code, o.stderr)
+	}
+	r.steer(run, "cancel")
+	r.ended(run.ID)
+
+	command := s.start(t.Context(), "sync", "--max-repairs", "400")
+	var page reconcile.RunPage
+	testenv.Eventually(t, watchFor, func() bool {
+		r.get("/api/etl/runs?trigger=cli&status=running", &page)
+		return len(page.Runs) == 1
+	}, "the command's run to show")
+	a := r.do(http.MethodPost, "/api/etl/sync", `{}`)
+	if a.status != http.StatusConflict || !strings.Contains(a.body, page.Runs[0].ID) {
+		t.Errorf("a POST meanwhile: %d %s", a.status, a.body)
+	}
+	if o := command.wait(); o.code != exitOK {
+		t.Errorf("the command ended with %d: %s%s", o.code, o.stdout, o.stderr)
+	}
+	if run := r.ended(page.Runs[0].ID); run.Status != reconcile.StatusSucceeded {
+		t.Errorf("%+v", run)
+	}
+	s.wantComplete()
+}
+
+// With the seed's variables only, the service starts with the seed's defaults, lives,
+// and says what it waits for.
+func TestServeWithTheSeedsVariablesOnly(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 0, none)
+	s.env = map[string]string{
+		"PRODUCT_SERVICE_MONGODB_URL": "mongodb://mongo.invalid:27017/product",
+		"CART_DB_URL":                 "postgresql://postgres:hush@postgres.invalid:5432/cart",
+		"MONGO_USER":                  "admin", "MONGO_PASSWORD": "hush", "JWT_KEY": "hush hush",
+	}
+	c, err := load(t.Context(), environment{envconfig.MapLookuper(s.env), func() []string { return nil }}, (*config).sections)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.API.Port != 4000 || c.Sync.BatchSize != 100 || !c.Schedule.Enabled || c.Schedule.Sync != "*/30 * * * *" || c.Schedule.Health != "*/5 * * * *" || c.Schedule.Timezone != "UTC" || c.Service.Environment != "development" {
+		t.Errorf("defaults: %+v", c)
+	}
+	r := s.serve(nil)
+	if status := r.get("/api/etl/live", nil); status != http.StatusOK {
+		t.Errorf("live: %d", status)
+	}
+	a := r.do(http.MethodGet, "/api/etl/ready", "")
+	for _, what := range []string{"mongodb", "postgresql", "ledger", "rabbitmq"} {
+		if a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, `"for":"`+what+`"`) {
+			t.Errorf("ready does not say that it waits for %s: %d %s", what, a.status, a.body)
+		}
+	}
+	testenv.Eventually(t, watchFor, func() bool {
+		log := r.stdout.String()
+		return strings.Contains(log, "waiting for the ledger") && strings.Contains(log, "waiting for the broker")
+	}, "the log to say what it waits for")
+	r.stop()
+	if o := r.wait(); o.code != exitOK || strings.Contains(o.stdout+o.stderr+a.body, "hush") {
+		t.Errorf("it ended with %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
 }
