@@ -132,7 +132,7 @@ func TestCutDeadLetter(t *testing.T) {
 	if n != 0 {
 		t.Errorf("%d were requeued", n)
 	}
-	checkMessage(t, err, "dead letter 1 was cut from 1048577 to 1048576 bytes and cannot be requeued: drop it")
+	testenv.CheckMessage(t, err, "dead letter 1 was cut from 1048577 to 1048576 bytes and cannot be requeued: drop it")
 	if n, err := DropDead(t.Context(), conn, func(DeadLetter) bool { return true }); n != 1 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
@@ -144,7 +144,7 @@ func TestRequeueIntoAFullQueue(t *testing.T) {
 	broker, conn := buried(t, 20)
 	restrict(t, broker, RequestQueue, "max-length", 1)
 	n, err := RequeueDead(t.Context(), conn, func(DeadLetter) bool { return true })
-	checkMessage(t, err, "the queue is full")
+	testenv.CheckMessage(t, err, "the queue is full")
 	if requeued, left := len(broker.Drain(RequestQueue)), len(look(t, conn, 100)); requeued != n || left != 20-n {
 		t.Errorf("%d of %d were requeued, %d are left", requeued, n, left)
 	}

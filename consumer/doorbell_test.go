@@ -86,7 +86,7 @@ func TestRingTooMuch(t *testing.T) {
 	for i := range 400 {
 		request.IDs = append(request.IDs, product.ID(strings.Repeat("x", 2990)+fmt.Sprint(i)))
 	}
-	checkMessage(t, bell.Ring(t.Context(), request), "a message holds at most 1048576: name fewer products")
+	testenv.CheckMessage(t, bell.Ring(t.Context(), request), "a message holds at most 1048576: name fewer products")
 }
 
 func TestRingAtAFullQueue(t *testing.T) {
@@ -102,7 +102,7 @@ func TestRingAtAFullQueue(t *testing.T) {
 		err = bell.Ring(t.Context(), wanted(t))
 		return err != nil
 	}, "a refusal")
-	checkMessage(t, err, "the broker refused the message: the queue is full")
+	testenv.CheckMessage(t, err, "the broker refused the message: the queue is full")
 	broker.Drain(RequestQueue)
 	testenv.Eventually(t, patience, func() error { return bell.Ring(t.Context(), wanted(t)) }, "room")
 }
@@ -128,7 +128,7 @@ func TestRingWithoutItsQueue(t *testing.T) {
 				t.Fatal(err)
 			}
 			broker.Do(tt.remove)
-			checkMessage(t, bell.Ring(t.Context(), wanted(t)), tt.want)
+			testenv.CheckMessage(t, bell.Ring(t.Context(), wanted(t)), tt.want)
 			if err := bell.Ring(t.Context(), wanted(t)); err != nil {
 				t.Errorf("the next one: %v", err)
 			}
@@ -180,7 +180,7 @@ func TestRingAtASilentBroker(t *testing.T) {
 			}
 		})
 	}
-	checkMessage(t, bell.Ring(t.Context(), wanted(t)), "the broker does not answer in time")
+	testenv.CheckMessage(t, bell.Ring(t.Context(), wanted(t)), "the broker does not answer in time")
 	ringing.Wait()
 	proxy.Thaw()
 	testenv.Eventually(t, patience, func() error { return bell.Ring(t.Context(), wanted(t)) }, "the broker to answer again")
@@ -201,7 +201,7 @@ func TestRingAtABlockedBroker(t *testing.T) {
 		err = bell.Ring(t.Context(), wanted(t))
 		return err != nil
 	}, "the alarm")
-	checkMessage(t, err, "the broker takes no messages at present", "memory", "free memory or disk space")
+	testenv.CheckMessage(t, err, "the broker takes no messages at present", "memory", "free memory or disk space")
 	if _, err := node.Control(t.Context(), "set_vm_memory_high_watermark", "absolute", "1GB"); err != nil {
 		t.Fatal(err)
 	}

@@ -184,7 +184,7 @@ func TestFullDeadQueue(t *testing.T) {
 		refused++
 		return s.State().Err != ""
 	}, "the dead letters to be full")
-	checkMessage(t, fmt.Errorf("%s", s.State().Err), "an invalid request finds no place in queue etl.dead (see etl dead list)", "the queue is full")
+	testenv.CheckMessage(t, fmt.Errorf("%s", s.State().Err), "an invalid request finds no place in queue etl.dead (see etl dead list)", "the queue is full")
 	request := wanted(t)
 	if err := doorbell(t, broker.URL).Ring(t.Context(), request); err != nil {
 		t.Fatal(err)

@@ -102,22 +102,6 @@ func limited(t *testing.T, broker *testenv.Broker, permissions map[string]string
 	return u.String()
 }
 
-func checkMessage(t *testing.T, err error, wants ...string) {
-	t.Helper()
-	if err == nil {
-		t.Errorf("no error, want one that says %q", wants)
-		return
-	}
-	for _, want := range wants {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not say %q: %v", want, err)
-		}
-	}
-	if strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("the error tells the password: %v", err)
-	}
-}
-
 // publishSync publishes a body as a sync request, as it is.
 func publishSync(broker *testenv.Broker, body string) {
 	broker.PublishTo(Exchange, RequestKey, amqp.Publishing{Body: []byte(body), DeliveryMode: amqp.Persistent})

@@ -57,7 +57,7 @@ func TestDeclaredOtherwise(t *testing.T) {
 			_, err := ch.QueueDeclare(RequestQueue, true, false, false, false, nil)
 			return err
 		})
-		checkMessage(t, Declare(t.Context(), connect(t, broker.URL)), "declare queue etl.sync: it was declared otherwise before", "rabbitmqctl delete_queue", "inequivalent arg")
+		testenv.CheckMessage(t, Declare(t.Context(), connect(t, broker.URL)), "declare queue etl.sync: it was declared otherwise before", "rabbitmqctl delete_queue", "inequivalent arg")
 	})
 	t.Run("the exchange", func(t *testing.T) {
 		t.Parallel()
@@ -65,7 +65,7 @@ func TestDeclaredOtherwise(t *testing.T) {
 		broker.Do(func(ch *amqp.Channel) error {
 			return ch.ExchangeDeclare(Exchange, amqp.ExchangeFanout, true, false, false, false, nil)
 		})
-		checkMessage(t, Declare(t.Context(), connect(t, broker.URL)), "declare exchange etl: it was declared otherwise before", "delete it")
+		testenv.CheckMessage(t, Declare(t.Context(), connect(t, broker.URL)), "declare exchange etl: it was declared otherwise before", "delete it")
 	})
 }
 
@@ -86,7 +86,7 @@ func TestPermissions(t *testing.T) {
 		t.Parallel()
 		broker := testenv.Vhost(t)
 		conn := connect(t, limited(t, broker, map[string]string{"configure": "^$", "write": ".*", "read": ".*"}))
-		checkMessage(t, Declare(t.Context(), conn), `declare exchange etl: the broker's user needs the configure, write and read permissions on "^etl(\..*)?$"`)
+		testenv.CheckMessage(t, Declare(t.Context(), conn), `declare exchange etl: the broker's user needs the configure, write and read permissions on "^etl(\..*)?$"`)
 	})
 	t.Run("none to write", func(t *testing.T) {
 		t.Parallel()
@@ -97,6 +97,6 @@ func TestPermissions(t *testing.T) {
 		conn := connect(t, limited(t, broker, map[string]string{"configure": ".*", "write": `^etl\..*$`, "read": ".*"}))
 		bell := NewDoorbell(conn)
 		defer bell.Close()
-		checkMessage(t, bell.Ring(t.Context(), wanted(t)), "publish to exchange etl: the broker's user needs the write permission on it")
+		testenv.CheckMessage(t, bell.Ring(t.Context(), wanted(t)), "publish to exchange etl: the broker's user needs the write permission on it")
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/testenv"
 )
 
 // finishing is an executor that needs some time.
@@ -258,7 +259,7 @@ func TestWorkerOutlivesPanics(t *testing.T) {
 		if n := panics.Load(); n != maxVanished || status != reconcile.StatusFailed {
 			t.Errorf("%d panics, then it ended %q", n, status)
 		}
-		checkMessage(t, errors.New(problem), "given up: 5 processes in a row took this run", "look into their logs for a panic")
+		testenv.CheckMessage(t, errors.New(problem), "given up: 5 processes in a row took this run", "look into their logs for a panic")
 		if n := log.count("on purpose"); n != maxVanished || log.count("worker_test.go") != maxVanished {
 			t.Errorf("the panic was logged %d times, with its stack %d times", n, log.count("worker_test.go"))
 		}

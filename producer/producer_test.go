@@ -189,23 +189,6 @@ func published(t *testing.T, repairs []product.Repair, results []product.Result)
 	}
 }
 
-// checkMessage checks that an error is one line that says what it must.
-func checkMessage(t *testing.T, err error, wants ...string) {
-	t.Helper()
-	if err == nil {
-		t.Errorf("no error, want one that says %q", wants)
-		return
-	}
-	for _, want := range wants {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not say %q: %v", want, err)
-		}
-	}
-	if strings.Contains(err.Error(), "\n") {
-		t.Errorf("the error has several lines: %q", err)
-	}
-}
-
 func TestPublishedEvent(t *testing.T) {
 	t.Parallel()
 	r := replaying(t, nil)
@@ -305,7 +288,7 @@ func TestUnroutable(t *testing.T) {
 		t.Fatalf("%d are granted, %v", n, err)
 	}
 	results, err := r.Repair(t.Context(), 1, repairs)
-	checkMessage(t, err, "312 NO_ROUTE", "no queue is bound to exchange product-service with routing key product-created", "restart the Cart Service")
+	testenv.CheckMessage(t, err, "312 NO_ROUTE", "no queue is bound to exchange product-service with routing key product-created", "restart the Cart Service")
 	for i, result := range results {
 		var unroutable *UnroutableError
 		if result.ID != repairs[i].Row.ID || result.Acted || !errors.As(result.Err, &unroutable) || unroutable.Exchange != "product-service" || unroutable.RoutingKey != "product-created" {
@@ -321,7 +304,7 @@ func TestNoConsumerAtFirst(t *testing.T) {
 	r := replaying(t, nil)
 	for range 2 {
 		_, err := r.Reserve(t.Context(), 10)
-		checkMessage(t, err, "nobody consumes queue product-created", "start the Cart Service, or restart it if it runs but lost its connection")
+		testenv.CheckMessage(t, err, "nobody consumes queue product-created", "start the Cart Service, or restart it if it runs but lost its connection")
 		if !errors.Is(err, ErrNoConsumer) {
 			t.Errorf("%v is no ErrNoConsumer", err)
 		}
@@ -339,7 +322,7 @@ func TestNoTopologyAtFirst(t *testing.T) {
 	t.Parallel()
 	r := replayingOn(t, testenv.Vhost(t), nil)
 	_, err := r.Reserve(t.Context(), 10)
-	checkMessage(t, err, "exchange product-service does not exist", "start the Product Service or the Cart Service once")
+	testenv.CheckMessage(t, err, "exchange product-service does not exist", "start the Product Service or the Cart Service once")
 	if !errors.Is(err, rabbit.ErrNotFound) {
 		t.Errorf("%v is no ErrNotFound", err)
 	}
@@ -675,7 +658,7 @@ func TestBrokerStaysAway(t *testing.T) {
 	testenv.Eventually(t, 5*time.Second, r.ch.IsClosed, "the channel to end with its connection")
 	r.patience = time.Second
 	results, err := r.Repair(t.Context(), 2, repairs)
-	checkMessage(t, err, "open the publishing channel", "no broker answers", "RABBITMQ_ENDPOINT")
+	testenv.CheckMessage(t, err, "open the publishing channel", "no broker answers", "RABBITMQ_ENDPOINT")
 	for i, result := range results {
 		if result != (product.Result{ID: repairs[i].Row.ID}) {
 			t.Errorf("%+v; it was not published", result)
@@ -722,7 +705,7 @@ func TestRefusedPublishing(t *testing.T) {
 		published(t, repairs, mustRepair(t, r, repairs))
 		r.broker.Do(func(ch *amqp.Channel) error { return ch.ExchangeDelete(rabbit.Exchange, false, false) })
 		_, err := r.Repair(t.Context(), 2, repairs)
-		checkMessage(t, err, "publish to exchange product-service", "does not exist", "restart the Cart Service", "NOT_FOUND")
+		testenv.CheckMessage(t, err, "publish to exchange product-service", "does not exist", "restart the Cart Service", "NOT_FOUND")
 		r.broker.DeclareTopology()
 		published(t, repairs, mustRepair(t, r, repairs))
 	})
@@ -733,7 +716,7 @@ func TestRefusedPublishing(t *testing.T) {
 		t.Cleanup(conn.Close)
 		r.conn = conn
 		_, err := r.Repair(t.Context(), 1, repairs)
-		checkMessage(t, err, "publish to exchange product-service", "write permission", "ACCESS_REFUSED")
+		testenv.CheckMessage(t, err, "publish to exchange product-service", "write permission", "ACCESS_REFUSED")
 		if n := r.broker.QueueStats(rabbit.CreatedQueue).Ready; n != 0 {
 			t.Errorf("%d events are in the queue", n)
 		}
@@ -883,7 +866,7 @@ func TestLongIDs(t *testing.T) {
 		return ch.QueueUnbind(rabbit.CreatedQueue, rabbit.CreatedQueue, rabbit.Exchange, nil)
 	})
 	results, err := r.Repair(t.Context(), 2, repairs)
-	checkMessage(t, err, "NO_ROUTE")
+	testenv.CheckMessage(t, err, "NO_ROUTE")
 	for _, result := range results {
 		if result.Acted || !errors.As(result.Err, new(*UnroutableError)) {
 			t.Errorf("an id of %d bytes, returned: acted %t, %v", len(result.ID), result.Acted, result.Err)

@@ -1,11 +1,13 @@
 package ledger
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/ecom-micro/etl/internal/secret"
+	"github.com/ecom-micro/etl/internal/testenv"
 )
 
 func TestValidateNamesTheVariable(t *testing.T) {
@@ -39,7 +41,7 @@ func TestValidateNamesTheVariable(t *testing.T) {
 				}
 				return
 			}
-			contains(t, err, tt.want...)
+			testenv.CheckMessage(t, oneLine(err), tt.want...)
 			if lines := strings.Split(err.Error(), "\n"); len(lines) != len(tt.want) {
 				t.Fatalf("%d lines, want %d: %q", len(lines), len(tt.want), lines)
 			}
@@ -58,7 +60,7 @@ func TestOpenNamesTheVariable(t *testing.T) {
 		{"", "hunter2", "CART_DB_URL must begin"},
 	} {
 		_, err := Open(t.Context(), Config{URL: tt.own, Pipeline: "products", Retention: long}, tt.fallback)
-		contains(t, err, tt.want)
+		testenv.CheckMessage(t, err, tt.want)
 	}
 }
 
@@ -86,4 +88,12 @@ func TestConnectionSettings(t *testing.T) {
 			t.Errorf("%s: %d connections to database %s within %s", tt.own, config.MaxConns, config.ConnConfig.Database, config.ConnConfig.ConnectTimeout)
 		}
 	}
+}
+
+// oneLine is a list of problems as one.
+func oneLine(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
 }

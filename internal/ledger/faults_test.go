@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"errors"
-	"net"
 	"net/url"
 	"testing"
 	"time"
@@ -13,28 +12,15 @@ import (
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
-// changed is a URL with some of its parts replaced.
-func changed(t *testing.T, raw string, change func(*url.URL)) secret.URL {
+func changedURL(t *testing.T, raw string, change func(*url.URL)) secret.URL {
 	t.Helper()
-	u, err := url.Parse(raw)
-	if err != nil {
-		t.Fatal("a URL cannot be read")
-	}
-	change(u)
-	return secret.URL(u.String())
+	return secret.URL(testenv.ChangedURL(t, raw, change))
 }
 
 func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 	t.Parallel()
 	db := testenv.Cart(t)
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed := testenv.ClosedAddress(t)
 	mute := testenv.NewProxy(t, closed) // accepts, and nothing answers
 	mute.Freeze()
 	for _, tt := range []struct {
@@ -42,16 +28,16 @@ func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 		url  secret.URL
 		want []string
 	}{
-		{"wrong password", changed(t, db.URL, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "hunter2") }),
+		{"wrong password", changedURL(t, db.URL, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "hunter2") }),
 			[]string{"authentication failed: check user and password of"}},
-		{"unknown database", changed(t, db.URL, func(u *url.URL) { u.Path = "/nosuchshop" }),
+		{"unknown database", changedURL(t, db.URL, func(u *url.URL) { u.Path = "/nosuchshop" }),
 			[]string{`database "nosuchshop" does not exist`, "check the database name of"}},
-		{"nobody listens", changed(t, db.URL, func(u *url.URL) { u.Host = closed; u.User = url.UserPassword("cart", "hunter2") }),
+		{"nobody listens", changedURL(t, db.URL, func(u *url.URL) { u.Host = closed; u.User = url.UserPassword("cart", "hunter2") }),
 			[]string{"no server answers: check the host of", "and the network", closed}},
-		{"no answer", changed(t, db.URL, func(u *url.URL) {
+		{"no answer", changedURL(t, db.URL, func(u *url.URL) {
 			u.Host, u.RawQuery, u.User = mute.Addr, "connect_timeout=1&sslmode=disable", url.UserPassword("cart", "hunter2")
 		}), []string{"no server answers: check the host of", mute.Addr}},
-		{"a server that only reads", changed(t, db.URL, func(u *url.URL) {
+		{"a server that only reads", changedURL(t, db.URL, func(u *url.URL) {
 			query := u.Query()
 			query.Set("default_transaction_read_only", "on")
 			u.RawQuery = query.Encode()
@@ -73,13 +59,13 @@ func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 				}
 				t.Cleanup(l.Close)
 				if tt.want == nil {
-					contains(t, l.Migrate(t.Context()), "read-only transaction", variable+" must name the primary server")
+					testenv.CheckMessage(t, l.Migrate(t.Context()), "read-only transaction", variable+" must name the primary server")
 					return
 				}
-				contains(t, l.Ping(t.Context()), append(tt.want, "reach the ledger: ", variable)...)
-				contains(t, l.Migrate(t.Context()), append(tt.want, "schema etl: ", variable)...)
+				testenv.CheckMessage(t, l.Ping(t.Context()), append(tt.want, "reach the ledger: ", variable)...)
+				testenv.CheckMessage(t, l.Migrate(t.Context()), append(tt.want, "schema etl: ", variable)...)
 				_, err = l.Claim(t.Context(), "worker", long)
-				contains(t, err, append(tt.want, "claim a run: ", variable)...)
+				testenv.CheckMessage(t, err, append(tt.want, "claim a run: ", variable)...)
 			})
 		}
 	}
@@ -169,5 +155,5 @@ func TestTheReasonForWaitingIsTold(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	_, err := l.Run(ctx, reconcile.NewRunID())
-	contains(t, err, "no server answers", "ETL_STATE_DB_URL", "read run")
+	testenv.CheckMessage(t, err, "no server answers", "ETL_STATE_DB_URL", "read run")
 }

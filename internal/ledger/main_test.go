@@ -3,7 +3,6 @@ package ledger
 import (
 	"errors"
 	"flag"
-	"strings"
 	"testing"
 	"time"
 
@@ -150,21 +149,5 @@ func isRefused(tb testing.TB, err error, id string) {
 	var refused *reconcile.StatusError
 	if !errors.As(err, &refused) || refused.Run.ID != id {
 		tb.Errorf("the error is %v, want that run %s cannot", err, id)
-	}
-}
-
-func contains(tb testing.TB, err error, parts ...string) {
-	tb.Helper()
-	if err == nil {
-		tb.Errorf("no error, want one with %q", parts)
-		return
-	}
-	for _, part := range parts {
-		if !strings.Contains(err.Error(), part) {
-			tb.Errorf("the error is %q, want %q in it", err, part)
-		}
-	}
-	if strings.Contains(err.Error(), "hunter2") {
-		tb.Errorf("the error tells the password: %v", err)
 	}
 }

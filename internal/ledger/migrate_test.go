@@ -69,7 +69,7 @@ func TestMigrateRefusesANewerSchema(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	execute(t, l, "INSERT INTO etl.goose_db_version (version_id, is_applied) VALUES (99, true)")
-	contains(t, l.Migrate(t.Context()), "version 99", "run the newer program")
+	testenv.CheckMessage(t, l.Migrate(t.Context()), "version 99", "run the newer program")
 }
 
 func TestMigrateWithoutTheRight(t *testing.T) {
@@ -89,7 +89,7 @@ func TestMigrateWithoutTheRight(t *testing.T) {
 			db.Exec(prepare.sql)
 			l := open(t, db.Role(prepare.rights...), "products")
 			err := l.Migrate(t.Context())
-			contains(t, err, "etl migrate --print-sql", "USAGE on schema etl", "SELECT, INSERT, UPDATE, DELETE", l.role(), db.Name)
+			testenv.CheckMessage(t, err, "etl migrate --print-sql", "USAGE on schema etl", "SELECT, INSERT, UPDATE, DELETE", l.role(), db.Name)
 			if current, checked := l.Check(t.Context()); current || checked == nil || checked.Error() != err.Error() {
 				t.Errorf("a look beforehand says %v, %v; it is %v", current, checked, err)
 			}
@@ -107,14 +107,14 @@ func TestMigrateWithoutTheGrants(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := open(t, db.Role(), "products")
-	contains(t, l.Migrate(t.Context()), "permission denied", "etl migrate --print-sql", l.role())
+	testenv.CheckMessage(t, l.Migrate(t.Context()), "permission denied", "etl migrate --print-sql", l.role())
 }
 
 func TestNotMigrated(t *testing.T) {
 	t.Parallel()
 	l := open(t, testenv.Cart(t).URL, "products")
 	_, err := l.Submit(t.Context(), wanting(t))
-	contains(t, err, "does not exist", "run `etl migrate`")
+	testenv.CheckMessage(t, err, "does not exist", "run `etl migrate`")
 	if current, err := l.Check(t.Context()); current || err != nil {
 		t.Errorf("a look says %v, %v", current, err)
 	}
@@ -272,5 +272,5 @@ func TestRestrictedRole(t *testing.T) {
 	}
 	db.Exec("REVOKE INSERT ON etl.switch FROM " + l.role())
 	_, err := l.SetSwitch(t.Context(), true, "ada")
-	contains(t, err, "permission denied", "grant "+l.role())
+	testenv.CheckMessage(t, err, "permission denied", "grant "+l.role())
 }

@@ -27,7 +27,7 @@ func TestDialThatHangs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := c.Channel(ctx)
-	checkMessage(t, err, "connect to RabbitMQ at ", "context deadline exceeded")
+	testenv.CheckMessage(t, err, "connect to RabbitMQ at ", "context deadline exceeded")
 	if blocked := c.Blocked(); blocked != "" {
 		t.Errorf("blocked: %s", blocked)
 	}

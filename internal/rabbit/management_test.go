@@ -21,7 +21,7 @@ import (
 // withoutUser is a URL without its credentials.
 func withoutUser(t *testing.T, raw string) string {
 	t.Helper()
-	return changed(t, raw, func(u *url.URL) { u.User = nil })
+	return testenv.ChangedURL(t, raw, func(u *url.URL) { u.User = nil })
 }
 
 func management(t *testing.T, config Config) *Management {
@@ -187,9 +187,9 @@ func TestManagementMessages(t *testing.T) {
 		config Config
 		want   []string
 	}{
-		{"wrong password of its own", Config{URL: secret.URL(broker.URL), ManagementURL: secret.URL(changed(t, broker.Management, func(u *url.URL) { u.User = url.UserPassword("etl", "hunter2") }))},
+		{"wrong password of its own", Config{URL: secret.URL(broker.URL), ManagementURL: secret.URL(testenv.ChangedURL(t, broker.Management, func(u *url.URL) { u.User = url.UserPassword("etl", "hunter2") }))},
 			[]string{"not authorized", `the tag "monitoring"`}},
-		{"wrong password of the broker's URL", Config{URL: secret.URL(changed(t, broker.URL, func(u *url.URL) { u.User = url.UserPassword("etl", "hunter2") })), ManagementURL: secret.URL(withoutUser(t, broker.Management))},
+		{"wrong password of the broker's URL", Config{URL: secret.URL(testenv.ChangedURL(t, broker.URL, func(u *url.URL) { u.User = url.UserPassword("etl", "hunter2") })), ManagementURL: secret.URL(withoutUser(t, broker.Management))},
 			[]string{"not authorized", `the tag "monitoring"`}},
 		{"a user without the tag", Config{URL: secret.URL(stranger), ManagementURL: secret.URL(withoutUser(t, broker.Management))},
 			[]string{"not authorized", `the tag "monitoring"`}},
@@ -201,11 +201,11 @@ func TestManagementMessages(t *testing.T) {
 			t.Parallel()
 			m := management(t, tt.config)
 			_, err := m.Queue(t.Context(), CreatedQueue)
-			checkMessage(t, err, append(tt.want, "ask the management API for queue product-created")...)
+			testenv.CheckMessage(t, err, append(tt.want, "ask the management API for queue product-created")...)
 			_, err = m.Bound(t.Context(), Exchange, CreatedQueue, CreatedQueue)
-			checkMessage(t, err, append(tt.want, "ask the management API for bindings of queue product-created")...)
+			testenv.CheckMessage(t, err, append(tt.want, "ask the management API for bindings of queue product-created")...)
 			_, err = m.ConnectionName(t.Context(), "127.0.0.1:1 -> 127.0.0.1:2")
-			checkMessage(t, err, append(tt.want, "ask the management API for connection 127.0.0.1:1 -> 127.0.0.1:2")...)
+			testenv.CheckMessage(t, err, append(tt.want, "ask the management API for connection 127.0.0.1:1 -> 127.0.0.1:2")...)
 		})
 	}
 	m := management(t, Config{URL: secret.URL(broker.URL), ManagementURL: secret.URL(broker.Management)})

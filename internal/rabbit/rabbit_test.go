@@ -48,37 +48,6 @@ func proxied(t *testing.T, url string) (*Connection, *testenv.Proxy) {
 	return connect(t, url), proxy
 }
 
-// changed is a URL with some of its parts replaced.
-func changed(t *testing.T, raw string, change func(*url.URL)) string {
-	t.Helper()
-	u, err := url.Parse(raw)
-	if err != nil {
-		t.Fatal("a URL cannot be read")
-	}
-	change(u)
-	return u.String()
-}
-
-// checkMessage checks that an error is one line that says what it must, and no secret.
-func checkMessage(t *testing.T, err error, wants ...string) {
-	t.Helper()
-	if err == nil {
-		t.Errorf("no error, want one that says %q", wants)
-		return
-	}
-	for _, want := range wants {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not say %q: %v", want, err)
-		}
-	}
-	if strings.Contains(err.Error(), "\n") {
-		t.Errorf("the error has several lines: %q", err)
-	}
-	if strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("the error tells the password: %v", err)
-	}
-}
-
 // manage asks the management API for something as an administrator.
 func manage(t *testing.T, broker *testenv.Broker, method, path string, body any) {
 	t.Helper()
@@ -112,7 +81,7 @@ func user(t *testing.T, broker *testenv.Broker, tags string, permissions map[str
 	if permissions != nil {
 		manage(t, broker, http.MethodPut, "/api/permissions/"+broker.Vhost+"/"+name, permissions)
 	}
-	return changed(t, broker.URL, func(u *url.URL) { u.User = url.UserPassword(name, "hunter2") })
+	return testenv.ChangedURL(t, broker.URL, func(u *url.URL) { u.User = url.UserPassword(name, "hunter2") })
 }
 
 // notABroker is the address of a server that speaks another protocol.
@@ -144,27 +113,20 @@ func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 	t.Parallel()
 	broker := testenv.Vhost(t)
 	stranger := user(t, broker, "", nil)
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed := testenv.ClosedAddress(t)
 	to := func(host string) string {
-		return changed(t, broker.URL, func(u *url.URL) { u.Host, u.User = host, url.UserPassword("etl", "hunter2") })
+		return testenv.ChangedURL(t, broker.URL, func(u *url.URL) { u.Host, u.User = host, url.UserPassword("etl", "hunter2") })
 	}
 	web := notABroker(t)
 	for _, tt := range []struct {
 		name, url string
 		want      []string
 	}{
-		{"wrong password", changed(t, broker.URL, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "hunter2") }),
+		{"wrong password", testenv.ChangedURL(t, broker.URL, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "hunter2") }),
 			[]string{"authentication failed: check user, password and vhost of RABBITMQ_ENDPOINT"}},
-		{"unknown user", changed(t, broker.URL, func(u *url.URL) { u.User = url.UserPassword("nobody", "hunter2") }),
+		{"unknown user", testenv.ChangedURL(t, broker.URL, func(u *url.URL) { u.User = url.UserPassword("nobody", "hunter2") }),
 			[]string{"authentication failed: check user, password and vhost of RABBITMQ_ENDPOINT"}},
-		{"unknown vhost", changed(t, broker.URL, func(u *url.URL) { u.Path = "/nosuchshop" }),
+		{"unknown vhost", testenv.ChangedURL(t, broker.URL, func(u *url.URL) { u.Path = "/nosuchshop" }),
 			[]string{"check the vhost of RABBITMQ_ENDPOINT", "nosuchshop"}},
 		{"no right to the vhost", stranger, []string{"the user may not use this vhost: check the vhost of RABBITMQ_ENDPOINT and the user's permissions"}},
 		{"nobody listens", to(closed), []string{"no broker answers: check the host of RABBITMQ_ENDPOINT and the network", closed}},
@@ -177,10 +139,10 @@ func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 			c := connect(t, tt.url)
 			begun := time.Now()
 			_, err := c.Channel(t.Context())
-			checkMessage(t, err, append(tt.want, "connect to RabbitMQ at amqp")...)
-			checkMessage(t, c.CheckTopology(t.Context()), tt.want...)
+			testenv.CheckMessage(t, err, append(tt.want, "connect to RabbitMQ at amqp")...)
+			testenv.CheckMessage(t, c.CheckTopology(t.Context()), tt.want...)
 			_, err = c.Queue(CreatedQueue).State(t.Context())
-			checkMessage(t, err, tt.want...)
+			testenv.CheckMessage(t, err, tt.want...)
 			if took := time.Since(begun); took > 35*time.Second {
 				t.Errorf("three times took %s", took)
 			}
@@ -236,7 +198,7 @@ func TestConnectionIsDialledAgain(t *testing.T) {
 	testenv.Eventually(t, 5*time.Second, third.IsClosed, "the channel to end with its connection")
 	begun := time.Now()
 	_, err := c.Channel(t.Context())
-	checkMessage(t, err, "no broker answers", "RABBITMQ_ENDPOINT")
+	testenv.CheckMessage(t, err, "no broker answers", "RABBITMQ_ENDPOINT")
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("a refused connection took %s", took)
 	}
@@ -375,8 +337,8 @@ func TestGivenUpConnectionSendsNothingMore(t *testing.T) {
 	for name, end := range map[string]func(*Connection){"drop": (*Connection).Drop, "close": (*Connection).Close} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRelay(t, changed(t, broker.URL, func(u *url.URL) { u.Scheme, u.User, u.Path = "", nil, "" })[2:])
-			c := connect(t, changed(t, broker.URL, func(u *url.URL) { u.Host = r.addr }))
+			r := newRelay(t, testenv.ChangedURL(t, broker.URL, func(u *url.URL) { u.Scheme, u.User, u.Path = "", nil, "" })[2:])
+			c := connect(t, testenv.ChangedURL(t, broker.URL, func(u *url.URL) { u.Host = r.addr }))
 			ch, err := c.Channel(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -422,7 +384,7 @@ func TestCheckTopology(t *testing.T) {
 	broker := testenv.Vhost(t)
 	c := connect(t, broker.URL)
 	err := c.CheckTopology(t.Context())
-	checkMessage(t, err, "exchange product-service does not exist", "start the Product Service or the Cart Service once", "vhost of RABBITMQ_ENDPOINT")
+	testenv.CheckMessage(t, err, "exchange product-service does not exist", "start the Product Service or the Cart Service once", "vhost of RABBITMQ_ENDPOINT")
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("%v is no ErrNotFound", err)
 	}
@@ -433,7 +395,7 @@ func TestCheckTopology(t *testing.T) {
 	for _, queue := range CartQueues() {
 		broker.Do(func(ch *amqp.Channel) error { _, err := ch.QueueDelete(queue, false, false, false); return err })
 		err := c.CheckTopology(t.Context())
-		checkMessage(t, err, "queue "+queue+" does not exist", "start the Cart Service once", "vhost of RABBITMQ_ENDPOINT")
+		testenv.CheckMessage(t, err, "queue "+queue+" does not exist", "start the Cart Service once", "vhost of RABBITMQ_ENDPOINT")
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%v is no ErrNotFound", err)
 		}
@@ -524,14 +486,14 @@ func TestQueueState(t *testing.T) {
 		_, err = queue.State(t.Context())
 		return err != nil && strings.Contains(err.Error(), "connect to RabbitMQ")
 	}, "the loss to be seen")
-	checkMessage(t, err, "no broker answers: check the host of RABBITMQ_ENDPOINT")
+	testenv.CheckMessage(t, err, "no broker answers: check the host of RABBITMQ_ENDPOINT")
 	proxy.Restore()
 	expect(QueueState{Ready: 2})
 
 	broker.Do(func(ch *amqp.Channel) error { _, err := ch.QueueDelete(UpdatedQueue, false, false, false); return err })
 	for range 3 {
 		_, err = queue.State(t.Context())
-		checkMessage(t, err, "queue product-updated does not exist", "start the Cart Service once")
+		testenv.CheckMessage(t, err, "queue product-updated does not exist", "start the Cart Service once")
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%v is no ErrNotFound", err)
 		}
@@ -563,7 +525,7 @@ func TestLookingNeedsOnePermission(t *testing.T) {
 			}
 			continue
 		}
-		checkMessage(t, err, tt.want)
+		testenv.CheckMessage(t, err, tt.want)
 	}
 }
 
@@ -631,7 +593,7 @@ func TestBlocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = c.Channel(t.Context())
-	checkMessage(t, err, "RABBITMQ_ENDPOINT")
+	testenv.CheckMessage(t, err, "RABBITMQ_ENDPOINT")
 	if err := node.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -188,26 +187,6 @@ func TestIdleCursorIsReopened(t *testing.T) {
 	}
 }
 
-// checkMessage checks that an error is one line that names what it must, and no secret.
-func checkMessage(t *testing.T, err error, wants ...string) {
-	t.Helper()
-	if err == nil {
-		t.Errorf("no error, want one that says %q", wants)
-		return
-	}
-	for _, want := range wants {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not say %q: %v", want, err)
-		}
-	}
-	if strings.Contains(err.Error(), "\n") {
-		t.Errorf("the error has several lines: %q", err)
-	}
-	if strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("the error tells the password: %v", err)
-	}
-}
-
 func TestScanSaysThatTheServerStaysAway(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]func(*testenv.Proxy){"gone": (*testenv.Proxy).Cut, "hung": (*testenv.Proxy).Freeze} {
@@ -235,7 +214,7 @@ func TestScanSaysThatTheServerStaysAway(t *testing.T) {
 				t.Errorf("it took %s to give up", took)
 			}
 			left := product.Range{Class: r.Class, After: product.ID(seeded.Key(n - 1)), Through: r.Through}
-			checkMessage(t, last, left.String(), s.Name(), "no server answers", "PRODUCT_SERVICE_MONGODB_URL")
+			testenv.CheckMessage(t, last, left.String(), s.Name(), "no server answers", "PRODUCT_SERVICE_MONGODB_URL")
 			if n != 20 {
 				t.Errorf("%d products before the error, want one page", n)
 			}
@@ -295,19 +274,12 @@ func reads() map[string]func(context.Context, *Source) error {
 
 func TestUnreachableServer(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed := testenv.ClosedAddress(t)
 	for _, host := range []string{closed, "nowhere.invalid"} {
 		s := open(t, Config{URL: secret.URL("mongodb://" + host + "/shop?serverSelectionTimeoutMS=100"), User: "etl", Password: "hunter2", Collection: "products"})
 		for name, read := range reads() {
 			t.Run(host+" "+name, func(t *testing.T) {
-				checkMessage(t, read(t.Context(), s), "no server answers: check the host of PRODUCT_SERVICE_MONGODB_URL and the network", host)
+				testenv.CheckMessage(t, read(t.Context(), s), "no server answers: check the host of PRODUCT_SERVICE_MONGODB_URL and the network", host)
 			})
 		}
 	}
@@ -324,7 +296,7 @@ func TestWrongCredentials(t *testing.T) {
 				config.User, config.Password = user, "hunter2"
 				s := open(t, config)
 				begun := time.Now()
-				checkMessage(t, read(t.Context(), s), "authentication failed: check MONGO_USER, MONGO_PASSWORD and the authentication database (authSource) of PRODUCT_SERVICE_MONGODB_URL")
+				testenv.CheckMessage(t, read(t.Context(), s), "authentication failed: check MONGO_USER, MONGO_PASSWORD and the authentication database (authSource) of PRODUCT_SERVICE_MONGODB_URL")
 				if took := time.Since(begun); took > 10*time.Second {
 					t.Errorf("refused credentials were tried for %s", took)
 				}
@@ -344,7 +316,7 @@ func TestExplainedErrors(t *testing.T) {
 		{mongo.CommandError{Code: 2, Message: "bad value"}, "bad value"},
 	} {
 		err := explained(fmt.Errorf("first: %w", tt.err))
-		checkMessage(t, err, tt.want)
+		testenv.CheckMessage(t, err, tt.want)
 		if !errors.As(err, new(mongo.CommandError)) {
 			t.Errorf("%v lost its cause", err)
 		}

@@ -129,5 +129,5 @@ func TestReferencedByEveryTable(t *testing.T) {
 	withSchema(db, "secret", `CREATE TABLE product (%s); CREATE TABLE review (product text REFERENCES product)`)
 	blind := described(t, db.Role("USAGE ON SCHEMA secret", "SELECT, DELETE, INSERT ON secret.product"), "secret")
 	_, err = blind.Referenced(t.Context(), []product.ID{"a"})
-	checkMessage(t, err, "look for references from secret.review", "permission denied", "grant")
+	testenv.CheckMessage(t, err, "look for references from secret.review", "permission denied", "grant")
 }

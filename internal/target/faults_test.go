@@ -19,28 +19,15 @@ import (
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
-// changed is a URL with some of its parts replaced.
-func changed(t *testing.T, raw string, change func(*url.URL)) secret.URL {
+func changedURL(t *testing.T, raw string, change func(*url.URL)) secret.URL {
 	t.Helper()
-	u, err := url.Parse(raw)
-	if err != nil {
-		t.Fatal("a URL cannot be read")
-	}
-	change(u)
-	return secret.URL(u.String())
+	return secret.URL(testenv.ChangedURL(t, raw, change))
 }
 
 func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 	t.Parallel()
 	db := testenv.Cart(t)
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed := testenv.ClosedAddress(t)
 	mute := testenv.NewProxy(t, closed) // accepts, and nothing answers
 	mute.Freeze()
 	for _, tt := range []struct {
@@ -48,17 +35,17 @@ func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 		url  secret.URL
 		want []string
 	}{
-		{"wrong password", changed(t, db.URL, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "hunter2") }),
+		{"wrong password", changedURL(t, db.URL, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "hunter2") }),
 			[]string{"authentication failed: check user and password of"}},
-		{"unknown user", changed(t, db.URL, func(u *url.URL) { u.User = url.UserPassword("nobody", "hunter2") }),
+		{"unknown user", changedURL(t, db.URL, func(u *url.URL) { u.User = url.UserPassword("nobody", "hunter2") }),
 			[]string{"authentication failed: check user and password of", "nobody"}},
-		{"unknown database", changed(t, db.URL, func(u *url.URL) { u.Path = "/nosuchshop" }),
+		{"unknown database", changedURL(t, db.URL, func(u *url.URL) { u.Path = "/nosuchshop" }),
 			[]string{`database "nosuchshop" does not exist`, "check the database name of"}},
-		{"nobody listens", changed(t, db.URL, func(u *url.URL) { u.Host = closed; u.User = url.UserPassword("cart", "hunter2") }),
+		{"nobody listens", changedURL(t, db.URL, func(u *url.URL) { u.Host = closed; u.User = url.UserPassword("cart", "hunter2") }),
 			[]string{"no server answers: check the host of", "and the network", closed}},
-		{"unknown host", changed(t, db.URL, func(u *url.URL) { u.Host = "nowhere.invalid:5432"; u.User = url.UserPassword("cart", "hunter2") }),
+		{"unknown host", changedURL(t, db.URL, func(u *url.URL) { u.Host = "nowhere.invalid:5432"; u.User = url.UserPassword("cart", "hunter2") }),
 			[]string{"no server answers: check the host of", "nowhere.invalid"}},
-		{"no answer", changed(t, db.URL, func(u *url.URL) {
+		{"no answer", changedURL(t, db.URL, func(u *url.URL) {
 			u.Host, u.RawQuery, u.User = mute.Addr, "connect_timeout=1&sslmode=disable", url.UserPassword("cart", "hunter2")
 		}), []string{"no server answers: check the host of", mute.Addr}},
 	} {
@@ -75,12 +62,12 @@ func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 				}
 				t.Cleanup(target.Close)
 				_, pingErr := target.Ping(t.Context())
-				checkMessage(t, pingErr, append(tt.want, "reach PostgreSQL: ", variable)...)
-				checkMessage(t, target.Describe(t.Context()), append(tt.want, "cart table "+target.Name(), variable)...)
+				testenv.CheckMessage(t, pingErr, append(tt.want, "reach PostgreSQL: ", variable)...)
+				testenv.CheckMessage(t, target.Describe(t.Context()), append(tt.want, "cart table "+target.Name(), variable)...)
 				_, countErr := target.Count(t.Context())
-				checkMessage(t, countErr, append(tt.want, "count "+target.Name(), variable)...)
+				testenv.CheckMessage(t, countErr, append(tt.want, "count "+target.Name(), variable)...)
 				_, lockErr := target.Lock(t.Context())
-				checkMessage(t, lockErr, append(tt.want, "take the lock of "+target.Name(), variable)...)
+				testenv.CheckMessage(t, lockErr, append(tt.want, "take the lock of "+target.Name(), variable)...)
 			})
 		}
 	}
@@ -108,9 +95,9 @@ func TestMessageOfAMissingTableNamesTheVariableInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(target.Close)
-	checkMessage(t, target.Describe(t.Context()), "the table does not exist", "CART_DB_WRITE_URL", "CART_TABLE", db.Name+".public.products")
+	testenv.CheckMessage(t, target.Describe(t.Context()), "the table does not exist", "CART_DB_WRITE_URL", "CART_TABLE", db.Name+".public.products")
 	_, err = target.Count(t.Context())
-	checkMessage(t, err, "count "+db.Name+".public.products", "does not exist")
+	testenv.CheckMessage(t, err, "count "+db.Name+".public.products", "does not exist")
 }
 
 func TestPingTellsTheClockSkew(t *testing.T) {
@@ -184,7 +171,7 @@ func TestReadsSayThatTheServerStaysAway(t *testing.T) {
 		}
 		last = err
 	}
-	checkMessage(t, last, "read rows of "+target.Name(), "no server answers", "CART_DB_URL", proxy.Addr)
+	testenv.CheckMessage(t, last, "read rows of "+target.Name(), "no server answers", "CART_DB_URL", proxy.Addr)
 	if pages != 2 {
 		t.Errorf("%d pages, the second one was to fail", pages)
 	}
@@ -210,7 +197,7 @@ func TestReadsSayThatTheServerStaysAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			begun := time.Now()
-			checkMessage(t, read(), "no server answers", "CART_DB_URL", proxy.Addr)
+			testenv.CheckMessage(t, read(), "no server answers", "CART_DB_URL", proxy.Addr)
 			if took := time.Since(begun); took > 15*time.Second {
 				t.Errorf("it took %s to give up", took)
 			}

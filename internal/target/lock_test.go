@@ -27,7 +27,7 @@ func TestLockIsExclusive(t *testing.T) {
 			if _, err := target.Lock(t.Context()); !errors.Is(err, ErrLocked) {
 				t.Errorf("a second run gets the lock: %v", err)
 			} else {
-				checkMessage(t, err, "another repairing run is active on "+target.Name(), "wait for it to end", `"etl lock"`)
+				testenv.CheckMessage(t, err, "another repairing run is active on "+target.Name(), "wait for it to end", `"etl lock"`)
 			}
 		}
 		elsewhere, err := other.Lock(t.Context())

@@ -90,26 +90,6 @@ func spanned(t *testing.T, target *Target, after, through product.ID) []product.
 	return ids
 }
 
-// checkMessage checks that an error is one line that says what it must, and no secret.
-func checkMessage(t *testing.T, err error, wants ...string) {
-	t.Helper()
-	if err == nil {
-		t.Errorf("no error, want one that says %q", wants)
-		return
-	}
-	for _, want := range wants {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not say %q: %v", want, err)
-		}
-	}
-	if strings.Contains(err.Error(), "\n") {
-		t.Errorf("the error has several lines: %q", err)
-	}
-	if strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("the error tells the password: %v", err)
-	}
-}
-
 func TestCartOfTypeORM(t *testing.T) {
 	t.Parallel()
 	db := testenv.Cart(t)
@@ -222,7 +202,7 @@ func TestDescribeRefuses(t *testing.T) {
 			schema := fmt.Sprintf("variant%d", i)
 			withSchema(db, schema, tt.statements)
 			target := open(t, db.URL, schema)
-			checkMessage(t, target.Describe(t.Context()), append(tt.want, "cart table "+db.Name+"."+schema+".product: ")...)
+			testenv.CheckMessage(t, target.Describe(t.Context()), append(tt.want, "cart table "+db.Name+"."+schema+".product: ")...)
 		})
 	}
 }
@@ -259,7 +239,7 @@ func TestDescribeAccepts(t *testing.T) {
 			}
 			writer, err := target.Writer(10)
 			if !tt.writable {
-				checkMessage(t, err, target.Name(), "columns that a product does not fill", "--mode replay")
+				testenv.CheckMessage(t, err, target.Name(), "columns that a product does not fill", "--mode replay")
 				return
 			}
 			if err != nil {
@@ -306,7 +286,7 @@ func TestDescribeSeesRights(t *testing.T) {
 			target := open(t, db.Role(tt.rights...), tt.schema)
 			err := target.Describe(t.Context())
 			if len(tt.want) > 0 {
-				checkMessage(t, err, append(tt.want, target.Name())...)
+				testenv.CheckMessage(t, err, append(tt.want, target.Name())...)
 				return
 			}
 			if err != nil {
@@ -320,7 +300,7 @@ func TestDescribeSeesRights(t *testing.T) {
 			}
 			writer, err := target.Writer(10)
 			if tt.write != "" {
-				checkMessage(t, err, tt.write, target.Name(), "GRANT INSERT", "--mode replay")
+				testenv.CheckMessage(t, err, tt.write, target.Name(), "GRANT INSERT", "--mode replay")
 				return
 			}
 			if err != nil {
@@ -335,7 +315,7 @@ func TestDescribeSeesRights(t *testing.T) {
 			if err != nil || results[0].Acted {
 				t.Errorf("it removed without a right to: %+v, %v", results, err)
 			}
-			checkMessage(t, results[0].Err, "permission denied", "grant")
+			testenv.CheckMessage(t, results[0].Err, "permission denied", "grant")
 		})
 	}
 	described(t, db.URL, "hidden") // the owner is not bound by it
