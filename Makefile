@@ -14,11 +14,15 @@ BENCH_COUNT ?= 5
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: up ## lose 2,000 events, find them, replay them, prove it; then once more directly
 	go run ./internal/demo
+
+.PHONY: demo-service
+demo-service: up ## the same through etl serve: HTTP, messages, a restart; KEEP=1 leaves it running until Ctrl-C
+	go run ./internal/demo service $(if $(KEEP),--keep)
 
 .PHONY: test
 test: ## run all tests against a stack of their own

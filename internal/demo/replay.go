@@ -38,10 +38,8 @@ func replay(ctx context.Context, s *stage) error {
 	if _, err := s.run(ctx, 0, "etl validate"); err != nil {
 		return err
 	}
-	s.say("Done in %s. The data stays until `make down`. To try it by hand (the demo's consumer has\nended, so use --mode direct):\n", time.Since(begun).Round(time.Second))
-	for _, line := range s.environment() {
-		fmt.Fprintf(s.out, "  export %s\n", line)
-	}
-	fmt.Fprintf(s.out, "  go run ./cmd/etl doctor\n\n  Management UI: %s\n", s.ui())
+	s.say("Done in %s. The data stays until `make down`. To try it by hand (the demo's consumer has\nended, so use --mode direct):", time.Since(begun).Round(time.Second))
+	s.showEnvironment()
+	fmt.Fprintf(s.out, "  go run ./cmd/etl doctor\n\n  Management UI: %s\n", s.ui(""))
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -40,6 +39,7 @@ type shop struct {
 	cart      *pgxpool.Pool
 	broker    *amqp.Connection
 	assorted  platform.Assortment
+	more      []string // variables beside those that every command needs
 }
 
 // openShop makes the demo's databases and virtual host afresh.
@@ -206,12 +206,12 @@ func (s *shop) waitForRows(ctx context.Context, n int) error {
 	return nil
 }
 
-// ui is where to look, with the login.
-func (s *shop) ui() string {
+// ui is where to look at a page of the management UI, with the login.
+func (s *shop) ui(page string) string {
 	address := *s.management
 	address.User = nil
 	password, _ := s.login.Password()
-	return fmt.Sprintf("%s/#/queues/%s/%s  (user %s, password %s)", strings.TrimSuffix(address.String(), "/"), vhost, platform.ProductCreated, s.login.Username(), password)
+	return fmt.Sprintf("%s/#/%s  (user %s, password %s)", strings.TrimSuffix(address.String(), "/"), page, s.login.Username(), password)
 }
 
 // variables are the service's, for the demo's databases and virtual host.
@@ -222,21 +222,11 @@ func (s *shop) variables() []string {
 	query.Set("authSource", "admin")
 	source.RawQuery = query.Encode()
 	password, _ := s.mongoURL.User.Password()
-	return []string{
+	return append([]string{
 		"PRODUCT_SERVICE_MONGODB_URL=" + source.String(),
 		"MONGO_USER=" + s.mongoURL.User.Username(),
 		"MONGO_PASSWORD=" + password,
 		"CART_DB_URL=" + s.cartURL.String(),
 		"RABBITMQ_ENDPOINT=" + s.brokerURL.String(),
-	}
-}
-
-// environment is variables for a shell.
-func (s *shop) environment() []string {
-	var lines []string
-	for _, v := range s.variables() {
-		name, value, _ := strings.Cut(v, "=")
-		lines = append(lines, name+"="+strconv.Quote(value))
-	}
-	return lines
+	}, s.more...)
 }

@@ -32,9 +32,8 @@ type stage struct {
 	out      io.Writer
 	bold     bool
 	consumer *cart.Consumer
-	dir      string   // what the story leaves on disk, the binary among it
-	env      []string // of the shell
-	prelude  string   // what was assigned in the shell
+	dir      string // where the shell is, the binary in it
+	prelude  string // what was assigned in the shell
 }
 
 func openStage(ctx context.Context, out *os.File) (*stage, error) {
@@ -55,9 +54,13 @@ func openStage(ctx context.Context, out *os.File) (*stage, error) {
 		s.close()
 		return nil, fmt.Errorf("build etl: %w\n%s", err, output)
 	}
-	path := "PATH=" + s.dir + string(os.PathListSeparator) + os.Getenv("PATH")
-	s.env = append(append(os.Environ(), path), shop.variables()...)
 	return s, nil
+}
+
+// environ is the environment of the shell.
+func (s *stage) environ() []string {
+	path := "PATH=" + s.dir + string(os.PathListSeparator) + os.Getenv("PATH")
+	return append(append(os.Environ(), path), s.variables()...)
 }
 
 func (s *stage) close() {
@@ -74,7 +77,16 @@ func (s *stage) say(format string, args ...any) {
 	fmt.Fprintf(s.out, "\n▌ %s\n", text)
 }
 
-// type_ shows a command line as a person types it.
+// showEnvironment prints the variables for another shell.
+func (s *stage) showEnvironment() {
+	fmt.Fprintln(s.out)
+	for _, v := range s.variables() {
+		name, value, _ := strings.Cut(v, "=")
+		fmt.Fprintf(s.out, "  export %s=%q\n", name, value)
+	}
+}
+
+// prompt shows a command line as a person types it.
 func (s *stage) prompt(line string) {
 	if s.bold {
 		line = "\x1b[1m" + line + "\x1b[0m"
@@ -93,21 +105,22 @@ func (s *stage) assign(lines ...string) {
 // commandTimeout ends a command that hangs.
 const commandTimeout = 2 * time.Minute
 
-// run executes a command line in a shell, shows what it prints, insists on its exit
-// code, and returns its standard output.
-func (s *stage) run(ctx context.Context, wantCode int, line string) (string, error) {
+// run executes a command line in a shell, insists on its exit code, and returns its
+// standard output. It shows that too; where paths are given, of JSON these members only.
+func (s *stage) run(ctx context.Context, wantCode int, line string, paths ...string) (string, error) {
 	s.prompt(line)
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	var printed bytes.Buffer
+	shown := &view{out: s.out, paths: paths}
 	command := exec.CommandContext(ctx, "bash", "-c", s.prelude+line)
-	command.Env = s.env
-	command.Stdout, command.Stderr = io.MultiWriter(s.out, &printed), os.Stderr
+	command.Dir, command.Env = s.dir, s.environ()
+	command.Stdout, command.Stderr = io.MultiWriter(shown, &printed), os.Stderr
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
 	command.WaitDelay = 10 * time.Second
 	err := command.Run()
-	if text := printed.Bytes(); len(text) > 0 && text[len(text)-1] != '\n' {
-		fmt.Fprintln(s.out)
+	if err := shown.flush(); err != nil {
+		return "", err
 	}
 	var exited *exec.ExitError
 	switch {
@@ -135,7 +148,7 @@ func (s *stage) open(ctx context.Context) error {
 	if err := s.waitForRows(ctx, products-lost); err != nil {
 		return err
 	}
-	s.say("The queue can be watched in RabbitMQ's management UI:\n  %s", s.ui())
+	s.say("The queue can be watched in RabbitMQ's management UI:\n  %s", s.ui("queues/"+vhost+"/"+platform.ProductCreated))
 	s.say("An outage: the cart is down and its queue is not bound. The broker confirms the next %d\nProductCreated events all the same, and drops them. Then the cart is back.", lost)
 	return s.outage(ctx, products-lost, lost)
 }
