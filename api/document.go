@@ -30,8 +30,8 @@ type links struct {
 
 // totals are the figures of a run under their former names.
 type totals struct {
-	Source   int64    `json:"totalProductsInSource"`
-	Target   int64    `json:"totalProductsInTarget"`
+	Source   *int64   `json:"totalProductsInSource,omitempty"` // of a run that looked at all products
+	Target   *int64   `json:"totalProductsInTarget,omitempty"`
 	Missing  int64    `json:"missingProducts"`
 	Synced   int64    `json:"syncedProducts"`
 	Errors   []string `json:"errors"`
@@ -88,8 +88,11 @@ func successful(run reconcile.Record) bool {
 func figures(run reconcile.Record) *totals {
 	report := run.Report
 	t := &totals{
-		Source: report.Products, Target: report.Rows, Missing: report.Found[product.Missing],
-		Synced: report.Outcomes[reconcile.Verified], Duration: report.Duration, Errors: []string{},
+		Missing: report.Found[product.Missing],
+		Synced:  report.Outcomes[reconcile.Verified], Duration: report.Duration, Errors: []string{},
+	}
+	if whole(&run) {
+		t.Source, t.Target = &report.Products, &report.Rows
 	}
 	if run.Error != "" {
 		t.Errors = append(t.Errors, run.Error)
@@ -100,6 +103,11 @@ func figures(run reconcile.Record) *totals {
 		}
 	}
 	return t
+}
+
+// whole tells whether a run was to look at all products.
+func whole(run *reconcile.Record) bool {
+	return len(run.Request.IDs) == 0 && run.Request.Since.IsZero() && run.Request.Apply == ""
 }
 
 // describe says in one sentence how a run stands. It names no product, person or
@@ -115,7 +123,10 @@ func describe(run reconcile.Record) string {
 	case reconcile.StatusCancelled:
 		return "the run was cancelled"
 	case reconcile.StatusSkipped:
-		return "the run was skipped: another one was active, or it was asked for too long ago"
+		if run.ActiveRun != "" {
+			return "the run was skipped: another one was active"
+		}
+		return "the run was skipped: no worker began it in time"
 	}
 	report := run.Report
 	if report == nil {

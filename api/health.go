@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -63,7 +64,10 @@ func (a *API) lastCheck(r *http.Request, admin bool) *checkDocument {
 	if a.parts.Runs == nil {
 		return nil
 	}
-	last, err := a.lastHealth.get(r.Context())
+	const patience = time.Second // the ledger may be what is down
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	last, err := a.lastHealth.get(ctx)
 	if err != nil || last == nil {
 		return nil
 	}

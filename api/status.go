@@ -85,7 +85,7 @@ func briefly(run *reconcile.Record) *brief {
 func (o *overview) compared() *reconcile.Record {
 	last := o.validation
 	if r := o.lastRun; r != nil && (r.Status == reconcile.StatusSucceeded || r.Status == reconcile.StatusPartial) &&
-		len(r.Request.IDs) == 0 && r.Request.Since.IsZero() && r.Request.Apply == "" && (last == nil || r.Finished.After(last.Finished)) {
+		whole(r) && (last == nil || r.Finished.After(last.Finished)) {
 		last = r
 	}
 	if last == nil || last.Report == nil {

@@ -132,7 +132,7 @@ func openLedger(ctx context.Context, c *config, clean *cleanup) (*ledger.Ledger,
 	if err != nil {
 		return nil, err
 	}
-	clean.add(func(context.Context) { memory.Close() })
+	clean.add(closing(memory.Close))
 	if err := memory.Migrate(ctx); err != nil {
 		return nil, err
 	}

@@ -139,8 +139,8 @@ func (s snapshot) eta() string {
 func (s snapshot) details() string {
 	var parts []string
 	switch rate := int64(s.rate()); {
-	case s.counted() && waits[s.Phase] != "":
-		parts = append(parts, waits[s.Phase])
+	case s.counted() && s.complete() != "":
+		parts = append(parts, s.complete())
 	case rate > 0:
 		parts = append(parts, grouped(rate)+"/s")
 	}
@@ -157,12 +157,17 @@ func (s snapshot) details() string {
 	return strings.Join(parts, ", ")
 }
 
-// waits say what a phase does when there is nothing left to count.
-var waits = map[reconcile.Phase]string{
-	reconcile.PhaseComparing:  "all compared",
-	reconcile.PhaseConfirming: "waiting until products have settled and the cart has consumed its queue",
-	reconcile.PhaseRepairing:  "all repaired",
-	reconcile.PhaseProving:    "waiting until the cart has consumed its queue",
+// complete says what a phase does when there is nothing left to count.
+func (s snapshot) complete() string {
+	switch {
+	case s.Waiting != "":
+		return "waiting " + s.Waiting
+	case s.Phase == reconcile.PhaseComparing:
+		return "all compared"
+	case s.Phase == reconcile.PhaseRepairing:
+		return "all repaired"
+	}
+	return ""
 }
 
 func (s snapshot) differences() string {

@@ -30,6 +30,7 @@ type job struct {
 	command bool
 	// withoutBroker does without a look at the cart's queue.
 	withoutBroker bool
+	locked        bool // the cart's lock is held
 	stores        *stores
 	broker        *broker
 	// lease is the run's place in the ledger; nil for one that the ledger does not know.
@@ -97,7 +98,7 @@ func (j *job) prepare(ctx context.Context, clean *cleanup) (*reconcile.Run, erro
 			parts.Repairer = writer
 		}
 	}
-	if err := j.lock(ctx, j.stores.target, clean); err != nil {
+	if err := j.lock(ctx, clean); err != nil {
 		return nil, err
 	}
 	return reconcile.New(parts, j.config.Sync, options)
@@ -133,12 +134,15 @@ var errLockLost = errors.New("the connection that holds the run's lock was lost,
 
 // lock takes the cart's advisory lock. The ledger's slot decides who may run; the
 // lock sees to it that a process which lost its slot without noticing, or one that
-// uses another ledger, does not repair at the same time.
-func (j *job) lock(ctx context.Context, tgt *target.Target, clean *cleanup) error {
+// uses another ledger, does not repair at the same time. It is taken once.
+func (j *job) lock(ctx context.Context, clean *cleanup) error {
+	if j.locked {
+		return nil
+	}
 	var lock *target.Lock
 	for begun := time.Now(); ; {
 		var err error
-		lock, err = tgt.Lock(ctx)
+		lock, err = j.stores.target.Lock(ctx)
 		if err == nil {
 			break
 		}
@@ -149,6 +153,7 @@ func (j *job) lock(ctx context.Context, tgt *target.Target, clean *cleanup) erro
 			return err
 		}
 	}
+	j.locked = true
 	released := make(chan struct{})
 	clean.add(func(ctx context.Context) { close(released); lock.Release(ctx) })
 	go func() {

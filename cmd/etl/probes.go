@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,7 +42,7 @@ func (p *probes) Health(ctx context.Context) api.Health {
 	checks := map[string]func(context.Context) error{
 		mongoDB:      func(ctx context.Context) error { _, err := p.both.source.Ping(ctx); return err },
 		cartDatabase: func(ctx context.Context) error { _, err := p.both.target.Ping(ctx); return err },
-		ledgerStore:  p.ledger.Ping,
+		ledgerStore:  p.remembering,
 		rabbitMQ:     p.broker,
 	}
 	h := api.Health{Healthy: true, Dependencies: map[string]api.Dependency{managementUI: {State: api.Off}, listenerPart: {State: api.Off}, scheduling: {State: api.Off}}}
@@ -89,6 +92,14 @@ func probed(ctx context.Context, check func(context.Context) error) api.Dependen
 	return d
 }
 
+// remembering tells whether the ledger answers and has its tables.
+func (p *probes) remembering(ctx context.Context) error {
+	if current, err := p.ledger.Check(ctx); err != nil || current {
+		return err
+	}
+	return errors.New("schema etl is not there yet: the service creates it when it starts")
+}
+
 func (p *probes) broker(ctx context.Context) error {
 	ch, err := p.monitor.Channel(ctx)
 	if err != nil {
@@ -125,12 +136,26 @@ func (p *probes) Ready(ctx context.Context) api.Readiness {
 		}
 	}
 	for _, role := range p.config.Service.Roles {
-		if role != roleAPI && !p.ready.Load() {
-			r.WaitingFor = append(r.WaitingFor, api.Waiting{Role: role, For: "start", Detail: "the service starts or ends"})
+		if started := p.ready.Load() || role == roleAPI && p.migrated.Load(); !started {
+			r.WaitingFor = append(r.WaitingFor, api.Waiting{Role: role, For: "start", Detail: p.starting()})
 		}
 	}
 	r.Ready = len(r.WaitingFor) == 0
 	return r
+}
+
+// starting says what the start of the process waits for.
+func (p *probes) starting() string {
+	var reasons []string
+	p.waits.Range(func(what, why any) bool {
+		reasons = append(reasons, fmt.Sprintf("it waits for %s: %s", what, why))
+		return true
+	})
+	if len(reasons) == 0 {
+		return "the service starts or ends"
+	}
+	slices.Sort(reasons)
+	return strings.Join(reasons, "; ")
 }
 
 // storeViews look into the two stores for the API.

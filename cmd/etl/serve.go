@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
+	"time"
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
@@ -50,7 +51,7 @@ it waits for. It logs to standard output, JSON unless NODE_ENV is development.`,
 func newLog(w io.Writer, environment string) *slog.Logger {
 	options := slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Value.Kind() == slog.KindDuration { // JSON would show bare nanoseconds
-			return slog.String(a.Key, a.Value.Duration().String())
+			return slog.String(a.Key, a.Value.Duration().Round(time.Microsecond).String())
 		}
 		return a
 	}}
@@ -66,12 +67,16 @@ type waitLog struct {
 	log  *slog.Logger
 	what string
 	last string
+	err  error // the last one
 }
 
 // numbers are what may differ in the same reason, such as a port of ours.
 var numbers = regexp.MustCompile(`[0-9]+`)
 
 func (w *waitLog) failed(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		w.err = err
+	}
 	if reason := numbers.ReplaceAllString(err.Error(), "0"); reason != w.last && ctx.Err() == nil {
 		w.last = reason
 		w.log.Warn("waiting for "+w.what, "err", err)

@@ -23,6 +23,7 @@ import (
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/schedule"
+	"github.com/ecom-micro/etl/internal/target"
 )
 
 // service is one process of `etl serve`. Each run opens what it works with itself,
@@ -43,6 +44,8 @@ type service struct {
 	api       *api.API
 	socket    net.Listener
 	ready     atomic.Bool // what the roles need at the start was there
+	migrated  atomic.Bool // the ledger is usable
+	waits     sync.Map    // for what the start waits, and why
 }
 
 // newService wires everything together and binds the port. Nothing has to answer
@@ -53,7 +56,7 @@ func newService(ctx context.Context, c *config, log *slog.Logger, clean *cleanup
 	if s.ledger, err = ledger.Open(ctx, c.Ledger, c.Target.Address()); err != nil {
 		return nil, err
 	}
-	clean.add(func(context.Context) { s.ledger.Close() })
+	clean.add(closing(s.ledger.Close))
 	both, err := connectStores(ctx, c, clean)
 	if err != nil {
 		return nil, err
@@ -126,6 +129,14 @@ func (s *service) run(ctx context.Context) error {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Service.Drain)
 	defer cancel()
 	stop()
+	// Whoever watches a run gets a proper end at once.
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if err := server.Shutdown(drain); err != nil {
+			s.log.Warn("connections to the HTTP server were cut", "err", err)
+		}
+	}()
 	ended := make(chan struct{})
 	go func() { roles.Wait(); close(ended) }()
 	select {
@@ -133,17 +144,22 @@ func (s *service) run(ctx context.Context) error {
 	case <-drain.Done():
 		problem = errors.Join(problem, fmt.Errorf("runs %v have not ended within ETL_DRAIN_TIMEOUT (%s); others take them over when their leases end", s.worker.Busy(), s.config.Service.Drain))
 	}
-	if err := server.Shutdown(drain); err != nil {
-		problem = errors.Join(problem, fmt.Errorf("end the HTTP server: %w", err))
+	<-closed
+	if problem != nil {
+		s.log.Error("the service did not end as it should", "err", problem, "took", time.Since(begun))
+		return problem
 	}
-	s.log.Info("the service has ended", "took", time.Since(begun).Round(time.Millisecond))
-	return problem
+	s.log.Info("the service has ended", "took", time.Since(begun))
+	return nil
 }
 
 // perform waits for what the roles need and then performs them until ctx ends.
 func (s *service) perform(ctx context.Context) {
 	var needs sync.WaitGroup
-	needs.Go(func() { s.await(ctx, "the ledger", s.ledger.Migrate) })
+	needs.Go(func() {
+		s.await(ctx, "the ledger", s.ledger.Migrate)
+		s.migrated.Store(ctx.Err() == nil)
+	})
 	needs.Go(func() {
 		s.await(ctx, "the broker", func(ctx context.Context) error { return consumer.Declare(ctx, s.publisher) })
 	})
@@ -185,11 +201,13 @@ func (s *service) await(ctx context.Context, what string, try func(context.Conte
 		err := try(ctx)
 		if err != nil {
 			w.failed(ctx, err)
+			s.waits.Store(what, err.Error())
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(0))
+	s.waits.Delete(what)
 	if err == nil && w.last != "" {
-		s.log.Info("found "+what, "after", time.Since(begun).Round(time.Millisecond))
+		s.log.Info("found "+what, "after", time.Since(begun))
 	}
 }
 
@@ -201,13 +219,18 @@ func (s *service) execute(parent context.Context, lease reconcile.Lease) error {
 	defer context.AfterFunc(parent, func() { stop(reconcile.ErrHandedBack) })()
 	record := lease.Record()
 	request := &record.Request
-	log := s.log.With("component", "worker", "run", record.ID, "user", request.By)
+	log := s.log.With("component", "worker", "run", record.ID)
+	if request.By != "" {
+		log = log.With("user", request.By)
+	}
 	log.Info("a run begins", "trigger", request.Trigger, "mode", request.Mode, "dryRun", request.DryRun, "takeovers", record.Takeovers)
 	var clean cleanup
 	defer clean.run(ctx)
 	j := job{
-		config: s.config, request: record.Request, lease: loggedLease{lease, log}, patience: 2 * s.config.Worker.Lease,
-		stop:  func(err error) { stop(fmt.Errorf("%w: %w", reconcile.ErrHandedBack, err)) },
+		config: s.config, request: record.Request, lease: loggedLease{lease, log}, patience: max(2*s.config.Worker.Lease, target.MaxLockAge),
+		stop: func(error) {
+			stop(fmt.Errorf("%w: the connection that holds the cart's lock was lost", reconcile.ErrHandedBack))
+		},
 		count: s.published,
 	}
 	begun := time.Now()
@@ -226,11 +249,11 @@ func (s *service) execute(parent context.Context, lease reconcile.Lease) error {
 	})
 	took := time.Since(begun)
 	if errors.Is(err, reconcile.ErrHandedBack) || errors.Is(err, reconcile.ErrFenced) {
-		log.Warn("a run is left to another process", "err", err)
+		log.Warn("a run is left", "err", err)
 		return nil
 	}
 	status := reconcile.StatusFailed
-	attributes := []any{"took", took.Round(time.Millisecond)}
+	attributes := []any{"took", took}
 	if report != nil {
 		status = report.Result.Status()
 		attributes = append(attributes, "result", report.Result, "compared", report.Products, "found", report.Found, "outcomes", report.Outcomes, "rounds", report.Rounds)

@@ -17,6 +17,7 @@ import (
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/target"
 )
 
 // runFlags are the flags that sync and validate share.
@@ -236,6 +237,10 @@ func (s *syncing) run(ctx context.Context, env envconfig.Lookuper, output string
 	if err != nil {
 		return nil, err
 	}
+	// The lock first: whoever has it is alive, whatever the ledger thinks of its run.
+	if err := j.lock(ctx, &clean); err != nil {
+		return nil, named(ctx, memory, err)
+	}
 	j.lease, err = s.begin(ctx, memory, j.request)
 	if err != nil {
 		return nil, err
@@ -245,6 +250,17 @@ func (s *syncing) run(ctx context.Context, env envconfig.Lookuper, output string
 		_, err = memory.Sweep(ctx) // there may be no service that does it
 	}
 	return report, err
+}
+
+// named says which run holds the lock, where the ledger knows it.
+func named(ctx context.Context, memory *ledger.Ledger, err error) error {
+	if !errors.Is(err, target.ErrLocked) {
+		return err
+	}
+	if active, lookErr := memory.Active(ctx, reconcile.RepairSlot); lookErr == nil && active != nil {
+		return &reconcile.ActiveError{Active: *active}
+	}
+	return err
 }
 
 // begin takes the slot of repairing runs. A command that was killed leaves its run

@@ -43,7 +43,7 @@ func (s *service) tick(ctx context.Context, t schedule.Tick) {
 	}, backoff.WithMaxElapsedTime(0))
 	if err != nil {
 		s.metrics.Tick("sync", metrics.Failed)
-		log.Error("a scheduled run was not asked for", "err", err)
+		log.Error("a scheduled run was not asked for", "err", errors.Join(err, w.err))
 		return
 	}
 	s.metrics.Tick("sync", result)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/consumer"
 	"github.com/ecom-micro/etl/internal/metrics"
 	"github.com/ecom-micro/etl/internal/reconcile"
 )
@@ -43,7 +44,7 @@ func (p *probes) sample(ctx context.Context) metrics.Sample {
 	for _, name := range []string{mongoDB, cartDatabase, rabbitMQ, ledgerStore} {
 		m.Dependencies[name] = health.Dependencies[name].State == api.Up
 	}
-	if states, err := p.monitor.Look(ctx); err == nil {
+	if states, err := p.monitor.Look(ctx, consumer.RequestQueue, consumer.DeadQueue); err == nil {
 		m.Queues = make(map[string]metrics.Queue)
 		for name, state := range states {
 			m.Queues[name] = metrics.Queue{Ready: state.Ready, Consumers: state.Consumers}

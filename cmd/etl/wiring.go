@@ -33,6 +33,19 @@ func (c *cleanup) run(ctx context.Context) {
 	}
 }
 
+// closing is a step for what takes no context, such as a pool of connections to a
+// server that has fallen silent.
+func closing(end func()) func(context.Context) {
+	return func(ctx context.Context) {
+		ended := make(chan struct{})
+		go func() { defer close(ended); end() }()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
+	}
+}
+
 // stores are the two databases.
 type stores struct {
 	source *source.Source
@@ -50,7 +63,7 @@ func connectStores(ctx context.Context, c *config, clean *cleanup) (*stores, err
 	if err != nil {
 		return nil, err
 	}
-	clean.add(func(context.Context) { tgt.Close() })
+	clean.add(closing(tgt.Close))
 	return &stores{src, tgt}, nil
 }
 

@@ -41,15 +41,17 @@ func TestBeginTakesTheSlotOfAProcessThatDied(t *testing.T) {
 	l := fresh(t)
 	for _, status := range []reconcile.Status{reconcile.StatusRunning, reconcile.StatusPaused} {
 		stale := begun(t, l, gone, from(reconcile.ByCLI))
+		leaveBehind(t, stale)
 		if _, err := stale.Beat(t.Context(), status, reconcile.Progress{}); err != nil {
 			t.Fatal(err)
 		}
 		lease := begun(t, l, long, from(reconcile.ByCLI))
 		run := found(t, l, stale.Record().ID)
-		if run.Status != reconcile.StatusFailed || !strings.HasPrefix(run.Error, "its process ended without a word") ||
+		if run.Status != reconcile.StatusFailed || !strings.HasPrefix(run.Error, "its process gave no sign of life any more") ||
 			!strings.Contains(run.Error, lease.Record().ID) || run.Finished.IsZero() {
 			t.Errorf("the stale run is %+v", run)
 		}
+		isAbandoned(t, l, run.ID)
 		if _, err := stale.Beat(t.Context(), status, reconcile.Progress{}); !errors.Is(err, reconcile.ErrFenced) {
 			t.Errorf("the stale run's lease: %v", err)
 		}
@@ -89,5 +91,29 @@ func TestOneOfManyBeginsTheSlotOfAProcessThatDied(t *testing.T) {
 	})
 	if won != 1 {
 		t.Errorf("%d have begun", won)
+	}
+}
+
+// leaveBehind plans a range and has two products in hand.
+func leaveBehind(t *testing.T, lease reconcile.Lease) {
+	t.Helper()
+	if err := lease.Plan(t.Context(), []product.Range{{Class: product.Strings}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := lease.Begin(t.Context(), reconcile.Repairing, []product.ID{"a", "b"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// isAbandoned checks that a run keeps nothing for a process that goes on with it, and
+// that what was in hand is told as what nobody has looked at since.
+func isAbandoned(t *testing.T, l *Ledger, id string) {
+	t.Helper()
+	if hands, ranges := count(t, l, "etl.in_hand"), count(t, l, "etl.key_range"); hands+ranges > 0 {
+		t.Errorf("%d products in hand and %d ranges are left", hands, ranges)
+	}
+	page, err := l.Outcomes(t.Context(), id, reconcile.OutcomeFilter{})
+	if err != nil || len(page.Outcomes) != 2 || page.Outcomes[0].State != reconcile.InFlight || page.Outcomes[0].Kind != product.Missing {
+		t.Errorf("outcomes %+v, %v", page.Outcomes, err)
 	}
 }

@@ -34,7 +34,9 @@ WHERE id = @id RETURNING ` + columns
 		err = l.inTx(ctx, func(tx pgx.Tx) error {
 			found, err = first(ctx, tx, scanRecord, look, args)
 			if err == nil && found != nil && found.Status.Active() && found.Wanted != wanted && found.Wanted != reconcile.WantCancel {
-				found, err = first(ctx, tx, scanRecord, change, args)
+				if found, err = first(ctx, tx, scanRecord, change, args); err == nil && !found.Status.Active() {
+					err = exec(ctx, tx, args, abandon...)
+				}
 			}
 			return err
 		})

@@ -30,6 +30,22 @@ func TestAskAQueuedRun(t *testing.T) {
 	submitted(t, l) // the slot is free
 }
 
+// A run that was handed back and is cancelled has nobody to close its books.
+func TestCancelAHandedBackRun(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	lease := begun(t, l, long)
+	leaveBehind(t, lease)
+	if err := lease.HandBack(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	run, err := l.Ask(t.Context(), lease.Record().ID, reconcile.WantCancel)
+	if err != nil || run.Status != reconcile.StatusCancelled {
+		t.Errorf("%+v, %v", run, err)
+	}
+	isAbandoned(t, l, run.ID)
+}
+
 func TestAskARunningRun(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)

@@ -61,7 +61,7 @@ func (l *lease) keep(ctx context.Context, tx pgx.Tx, rows []outcomeRow) error {
 		switch {
 		case known[row.outcomeKey]:
 			admitted = append(admitted, row)
-		case kept < l.ledger.cap:
+		case kept < l.ledger.bound(row.state):
 			kept++
 			admitted = append(admitted, row)
 		default:
@@ -81,6 +81,15 @@ FROM unnest(@products::text[], @kinds::text[], @states::text[], @columns::text[]
 ON CONFLICT (run, product, kind) DO UPDATE SET state = excluded.state, column_name = excluded.column_name,
 	reason = excluded.reason, fields = excluded.fields, at = excluded.at`,
 		`UPDATE etl.run SET kept = @kept, dropped = dropped + @dropped, dropped_missing = dropped_missing + @dropped_missing WHERE id = @id`)
+}
+
+// bound is how many outcomes are kept when one of this state comes. What needs no eye
+// any more leaves room for the others.
+func (l *Ledger) bound(state string) int64 {
+	if state == string(reconcile.Verified) {
+		return l.cap / 2
+	}
+	return l.cap
 }
 
 // known are those of the rows whose product and kind the run has already.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/ecom-micro/etl/internal/reconcile"
 )
@@ -135,7 +136,7 @@ func (l *Ledger) arguments(r *reconcile.Request, e entry) (pgx.NamedArgs, error)
 		"mode": string(r.Mode), "dry_run": r.DryRun, "whole": len(r.IDs) == 0 && r.Since.IsZero(),
 		"request": request, "requested_at": r.At, "expires_at": nil,
 		"status": string(e.status), "problem": cut(e.problem, reconcile.MaxError), "active": e.active, "owner": e.owner, "lease": e.lease,
-		"stale": "its process ended without a word; run " + r.ID + " took its place and repairs what is still missing",
+		"stale": "its process gave no sign of life any more; run " + r.ID + " took its place",
 	}
 	if r.Key != "" {
 		args["key"] = r.Key
@@ -164,7 +165,18 @@ RETURNING ` + columns
 
 const failStale = `
 UPDATE etl.run SET status = 'failed', error = @stale, finished_at = now(), version = version + 1
-WHERE pipeline = @pipeline AND slot = @slot AND status IN ('running', 'paused') AND lease_until < now()`
+WHERE pipeline = @pipeline AND slot = @slot AND status IN ('running', 'paused') AND lease_until < now() RETURNING id`
+
+// abandon closes the books of a run that ends in nobody's hands. What was in hand may
+// have been acted on, and nobody has looked since.
+var abandon = []string{
+	`INSERT INTO etl.outcome (run, product, kind, state, column_name, reason)
+	SELECT run, product, 'missing', 'in flight', '', 'the run ended before it was proved' FROM etl.in_hand WHERE run = @id
+	ON CONFLICT DO NOTHING`,
+	`UPDATE etl.run SET memory = NULL, kept = (SELECT count(*) FROM etl.outcome WHERE run = @id) WHERE id = @id`,
+	`DELETE FROM etl.in_hand WHERE run = @id`,
+	`DELETE FROM etl.key_range WHERE run = @id`,
+}
 
 var errInTheWay = errors.New("another run is in the way")
 
@@ -174,8 +186,14 @@ func (l *Ledger) insert(ctx context.Context, e entry, args pgx.NamedArgs) (run *
 		return first(ctx, l.pool, scanRecord, insertRun, args)
 	}
 	err = l.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, failStale, args); err != nil {
+		stale, err := first(ctx, tx, pgx.RowTo[pgtype.UUID], failStale, args)
+		if err != nil {
 			return err
+		}
+		if stale != nil {
+			if err := exec(ctx, tx, pgx.NamedArgs{"id": *stale}, abandon...); err != nil {
+				return err
+			}
 		}
 		if run, err = first(ctx, tx, scanRecord, insertRun, args); err == nil && run == nil {
 			err = errInTheWay // nor may the holder of the slot end

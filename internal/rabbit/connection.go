@@ -48,7 +48,14 @@ func (c *Connection) Channel(ctx context.Context) (*amqp.Channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	ch, err := Answered(ctx, conn.Channel)
+	ch, err := Answered(ctx, func() (*amqp.Channel, error) {
+		ch, err := conn.Channel()
+		if err == nil && ctx.Err() != nil { // nobody waits for it any more
+			_ = ch.Close()
+			return nil, context.Cause(ctx)
+		}
+		return ch, err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open a channel: %w", explained(err))
 	}

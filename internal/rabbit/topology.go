@@ -35,8 +35,9 @@ func (c *Connection) CheckTopology(ctx context.Context) error {
 	return err
 }
 
-// Look is CheckTopology that returns what it saw of the cart's queues, by name.
-func (c *Connection) Look(ctx context.Context) (map[string]QueueState, error) {
+// Look is CheckTopology that returns what it saw of the cart's queues, by name, and
+// of others.
+func (c *Connection) Look(ctx context.Context, others ...string) (map[string]QueueState, error) {
 	ch, err := c.Channel(ctx)
 	if err != nil {
 		return nil, err
@@ -50,7 +51,7 @@ func (c *Connection) Look(ctx context.Context) (map[string]QueueState, error) {
 		return nil, missing(err, "exchange "+Exchange, "start the Product Service or the Cart Service once, which declare it, or check the vhost of RABBITMQ_ENDPOINT")
 	}
 	states := make(map[string]QueueState)
-	for _, queue := range CartQueues() {
+	for _, queue := range append(CartQueues(), others...) {
 		if states[queue], err = inspect(ctx, ch, queue); err != nil {
 			return nil, err
 		}

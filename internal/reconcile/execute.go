@@ -7,10 +7,16 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ecom-micro/etl/internal/product"
 )
 
 // beatInterval is how often a run shows its progress and asks what is wanted of it.
 const beatInterval = time.Second
+
+// lastWords is how long a run may take to tell the ledger of its end. Where that
+// fails its lease ends, and another process finds out.
+const lastWords = 5 * time.Second
 
 // errSilent ends a run whose ledger has not answered for so long that another
 // process may have taken the run over.
@@ -49,15 +55,18 @@ func Execute(ctx context.Context, lease Lease, length time.Duration, prepare fun
 	if errors.Is(err, ErrFenced) {
 		return report, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), length)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(length, lastWords))
 	defer cancel()
-	if run != nil {
+	if run != nil && !errors.Is(err, ErrHandedBack) {
 		_, _ = lease.Beat(ctx, StatusRunning, run.Progress()) // what it came to; the end itself matters more
 	}
 	var unkept error
 	if errors.Is(err, ErrHandedBack) {
 		unkept = lease.HandBack(ctx)
 	} else {
+		if status == StatusCancelled { // which says it
+			problem = ""
+		}
 		unkept = lease.Finish(ctx, status, report, problem)
 	}
 	if err == nil && unkept != nil {
@@ -95,7 +104,7 @@ func (h *heart) beat(ctx context.Context) {
 	defer tick.Stop()
 	status, answered := StatusRunning, time.Now()
 	for {
-		progress := Progress{Phase: PhasePlanning}
+		progress := Progress{Phase: PhasePlanning, Suspects: map[product.Kind]int64{}, Phases: []PhaseTime{}}
 		run := h.run.Load()
 		if run != nil {
 			progress = run.Progress()

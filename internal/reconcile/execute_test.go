@@ -125,7 +125,7 @@ func TestExecuteOfARunThatCannotBeMade(t *testing.T) {
 					}
 					return nil, errAway
 				})
-				if report != nil || err == nil || l.ended != test.status || l.handed != test.handed || (l.problem == "") != test.handed {
+				if report != nil || err == nil || l.ended != test.status || l.handed != test.handed || (l.problem == "") != (test.status != reconcile.StatusFailed) {
 					t.Errorf("error %v, ended %q because of %q, handed back %v", err, l.ended, l.problem, l.handed)
 				}
 			})

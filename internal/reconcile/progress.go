@@ -37,6 +37,8 @@ type Progress struct {
 	Acted      int64                  `json:"acted"` // events published or rows written, all rounds together
 	Verified   int64                  `json:"verified"`
 	Round      int                    `json:"round"`
+	// Waiting is what the present phase waits for where nothing moves.
+	Waiting string `json:"waiting,omitempty"`
 	// Throttle is why publishing pauses at this moment.
 	Throttle string `json:"throttle,omitempty"`
 	// Phases are the phases entered so far, in the order in which they were first entered.
@@ -48,6 +50,12 @@ type PhaseTime struct {
 	Phase        Phase     `json:"phase"`
 	Entered      time.Time `json:"enteredAt"` // for the first time
 	Milliseconds int64     `json:"durationMs"`
+}
+
+// waits are the phases that consist of waiting, mostly.
+var waits = map[Phase]string{
+	PhaseConfirming: "until products have settled and the cart has consumed its queue",
+	PhaseProving:    "until the cart has consumed its queue",
 }
 
 type progress struct {
@@ -110,6 +118,7 @@ func (r *Run) Progress() Progress {
 		Ranges:   int(r.progress.ranges.Load()), RangesDone: int(r.progress.done.Load()),
 		Phases: r.progress.times(),
 	}
+	p.Waiting = waits[phase]
 	if r.Throttle != nil {
 		p.Throttle = r.Throttle()
 	}

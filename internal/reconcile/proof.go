@@ -114,7 +114,7 @@ func (r *Run) lookAtBothSides(ctx context.Context, ids []product.ID) (p proof, u
 					p.differing = append(p.differing, differing{id, source.Updated, differences(fields, &source, &row)})
 					continue
 				}
-				r.report.verified()
+				r.report.verified(id)
 			}
 		}
 		r.progress.verified.Store(r.report.Outcomes[Verified])

@@ -133,7 +133,7 @@ type losses struct {
 }
 
 func newReport(options Options, parts Parts) *Report {
-	return &Report{Run: options.Run, Mode: options.Mode, DryRun: options.DryRun, Started: time.Now(),
+	return &Report{Unsupported: make(map[string]int64), Run: options.Run, Mode: options.Mode, DryRun: options.DryRun, Started: time.Now(),
 		Source: parts.Source.Name(), Target: parts.Target.Name()}
 }
 
@@ -217,7 +217,11 @@ func (r *Report) sample(o Outcome) {
 	}
 }
 
-func (r *Report) verified() { r.Outcomes[Verified]++ }
+// verified names the product to the ledger only: reports sample what needs an eye.
+func (r *Report) verified(id product.ID) {
+	r.Outcomes[Verified]++
+	r.fresh = append(r.fresh, Outcome{ID: id, Kind: product.Missing, State: Verified})
+}
 
 func (r *Report) round(n int) { r.Rounds = max(r.Rounds, n) }
 

@@ -13,7 +13,7 @@ import (
 
 // ErrHandedBack is the cause with which a run's context is cancelled when this
 // process ends and another one shall go on with the run.
-var ErrHandedBack = errors.New("the process ends, another one goes on with the run")
+var ErrHandedBack = errors.New("the run is handed back, to be taken up again from its last settlement")
 
 // goesOn tells whether an error that ended this process's part of a run does not
 // end the run.
@@ -67,6 +67,8 @@ func (r *Run) takeOver(ctx context.Context, at *Checkpoint) error {
 	if err != nil {
 		return r.leave(ctx, lost, err)
 	}
+	r.report.Acted += int64(len(ids) - len(lost)) // by the process before
+	r.progress.acted.Store(r.report.Acted)
 	if err := r.bring(ctx, lost); err != nil {
 		return err
 	}

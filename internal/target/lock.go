@@ -22,8 +22,15 @@ type Lock struct {
 	stop context.CancelFunc
 }
 
-// lockInterval is how often the lock's connection is seen to be alive.
-const lockInterval = 2 * time.Second
+const (
+	// lockInterval is how often the lock's connection is seen to be alive.
+	lockInterval = 2 * time.Second
+	// idleLimit is when the server takes the lock from a holder that gives no sign.
+	idleLimit = 30 * time.Second
+)
+
+// MaxLockAge is how long the lock of a holder that vanished may last.
+const MaxLockAge = idleLimit + 15*time.Second
 
 // Lock takes the right to repair, an advisory lock named after the table. It does
 // not wait: ErrLocked says that another run has it. Advisory locks need a session
@@ -38,6 +45,14 @@ func (t *Target) Lock(ctx context.Context) (*Lock, error) {
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte("etl repair " + t.config.Schema + "." + t.config.Table))
 	name := int64(hash.Sum64())
+	// A node that is lost says no goodbye, and the server's keepalive would notice only
+	// after hours. The lock is pinged far more often; and it outlives the heartbeat of
+	// the holder's connection to the broker, which has lost that by the time. Set by a
+	// statement, because poolers refuse start-up parameters that they do not know.
+	if _, err := conn.Exec(ctx, fmt.Sprintf("SET idle_session_timeout = '%dms'", idleLimit.Milliseconds())); err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(err))
+	}
 	var taken bool
 	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", name).Scan(&taken); err != nil || !taken {
 		_ = conn.Close(context.WithoutCancel(ctx))

@@ -65,7 +65,7 @@ func (s *session) consume(queues []string, declare func(*amqp.Channel) error) er
 	events := make(chan event)
 	s.events = events
 	for _, queue := range queues {
-		deliveries, err := channel.Consume(queue, "", false, false, false, false, nil)
+		deliveries, err := channel.Consume(queue, "listener of "+queue, false, false, false, false, nil)
 		if err != nil {
 			return fmt.Errorf("consume queue %s: %w", queue, err)
 		}
