@@ -8,11 +8,11 @@
 #
 #   chroot --userspec=65532:65532 FOLDER /etl serve
 #
-# buildah builds. Both base images are stand-ins made here, under the Dockerfile's names:
-# a shell (busybox, which is Alpine's too) that finds this machine's Go toolchain mounted
-# where the real image has one, and a file system with nothing but CA certificates and the
-# user nonroot. Apart from FOLDER and the package that it may install the script leaves
-# nothing behind: images, modules and compiled packages live in a temporary folder.
+# buildah builds. The builder's image is a stand-in made here, under the Dockerfile's name:
+# a shell (busybox, which is Alpine's too) and CA certificates, and this machine's Go
+# toolchain mounted where the real image has one. Apart from FOLDER and the package that
+# it may install the script leaves nothing behind: images, modules and compiled packages
+# live in a temporary folder.
 set -euo pipefail
 
 fail() { echo "build the image: $*" >&2; exit 1; }
@@ -35,27 +35,17 @@ apt() {
 
 buildah() { command buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs "$@"; }
 
-# stand_in NAME OPTION… makes an image of the folder $work/files, configured by OPTION….
-stand_in() {
-	local container
-	container=$(buildah from scratch)
-	buildah add --quiet "$container" "$work/files" / >/dev/null
-	buildah config "${@:2}" "$container"
-	buildah commit --quiet --rm "$container" "$1" >/dev/null
-}
-
 type -P buildah >/dev/null || apt install --yes --no-install-recommends buildah
-{ read -r toolchain; read -r base; } < <(awk '$1 == "FROM" {print $2}' Dockerfile)
+builder=$(awk '$1 == "FROM" {print $2; exit}' Dockerfile)
 
-mkdir -p "$work/files/etc/ssl/certs"
+mkdir -p "$work"/files/{bin,tmp,etc/ssl/certs}
 cp /etc/ssl/certs/ca-certificates.crt "$work/files/etc/ssl/certs"
-echo 'nonroot:x:65532:65532:nonroot:/:/sbin/nologin' >"$work/files/etc/passwd"
-stand_in "$base"
-
 (cd "$work" && apt download busybox-static && dpkg-deb -x busybox-static*.deb busybox)
-mkdir "$work/files/bin" "$work/files/tmp"
 cp "$work/busybox/bin/busybox" "$work/files/bin/sh"
-stand_in "$toolchain" --env PATH=/usr/local/go/bin:/bin --env GOPATH=/go --env GOTOOLCHAIN=local
+container=$(buildah from scratch)
+buildah add --quiet "$container" "$work/files" / >/dev/null
+buildah config --env PATH=/usr/local/go/bin:/bin --env GOPATH=/go --env GOTOOLCHAIN=local "$container"
+buildah commit --quiet --rm "$container" "$builder" >/dev/null
 
 version=$(git describe --always --dirty 2>/dev/null || echo dev)
 begun=$SECONDS
@@ -69,6 +59,7 @@ read -r user program command <<<"$settings"
 folder=${folder:-$work/image}
 cp -a "$(buildah mount "$container")" "$folder"
 size=$(du -sh "$folder" | cut -f1)
+[ -s "$folder/etc/ssl/certs/ca-certificates.crt" ] || fail "the image has no CA certificates"
 
 # The same user, program and file system that a container would have.
 run=("$(command -v chroot)" --userspec="$user" --groups= "$folder" "$program")
