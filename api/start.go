@@ -165,14 +165,16 @@ func (a *API) withdraw(ctx context.Context, run reconcile.Record, cause error) (
 	defer cancel()
 	err := a.parts.Runs.Discard(ctx, run.ID)
 	var begun *reconcile.StatusError
+	fate := "it was taken back, try again later"
 	switch {
 	case errors.As(err, &begun):
 		return begun.Run, nil
 	case err != nil && !errors.Is(err, reconcile.ErrNotFound):
 		cause = errors.Join(cause, fmt.Errorf("discard run %s, which may still begin: %w", run.ID, err))
+		fate = "it may still begin, see " + runPath(run.ID)
 	}
 	return run, &refusal{status: http.StatusServiceUnavailable, cause: fmt.Errorf("ring the doorbell of run %s: %w", run.ID, cause),
-		message: "RabbitMQ does not answer, so no worker can be told of the run: it was taken back, try again later"}
+		message: "RabbitMQ does not answer, so no worker can be told of the run: " + fate}
 }
 
 // await returns the run when it has ended, or as it is when the wait is over, the

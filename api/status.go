@@ -74,8 +74,10 @@ func briefly(run *reconcile.Record) *brief {
 		Requested: run.Request.At, Started: run.Started, Finished: run.Finished,
 		Success: successful(*run), Message: describe(*run), Link: runPath(run.ID),
 	}
-	if run.Status.Active() {
-		b.Progress = run.Progress
+	if run.Status.Active() && run.Progress != nil {
+		p := *run.Progress
+		p.Throttle = "" // it may quote a server's words
+		b.Progress = &p
 	}
 	return b
 }

@@ -35,7 +35,7 @@ func TestStatusShowsUsersNoDetails(t *testing.T) {
 	failed := s.add(reconcile.Record{Status: reconcile.StatusFailed, Request: by, Error: "mongodb at 10.0.0.7", Owner: "etl-7f9c", Finished: time.Now(),
 		Report: &reconcile.Report{Source: "10.0.0.7/product", Notes: []string{"10.0.0.7"}}})
 	active := s.add(reconcile.Record{Status: reconcile.StatusRunning, Request: by, Owner: "etl-7f9c", Started: time.Now(),
-		Progress: &reconcile.Progress{Phase: reconcile.PhaseComparing, Compared: 5, Total: 100}})
+		Progress: &reconcile.Progress{Phase: reconcile.PhaseComparing, Compared: 5, Total: 100, Throttle: "10.0.0.7 does not answer"}})
 	s.with(func() {
 		s.wanted = reconcile.Switch{On: true, By: "boss@example.com", At: time.Now()}
 		s.checked = &reconcile.HealthRecord{At: time.Now(), Healthy: true, Document: json.RawMessage(`{"where":"10.0.0.7"}`)}

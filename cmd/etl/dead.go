@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -124,6 +125,9 @@ func newDeadPickCommand(t terminal, env envconfig.Lookuper, verb, short, done st
 		if all == (len(args) > 0) {
 			return usageError{errors.New("name dead letters by number or message id, or say --all")}
 		}
+		if slices.Contains(args, "") {
+			return usageError{errors.New("an argument is empty: name dead letters by number or message id")}
+		}
 		picked := make(map[string]bool, len(args))
 		for _, a := range args {
 			picked[a] = false
@@ -148,7 +152,7 @@ func newDeadPickCommand(t terminal, env envconfig.Lookuper, verb, short, done st
 		}
 		for name, found := range picked {
 			if !found {
-				return fmt.Errorf("there is no dead letter %q; see `etl dead list`", name)
+				return usageError{fmt.Errorf("there is no dead letter %q; see `etl dead list`", name)}
 			}
 		}
 		return nil

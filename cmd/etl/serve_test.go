@@ -246,6 +246,11 @@ func TestPublishedRequestStartsARun(t *testing.T) {
 		listed := s.etl(t.Context(), "dead", "list", "--output", "json")
 		return strings.Contains(listed.stdout, "mode must be replay or direct")
 	}, "the dead letter")
+	for _, wrong := range [][]string{{"dead", "drop", ""}, {"dead", "requeue", "7"}, {"dead", "drop"}, {"dead", "drop", "1", "--all"}} {
+		if o := s.etl(t.Context(), wrong...); o.code != exitUsage || strings.Contains(o.stdout, "1 ") {
+			t.Errorf("%q: %d %s%s", wrong, o.code, o.stdout, o.stderr)
+		}
+	}
 	if o := s.etl(t.Context(), "dead", "drop", "1"); o.code != exitOK || !strings.Contains(o.stdout, "1 dropped") {
 		t.Errorf("drop: %d %s%s", o.code, o.stdout, o.stderr)
 	}

@@ -88,11 +88,18 @@ func statisticsTable(s *api.Statistics) table.Writer {
 	t.AppendSeparator()
 	for _, name := range rabbit.CartQueues() {
 		if q, seen := s.Queues[name]; seen {
-			t.AppendRow(table.Row{name, grouped(int64(q.Ready)), fmt.Sprintf("events waiting, %d consumers", q.Consumers)})
+			t.AppendRow(table.Row{name, grouped(int64(q.Ready)), "events waiting, " + consumers(q.Consumers)})
 		}
 	}
 	if s.Broker != "" {
 		t.AppendRow(table.Row{"queues", "?", text.WrapSoft(s.Broker, 70)})
 	}
 	return t
+}
+
+func consumers(n int) string {
+	if n == 1 {
+		return "1 consumer"
+	}
+	return fmt.Sprintf("%d consumers", n)
 }

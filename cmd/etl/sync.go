@@ -142,10 +142,11 @@ func commandRequest() reconcile.Request {
 
 // enqueueRequest sends a request to the service's workers.
 func enqueueRequest(ctx context.Context, t terminal, env envconfig.Lookuper, output string, request reconcile.Request) error {
-	c, err := load(ctx, env, func(c *config) []section { return []section{&c.Rabbit} })
+	c, err := load(ctx, env, func(c *config) []section { return []section{&c.Rabbit, &c.Ledger} })
 	if err != nil {
 		return err
 	}
+	request.Pipeline = c.Ledger.Pipeline
 	if err := request.Check(); err != nil {
 		return usageError{err}
 	}

@@ -23,7 +23,7 @@ func (s *service) tick(ctx context.Context, t schedule.Tick) {
 	log := s.log.With("component", "scheduler", "instant", t.Instant)
 	request := reconcile.Request{
 		Version: reconcile.RequestVersion, ID: reconcile.NewRunID(), Trigger: reconcile.BySchedule, By: "scheduler",
-		At: time.Now().UTC(), Expires: t.Next, Key: "tick " + t.Instant.UTC().Format(time.RFC3339), Order: s.config.Tick.order(),
+		At: time.Now().UTC(), Expires: t.Next, Pipeline: s.config.Ledger.Pipeline, Key: "tick " + t.Instant.UTC().Format(time.RFC3339), Order: s.config.Tick.order(),
 	}
 	ctx, cancel := context.WithDeadline(ctx, t.Next)
 	defer cancel()

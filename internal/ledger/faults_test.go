@@ -62,20 +62,13 @@ func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 					testenv.CheckMessage(t, l.Migrate(t.Context()), "read-only transaction", variable+" must name the primary server")
 					return
 				}
-				testenv.CheckMessage(t, l.Ping(t.Context()), append(tt.want, "reach the ledger: ", variable)...)
+				_, err = l.Check(t.Context())
+				testenv.CheckMessage(t, err, append(tt.want, "schema etl: ", variable)...)
 				testenv.CheckMessage(t, l.Migrate(t.Context()), append(tt.want, "schema etl: ", variable)...)
 				_, err = l.Claim(t.Context(), "worker", long)
 				testenv.CheckMessage(t, err, append(tt.want, "claim a run: ", variable)...)
 			})
 		}
-	}
-}
-
-func TestPing(t *testing.T) {
-	t.Parallel()
-	l := fresh(t)
-	if err := l.Ping(t.Context()); err != nil {
-		t.Error(err)
 	}
 }
 

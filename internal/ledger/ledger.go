@@ -49,14 +49,6 @@ func Open(ctx context.Context, config Config, fallback secret.URL) (*Ledger, err
 // Close ends the connections.
 func (l *Ledger) Close() { l.pool.Close() }
 
-// Ping checks that the server answers and that the credentials hold.
-func (l *Ledger) Ping(ctx context.Context) error {
-	if err := l.pool.Ping(ctx); err != nil {
-		return fmt.Errorf("reach the ledger: %w", l.explained(err))
-	}
-	return nil
-}
-
 // A process that is cut off in the middle of a transaction would keep its run locked
 // until the server's keepalive notices, which takes hours.
 const begin = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'"

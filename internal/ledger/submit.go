@@ -29,6 +29,10 @@ func (l *Ledger) Accept(ctx context.Context, request reconcile.Request) (reconci
 	if request.Recorded {
 		return l.Run(ctx, request.ID)
 	}
+	if request.Pipeline != "" && request.Pipeline != l.pipeline {
+		return reconcile.Record{}, &reconcile.InvalidError{Fields: []reconcile.FieldError{{Field: "pipeline",
+			Message: "is another one than that of the service here, " + l.pipeline + ": each pipeline needs a virtual host of its own"}}}
+	}
 	run, active, err := l.enter(ctx, request, entry{status: reconcile.StatusQueued})
 	if err != nil || active == nil {
 		return run, err

@@ -65,6 +65,22 @@ func TestSubmitTwiceIsOneRun(t *testing.T) {
 	}
 }
 
+func TestAcceptRefusesARequestForAnotherPipeline(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	_, err := l.Accept(t.Context(), wanting(t, func(r *reconcile.Request) { r.Pipeline = "elsewhere" }))
+	if !errors.As(err, new(*reconcile.InvalidError)) {
+		t.Errorf("the error is %T", err)
+	}
+	testenv.CheckMessage(t, err, "pipeline is another one than that of the service here, products", "virtual host of its own")
+	if n := count(t, l, "etl.run"); n != 0 {
+		t.Errorf("%d runs are entered", n)
+	}
+	if run, err := l.Accept(t.Context(), wanting(t, func(r *reconcile.Request) { r.Pipeline = "products" })); err != nil || run.Status != reconcile.StatusQueued {
+		t.Errorf("its own: %+v, %v", run, err)
+	}
+}
+
 func TestSlots(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)

@@ -89,7 +89,7 @@ type Report struct {
 	DryRun   bool      `json:"dryRun"`
 	Result   Result    `json:"result"`
 	Started  time.Time `json:"startedAt"`
-	Finished time.Time `json:"finishedAt"`
+	Finished time.Time `json:"finishedAt,omitzero"`
 	Duration int64     `json:"durationMs"`
 
 	Source      string           `json:"source"`

@@ -46,6 +46,8 @@ type Request struct {
 	Key string `json:"key,omitempty"`
 	// Apply is the dry run whose findings are to be repaired; IDs are then ignored.
 	Apply string `json:"apply,omitempty"`
+	// Pipeline is whose run it is to be; empty is that of whoever takes the request.
+	Pipeline string `json:"pipeline,omitempty"`
 	// Recorded says that the ledger has the run already, so that a request whose
 	// run is not there any more is dropped.
 	Recorded bool `json:"recorded,omitempty"`
@@ -194,7 +196,7 @@ func DecodeRequest(document []byte) (Request, error) {
 	readers := r.readers()
 	for name, into := range map[string]any{
 		"version": &r.Version, "id": &r.ID, "trigger": &r.Trigger, "requestedBy": &r.By, "requestedAt": &r.At,
-		"expiresAt": &r.Expires, "key": &r.Key, "apply": &r.Apply, "recorded": &r.Recorded,
+		"expiresAt": &r.Expires, "key": &r.Key, "apply": &r.Apply, "pipeline": &r.Pipeline, "recorded": &r.Recorded,
 	} {
 		readers[name] = into
 	}
@@ -372,6 +374,7 @@ func (r *Request) check(invalid *InvalidError) {
 	}
 	invalid.checkText("requestedBy", r.By, maxText)
 	invalid.checkText("key", r.Key, maxText)
+	invalid.checkText("pipeline", r.Pipeline, maxText)
 	if r.At.IsZero() {
 		r.At = time.Now().UTC().Truncate(time.Millisecond)
 	}
