@@ -154,19 +154,10 @@ func (j *job) lock(ctx context.Context, clean *cleanup) error {
 		}
 	}
 	j.locked = true
-	released := make(chan struct{})
-	clean.add(func(ctx context.Context) { close(released); lock.Release(ctx) })
+	clean.add(lock.Release)
 	go func() {
-		select {
-		case <-released:
-			return
-		default:
-		}
-		select {
-		case <-lock.Lost():
-			j.stop(errLockLost)
-		case <-released:
-		}
+		<-lock.Lost() // also when it is released, and then nothing is left to stop
+		j.stop(errLockLost)
 	}()
 	return nil
 }
