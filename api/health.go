@@ -8,18 +8,12 @@ import (
 )
 
 type healthDocument struct {
-	Status       string                        `json:"status"` // healthy or unhealthy
-	Dependencies map[string]dependencyDocument `json:"dependencies"`
-	Topology     dependencyDocument            `json:"topology"`
-	LastCheck    *checkDocument                `json:"lastCheck"` // the last scheduled one
-	Uptime       int64                         `json:"uptime"`    // seconds
-	Timestamp    time.Time                     `json:"timestamp"`
-}
-
-type dependencyDocument struct {
-	State   State   `json:"state"`
-	Latency float64 `json:"latencyMs"`
-	Detail  string  `json:"detail,omitempty"` // for admins
+	Status       string                `json:"status"` // healthy or unhealthy
+	Dependencies map[string]Dependency `json:"dependencies"`
+	Topology     Dependency            `json:"topology"`
+	LastCheck    *checkDocument        `json:"lastCheck"` // the last scheduled one
+	Uptime       int64                 `json:"uptime"`    // seconds
+	Timestamp    time.Time             `json:"timestamp"`
 }
 
 type checkDocument struct {
@@ -36,15 +30,14 @@ func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	admin := callOf(r.Context()).user.admin()
-	shown := func(d Dependency) dependencyDocument {
-		s := dependencyDocument{State: d.State, Latency: float64(d.Latency.Microseconds()) / 1000}
-		if admin {
-			s.Detail = d.Detail
+	shown := func(d Dependency) Dependency {
+		if !admin {
+			d.Detail = ""
 		}
-		return s
+		return d
 	}
 	d := healthDocument{
-		Status: "healthy", Dependencies: make(map[string]dependencyDocument, len(h.Dependencies)),
+		Status: "healthy", Dependencies: make(map[string]Dependency, len(h.Dependencies)),
 		Topology: shown(h.Topology), Uptime: a.uptime(), Timestamp: now(),
 	}
 	for name, dependency := range h.Dependencies {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"time"
@@ -118,6 +119,15 @@ type Dependency struct {
 	State   State
 	Latency time.Duration
 	Detail  string // for operators: what is wrong and what to do
+}
+
+// MarshalJSON gives the latency in milliseconds.
+func (d Dependency) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		State   State   `json:"state"`
+		Latency float64 `json:"latencyMs"`
+		Detail  string  `json:"detail,omitempty"`
+	}{d.State, float64(d.Latency.Microseconds()) / 1000, d.Detail})
 }
 
 // Readiness is whether the process can do what its roles ask of it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -54,7 +55,9 @@ func (s *service) tick(ctx context.Context, t schedule.Tick) {
 func (s *service) checkHealth(ctx context.Context, t schedule.Tick) {
 	log := s.log.With("component", "scheduler")
 	health := s.probes.Health(ctx)
-	document, err := json.Marshal(healthDocument(health))
+	found := maps.Clone(health.Dependencies)
+	found["topology"] = health.Topology
+	document, err := json.Marshal(found)
 	if err == nil {
 		err = s.ledger.SaveHealth(ctx, reconcile.HealthRecord{At: t.Instant, Healthy: health.Healthy, Document: document})
 	}
@@ -69,24 +72,6 @@ func (s *service) checkHealth(ctx context.Context, t schedule.Tick) {
 		return
 	}
 	log.Debug("a health check found nothing wrong")
-}
-
-type shownDependency struct {
-	State   api.State `json:"state"`
-	Latency int64     `json:"latencyMs"`
-	Detail  string    `json:"detail,omitempty"`
-}
-
-func healthDocument(h api.Health) map[string]shownDependency {
-	document := make(map[string]shownDependency)
-	show := func(name string, d api.Dependency) {
-		document[name] = shownDependency{d.State, d.Latency.Milliseconds(), d.Detail}
-	}
-	for name, d := range h.Dependencies {
-		show(name, d)
-	}
-	show("topology", h.Topology)
-	return document
 }
 
 // schedule is how the scheduler is configured, for the API.

@@ -12,61 +12,40 @@ import (
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
-func changedURL(t *testing.T, raw string, change func(*url.URL)) secret.URL {
-	t.Helper()
-	return secret.URL(testenv.ChangedURL(t, raw, change))
-}
-
 func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 	t.Parallel()
 	db := testenv.Cart(t)
-	closed := testenv.ClosedAddress(t)
-	mute := testenv.NewProxy(t, closed) // accepts, and nothing answers
-	mute.Freeze()
-	for _, tt := range []struct {
-		name string
-		url  secret.URL
-		want []string
-	}{
-		{"wrong password", changedURL(t, db.URL, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "hunter2") }),
-			[]string{"authentication failed: check user and password of"}},
-		{"unknown database", changedURL(t, db.URL, func(u *url.URL) { u.Path = "/nosuchshop" }),
-			[]string{`database "nosuchshop" does not exist`, "check the database name of"}},
-		{"nobody listens", changedURL(t, db.URL, func(u *url.URL) { u.Host = closed; u.User = url.UserPassword("cart", "hunter2") }),
-			[]string{"no server answers: check the host of", "and the network", closed}},
-		{"no answer", changedURL(t, db.URL, func(u *url.URL) {
-			u.Host, u.RawQuery, u.User = mute.Addr, "connect_timeout=1&sslmode=disable", url.UserPassword("cart", "hunter2")
-		}), []string{"no server answers: check the host of", mute.Addr}},
-		{"a server that only reads", changedURL(t, db.URL, func(u *url.URL) {
-			query := u.Query()
-			query.Set("default_transaction_read_only", "on")
-			u.RawQuery = query.Encode()
-		}), nil},
-	} {
+	readOnly := testenv.ChangedURL(t, db.URL, func(u *url.URL) {
+		query := u.Query()
+		query.Set("default_transaction_read_only", "on")
+		u.RawQuery = query.Encode()
+	})
+	for _, tt := range append(testenv.Mishaps(t, db.URL), testenv.Mishap{Name: "a server that only reads", URL: readOnly}) {
+		address := secret.URL(tt.URL)
 		for variable, open := range map[string]func() (*Ledger, error){
 			"ETL_STATE_DB_URL": func() (*Ledger, error) {
-				return Open(t.Context(), Config{URL: tt.url, Pipeline: "products", Retention: long}, "postgres://db/cart")
+				return Open(t.Context(), Config{URL: address, Pipeline: "products", Retention: long}, "postgres://db/cart")
 			},
 			"CART_DB_URL": func() (*Ledger, error) {
-				return Open(t.Context(), Config{Pipeline: "products", Retention: long}, tt.url)
+				return Open(t.Context(), Config{Pipeline: "products", Retention: long}, address)
 			},
 		} {
-			t.Run(tt.name+" of "+variable, func(t *testing.T) {
+			t.Run(tt.Name+" of "+variable, func(t *testing.T) {
 				t.Parallel()
 				l, err := open()
 				if err != nil {
 					t.Fatal(err)
 				}
 				t.Cleanup(l.Close)
-				if tt.want == nil {
+				if tt.Says == nil {
 					testenv.CheckMessage(t, l.Migrate(t.Context()), "read-only transaction", variable+" must name the primary server")
 					return
 				}
 				_, err = l.Check(t.Context())
-				testenv.CheckMessage(t, err, append(tt.want, "schema etl: ", variable)...)
-				testenv.CheckMessage(t, l.Migrate(t.Context()), append(tt.want, "schema etl: ", variable)...)
+				testenv.CheckMessage(t, err, append(tt.Says, "schema etl: ", variable)...)
+				testenv.CheckMessage(t, l.Migrate(t.Context()), append(tt.Says, "schema etl: ", variable)...)
 				_, err = l.Claim(t.Context(), "worker", long)
-				testenv.CheckMessage(t, err, append(tt.want, "claim a run: ", variable)...)
+				testenv.CheckMessage(t, err, append(tt.Says, "claim a run: ", variable)...)
 			})
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -19,42 +18,16 @@ import (
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
-func changedURL(t *testing.T, raw string, change func(*url.URL)) secret.URL {
-	t.Helper()
-	return secret.URL(testenv.ChangedURL(t, raw, change))
-}
-
 func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 	t.Parallel()
 	db := testenv.Cart(t)
-	closed := testenv.ClosedAddress(t)
-	mute := testenv.NewProxy(t, closed) // accepts, and nothing answers
-	mute.Freeze()
-	for _, tt := range []struct {
-		name string
-		url  secret.URL
-		want []string
-	}{
-		{"wrong password", changedURL(t, db.URL, func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "hunter2") }),
-			[]string{"authentication failed: check user and password of"}},
-		{"unknown user", changedURL(t, db.URL, func(u *url.URL) { u.User = url.UserPassword("nobody", "hunter2") }),
-			[]string{"authentication failed: check user and password of", "nobody"}},
-		{"unknown database", changedURL(t, db.URL, func(u *url.URL) { u.Path = "/nosuchshop" }),
-			[]string{`database "nosuchshop" does not exist`, "check the database name of"}},
-		{"nobody listens", changedURL(t, db.URL, func(u *url.URL) { u.Host = closed; u.User = url.UserPassword("cart", "hunter2") }),
-			[]string{"no server answers: check the host of", "and the network", closed}},
-		{"unknown host", changedURL(t, db.URL, func(u *url.URL) { u.Host = "nowhere.invalid:5432"; u.User = url.UserPassword("cart", "hunter2") }),
-			[]string{"no server answers: check the host of", "nowhere.invalid"}},
-		{"no answer", changedURL(t, db.URL, func(u *url.URL) {
-			u.Host, u.RawQuery, u.User = mute.Addr, "connect_timeout=1&sslmode=disable", url.UserPassword("cart", "hunter2")
-		}), []string{"no server answers: check the host of", mute.Addr}},
-	} {
+	for _, tt := range testenv.Mishaps(t, db.URL) {
 		for _, variable := range []string{"CART_DB_URL", "CART_DB_WRITE_URL"} {
-			config := Config{URL: tt.url, Schema: "public", Table: "product"}
+			config := Config{URL: secret.URL(tt.URL), Schema: "public", Table: "product"}
 			if variable == "CART_DB_WRITE_URL" {
-				config.URL, config.WriteURL = secret.URL(db.URL), tt.url
+				config.URL, config.WriteURL = secret.URL(db.URL), secret.URL(tt.URL)
 			}
-			t.Run(tt.name+" of "+variable, func(t *testing.T) {
+			t.Run(tt.Name+" of "+variable, func(t *testing.T) {
 				t.Parallel()
 				target, err := Open(t.Context(), config)
 				if err != nil {
@@ -62,12 +35,12 @@ func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 				}
 				t.Cleanup(target.Close)
 				_, pingErr := target.Ping(t.Context())
-				testenv.CheckMessage(t, pingErr, append(tt.want, "reach PostgreSQL: ", variable)...)
-				testenv.CheckMessage(t, target.Describe(t.Context()), append(tt.want, "cart table "+target.Name(), variable)...)
+				testenv.CheckMessage(t, pingErr, append(tt.Says, "reach PostgreSQL: ", variable)...)
+				testenv.CheckMessage(t, target.Describe(t.Context()), append(tt.Says, "cart table "+target.Name(), variable)...)
 				_, countErr := target.Count(t.Context())
-				testenv.CheckMessage(t, countErr, append(tt.want, "count "+target.Name(), variable)...)
+				testenv.CheckMessage(t, countErr, append(tt.Says, "count "+target.Name(), variable)...)
 				_, lockErr := target.Lock(t.Context())
-				testenv.CheckMessage(t, lockErr, append(tt.want, "take the lock of "+target.Name(), variable)...)
+				testenv.CheckMessage(t, lockErr, append(tt.Says, "take the lock of "+target.Name(), variable)...)
 			})
 		}
 	}

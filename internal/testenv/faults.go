@@ -53,3 +53,37 @@ func ClosedAddress(tb testing.TB) string {
 	}
 	return listener.Addr().String()
 }
+
+// Mishap is a PostgreSQL address with something wrong, and what a message about it says.
+type Mishap struct {
+	Name, URL string
+	Says      []string
+}
+
+// Mishaps are the ways in which the address of a database may be wrong.
+func Mishaps(tb testing.TB, address string) []Mishap {
+	tb.Helper()
+	closed := ClosedAddress(tb)
+	mute := NewProxy(tb, closed) // accepts, and nothing answers
+	mute.Freeze()
+	with := func(change func(*url.URL)) string { return ChangedURL(tb, address, change) }
+	elsewhere := func(host, query string) string {
+		return with(func(u *url.URL) {
+			u.Host, u.User = host, url.UserPassword("cart", Password)
+			if query != "" {
+				u.RawQuery = query
+			}
+		})
+	}
+	return []Mishap{
+		{"wrong password", with(func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), Password) }),
+			[]string{"authentication failed: check user and password of"}},
+		{"unknown user", with(func(u *url.URL) { u.User = url.UserPassword("nobody", Password) }),
+			[]string{"authentication failed: check user and password of", "nobody"}},
+		{"unknown database", with(func(u *url.URL) { u.Path = "/nosuchshop" }),
+			[]string{`database "nosuchshop" does not exist`, "check the database name of"}},
+		{"nobody listens", elsewhere(closed, ""), []string{"no server answers: check the host of", "and the network", closed}},
+		{"unknown host", elsewhere("nowhere.invalid:5432", ""), []string{"no server answers: check the host of", "nowhere.invalid"}},
+		{"no answer", elsewhere(mute.Addr, "connect_timeout=1&sslmode=disable"), []string{"no server answers: check the host of", mute.Addr}},
+	}
+}
