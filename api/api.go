@@ -17,7 +17,7 @@ import (
 
 	"github.com/gorilla/mux"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // prefix is what the platform's ingress forwards.
@@ -25,7 +25,7 @@ const prefix = "/api/etl"
 
 // Limits.
 const (
-	maxBody       = 1 << 20 // room for reconcile.MaxIDs ids of any usual kind
+	maxBody       = 1 << 20 // room for run.MaxIDs ids of any usual kind
 	maxHeader     = 32 << 10
 	headerTimeout = 10 * time.Second
 	readTimeout   = 30 * time.Second
@@ -49,7 +49,7 @@ type API struct {
 
 	summary    cached[overview]
 	health     cached[Health]
-	lastHealth cached[*reconcile.HealthRecord]
+	lastHealth cached[*run.HealthRecord]
 	readiness  cached[Readiness]
 	statistics cached[Statistics]
 }
@@ -68,7 +68,7 @@ func New(config Config, parts Parts) *API {
 	a.readiness = cached[Readiness]{ttl: time.Second, fetch: func(ctx context.Context) (Readiness, error) {
 		return parts.Probes.Ready(ctx), nil
 	}}
-	a.lastHealth = cached[*reconcile.HealthRecord]{ttl: time.Second, fetch: func(ctx context.Context) (*reconcile.HealthRecord, error) {
+	a.lastHealth = cached[*run.HealthRecord]{ttl: time.Second, fetch: func(ctx context.Context) (*run.HealthRecord, error) {
 		return parts.Runs.LastHealth(ctx)
 	}}
 	a.statistics = cached[Statistics]{ttl: 10 * time.Second, fetch: func(ctx context.Context) (Statistics, error) {

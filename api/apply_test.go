@@ -5,22 +5,22 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // looked adds a dry run that has found what is given.
-func (s *service) looked(change ...func(*reconcile.Record)) string {
-	run := reconcile.Record{Status: reconcile.StatusPartial, Finished: time.Now(), Request: reconcile.Request{Order: reconcile.Order{DryRun: true}},
-		Report: &reconcile.Report{Result: reconcile.Partial, DryRun: true, Found: map[product.Kind]int64{product.Missing: 2}}}
+func (s *service) looked(change ...func(*run.Record)) string {
+	record := run.Record{Status: run.StatusPartial, Finished: time.Now(), Request: run.Request{Order: run.Order{DryRun: true}},
+		Report: &run.Report{Result: run.Partial, DryRun: true, Found: map[product.Kind]int64{product.Missing: 2}}}
 	for _, c := range change {
-		c(&run)
+		c(&record)
 	}
-	id := s.add(run)
+	id := s.add(record)
 	s.with(func() {
-		s.outcomes[id] = []reconcile.Outcome{
-			{ID: "a", Kind: product.Missing, State: reconcile.Found},
-			{ID: "b", Kind: product.Missing, State: reconcile.Found},
-			{ID: "c", Kind: product.Stale, State: reconcile.Found},
+		s.outcomes[id] = []run.Outcome{
+			{ID: "a", Kind: product.Missing, State: run.Found},
+			{ID: "b", Kind: product.Missing, State: run.Found},
+			{ID: "c", Kind: product.Stale, State: run.Found},
 		}
 	})
 	return id
@@ -28,10 +28,10 @@ func (s *service) looked(change ...func(*reconcile.Record)) string {
 
 func TestApplyStartsARunOverTheFindings(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*reconcile.Record){
-		"of a dry run": func(*reconcile.Record) {},
-		"of a run that stopped": func(r *reconcile.Record) {
-			r.Request.DryRun, r.Report.DryRun, r.Report.Result = false, false, reconcile.Stopped
+	for name, change := range map[string]func(*run.Record){
+		"of a dry run": func(*run.Record) {},
+		"of a run that stopped": func(r *run.Record) {
+			r.Request.DryRun, r.Report.DryRun, r.Report.Result = false, false, run.Stopped
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,25 +56,25 @@ func TestApplyStartsARunOverTheFindings(t *testing.T) {
 func TestApplyIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		change func(*reconcile.Record)
+		change func(*run.Record)
 		then   func(*service, string)
 		says   string
 	}{
-		"while the run goes on": {change: func(r *reconcile.Record) { r.Status = reconcile.StatusRunning }, says: "wait for its end"},
-		"of a failed run":       {change: func(r *reconcile.Record) { r.Status = reconcile.StatusFailed }, says: "start a new dry run"},
-		"of a cancelled run":    {change: func(r *reconcile.Record) { r.Status = reconcile.StatusCancelled }, says: "start a new dry run"},
-		"of a skipped run":      {change: func(r *reconcile.Record) { r.Status, r.Report = reconcile.StatusSkipped, nil }, says: "start a new dry run"},
-		"of a repairing run":    {change: func(r *reconcile.Record) { r.Request.DryRun = false }, says: "only a dry run"},
+		"while the run goes on": {change: func(r *run.Record) { r.Status = run.StatusRunning }, says: "wait for its end"},
+		"of a failed run":       {change: func(r *run.Record) { r.Status = run.StatusFailed }, says: "start a new dry run"},
+		"of a cancelled run":    {change: func(r *run.Record) { r.Status = run.StatusCancelled }, says: "start a new dry run"},
+		"of a skipped run":      {change: func(r *run.Record) { r.Status, r.Report = run.StatusSkipped, nil }, says: "start a new dry run"},
+		"of a repairing run":    {change: func(r *run.Record) { r.Request.DryRun = false }, says: "only a dry run"},
 		"of incomplete findings": {then: func(s *service, id string) { s.dropped[id] = true },
 			says: "more missing products than the ledger keeps (100000): POST /api/etl/sync"},
 		"of nothing": {then: func(s *service, id string) { delete(s.outcomes, id) }, says: "nothing to apply"},
-		"while another run repairs": {then: func(s *service, _ string) { s.add(reconcile.Record{Status: reconcile.StatusRunning}) },
+		"while another run repairs": {then: func(s *service, _ string) { s.add(run.Record{Status: run.StatusRunning}) },
 			says: "another repairing run is active"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := setup(t)
-			var changes []func(*reconcile.Record)
+			var changes []func(*run.Record)
 			if tt.change != nil {
 				changes = append(changes, tt.change)
 			}
@@ -99,5 +99,5 @@ func TestApplySaysWhatToRepairNotWhich(t *testing.T) {
 	s.do("POST", path, `{"since":"2h"}`).want(400, `"field":"since"`)
 	s.do("POST", path, `{"mode":"magic"}`).want(400, `"field":"mode"`)
 	s.do("POST", path+"?mode=direct", "").want(400, `"field":"mode"`)
-	s.do("POST", "/api/etl/runs/"+reconcile.NewRunID()+"/apply", "").want(404, "no such run")
+	s.do("POST", "/api/etl/runs/"+run.NewRunID()+"/apply", "").want(404, "no such run")
 }

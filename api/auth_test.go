@@ -14,7 +14,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/ecom-micro/etl/api"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Who may use what.
@@ -124,8 +124,8 @@ func TestWhoMayUseWhat(t *testing.T) {
 		t.Run(sender.name, func(t *testing.T) {
 			t.Parallel()
 			s := setup(t)
-			id := s.add(reconcile.Record{Status: reconcile.StatusSucceeded, Request: reconcile.Request{Order: reconcile.Order{DryRun: true}},
-				Finished: time.Now(), Report: &reconcile.Report{Result: reconcile.InSync}})
+			id := s.add(run.Record{Status: run.StatusSucceeded, Request: run.Request{Order: run.Order{DryRun: true}},
+				Finished: time.Now(), Report: &run.Report{Result: run.InSync}})
 			for _, operation := range operations(t) {
 				method, path, _ := strings.Cut(operation, " ")
 				if method == http.MethodHead {

@@ -5,13 +5,13 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // runDocument is a run as the API shows it: the ledger's record, where to go from here,
 // and the fields that callers of the former service know.
 type runDocument struct {
-	reconcile.Record
+	run.Record
 	Links links `json:"links"`
 	// IDCount is how many ids the request names, where not all of them are shown.
 	IDCount   int       `json:"idCount,omitempty"`
@@ -47,31 +47,31 @@ type results struct {
 
 func runPath(id string) string { return prefix + "/runs/" + id }
 
-func document(run reconcile.Record) *runDocument {
+func document(record run.Record) *runDocument {
 	d := &runDocument{
-		Record: run, Success: successful(run), Message: describe(run), Timestamp: run.Finished,
-		Links: links{runPath(run.ID), runPath(run.ID) + "/products", runPath(run.ID) + "/events"},
+		Record: record, Success: successful(record), Message: describe(record), Timestamp: record.Finished,
+		Links: links{runPath(record.ID), runPath(record.ID) + "/products", runPath(record.ID) + "/events"},
 	}
 	if d.Timestamp.IsZero() {
 		d.Timestamp = now()
 	}
-	if run.Report != nil && !run.Status.Active() {
-		d.totals = figures(run)
-		d.Results = &results{d.Timestamp, run.Request.DryRun, d.totals}
+	if record.Report != nil && !record.Status.Active() {
+		d.totals = figures(record)
+		d.Results = &results{d.Timestamp, record.Request.DryRun, d.totals}
 	}
 	return d
 }
 
 // summary is a run without what may be long.
-func summary(run reconcile.Record) *runDocument {
+func summary(record run.Record) *runDocument {
 	const most = 20
-	ids := len(run.Request.IDs)
+	ids := len(record.Request.IDs)
 	if ids > most {
-		run.Request.IDs = run.Request.IDs[:most]
+		record.Request.IDs = record.Request.IDs[:most]
 	} else {
 		ids = 0
 	}
-	d := document(run)
+	d := document(record)
 	d.IDCount = ids
 	return d
 }
@@ -80,24 +80,24 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
 // successful tells whether nothing has gone wrong. A comparison that found differences
 // has done what was asked of it.
-func successful(run reconcile.Record) bool {
-	return run.Status.Active() || run.Status == reconcile.StatusSucceeded ||
-		run.Request.DryRun && run.Status == reconcile.StatusPartial
+func successful(record run.Record) bool {
+	return record.Status.Active() || record.Status == run.StatusSucceeded ||
+		record.Request.DryRun && record.Status == run.StatusPartial
 }
 
-func figures(run reconcile.Record) *totals {
-	report := run.Report
+func figures(record run.Record) *totals {
+	report := record.Report
 	t := &totals{
 		Missing: report.Found[product.Missing],
-		Synced:  report.Outcomes[reconcile.Verified], Duration: report.Duration, Errors: []string{},
+		Synced:  report.Outcomes[run.Verified], Duration: report.Duration, Errors: []string{},
 	}
-	if whole(&run) {
+	if whole(&record) {
 		t.Source, t.Target = &report.Products, &report.Rows
 	}
-	if run.Error != "" {
-		t.Errors = append(t.Errors, run.Error)
+	if record.Error != "" {
+		t.Errors = append(t.Errors, record.Error)
 	}
-	for _, state := range []reconcile.State{reconcile.Lost, reconcile.Blocked, reconcile.Failed} {
+	for _, state := range []run.State{run.Lost, run.Blocked, run.Failed} {
 		if n := report.Outcomes[state]; n > 0 {
 			t.Errors = append(t.Errors, fmt.Sprintf("%s: %d products; %s", state, n, state.Remedy()))
 		}
@@ -106,44 +106,44 @@ func figures(run reconcile.Record) *totals {
 }
 
 // whole tells whether a run was to look at all products.
-func whole(run *reconcile.Record) bool {
-	return len(run.Request.IDs) == 0 && run.Request.Since.IsZero() && run.Request.Apply == ""
+func whole(record *run.Record) bool {
+	return len(record.Request.IDs) == 0 && record.Request.Since.IsZero() && record.Request.Apply == ""
 }
 
 // describe says in one sentence how a run stands. It names no product, person or
 // address, for any user may read it.
-func describe(run reconcile.Record) string {
-	switch run.Status {
-	case reconcile.StatusQueued:
+func describe(record run.Record) string {
+	switch record.Status {
+	case run.StatusQueued:
 		return "the run is accepted and waits for a worker"
-	case reconcile.StatusRunning, reconcile.StatusPaused:
-		return "the run is " + string(run.Status)
-	case reconcile.StatusFailed:
+	case run.StatusRunning, run.StatusPaused:
+		return "the run is " + string(record.Status)
+	case run.StatusFailed:
 		return "the run failed: a service did not answer as it should"
-	case reconcile.StatusCancelled:
+	case run.StatusCancelled:
 		return "the run was cancelled"
-	case reconcile.StatusSkipped:
-		if run.ActiveRun != "" {
+	case run.StatusSkipped:
+		if record.ActiveRun != "" {
 			return "the run was skipped: another one was active"
 		}
 		return "the run was skipped: no worker began it in time"
 	}
-	report := run.Report
+	report := record.Report
 	if report == nil {
 		return "the run has ended"
 	}
 	missing := report.Found[product.Missing]
 	switch {
-	case report.Result == reconcile.Stopped:
+	case report.Result == run.Stopped:
 		return fmt.Sprintf("the run stopped at its findings, %d missing products: judge them, then apply the run", missing)
-	case report.Result == reconcile.InSync:
+	case report.Result == run.InSync:
 		return "the stores are in sync"
-	case run.Request.DryRun:
+	case record.Request.DryRun:
 		return fmt.Sprintf("dry run completed: %d products are missing, %d are stale, %d are orphaned, %d cannot be judged yet",
-			missing, report.Found[product.Stale], report.Found[product.Orphaned], report.Outcomes[reconcile.InFlight])
+			missing, report.Found[product.Stale], report.Found[product.Orphaned], report.Outcomes[run.InFlight])
 	case report.Unrepaired > 0:
 		return fmt.Sprintf("sync completed: %d missing products are repaired and verified, %d remain",
-			report.Outcomes[reconcile.Verified], report.Unrepaired)
+			report.Outcomes[run.Verified], report.Unrepaired)
 	}
-	return fmt.Sprintf("sync completed: %d missing products are repaired and verified", report.Outcomes[reconcile.Verified])
+	return fmt.Sprintf("sync completed: %d missing products are repaired and verified", report.Outcomes[run.Verified])
 }

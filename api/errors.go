@@ -8,28 +8,28 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // refusal is an answer that is no success, in words that any caller may read.
 type refusal struct {
 	status  int
 	message string
-	run     *reconcile.Record // the run that it is about
-	cause   error             // for the log only
+	run     *run.Record // the run that it is about
+	cause   error       // for the log only
 }
 
 func (e *refusal) Error() string { return e.message }
 func (e *refusal) Unwrap() error { return e.cause }
 
-func conflict(run *reconcile.Record, format string, args ...any) *refusal {
-	return &refusal{status: http.StatusConflict, message: fmt.Sprintf(format, args...), run: run}
+func conflict(record *run.Record, format string, args ...any) *refusal {
+	return &refusal{status: http.StatusConflict, message: fmt.Sprintf(format, args...), run: record}
 }
 
 // failure is the platform's shape of an error, and the run that it is about.
 type failure struct {
-	Errors []reconcile.FieldError `json:"errors"`
-	Run    *runDocument           `json:"run,omitempty"`
+	Errors []run.FieldError `json:"errors"`
+	Run    *runDocument     `json:"run,omitempty"`
 }
 
 // retryAfter is when a caller may try again what failed because a service was away.
@@ -41,9 +41,9 @@ const retryAfter = 5 * time.Second
 func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	var (
 		refused  *refusal
-		invalid  *reconcile.InvalidError
-		active   *reconcile.ActiveError
-		wrong    *reconcile.StatusError
+		invalid  *run.InvalidError
+		active   *run.ActiveError
+		wrong    *run.StatusError
 		tooLarge *http.MaxBytesError
 	)
 	switch {
@@ -55,7 +55,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		refused = conflict(&active.Active, "%s", active)
 	case errors.As(err, &wrong):
 		refused = conflict(&wrong.Run, "%s", wrong)
-	case errors.Is(err, reconcile.ErrNotFound):
+	case errors.Is(err, run.ErrNotFound):
 		refused = &refusal{status: http.StatusNotFound, message: "no such run"}
 	case errors.As(err, &tooLarge):
 		refused = &refusal{status: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("the body is longer than %d bytes", tooLarge.Limit)}
@@ -74,7 +74,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if refused.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
 	}
-	f := failure{Errors: []reconcile.FieldError{{Message: refused.message}}}
+	f := failure{Errors: []run.FieldError{{Message: refused.message}}}
 	if refused.run != nil {
 		f.Run = summary(*refused.run)
 		w.Header().Set("Location", f.Run.Links.Self)

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 const (
@@ -36,7 +36,7 @@ func (a *API) watch() (release func(), err error) {
 // nothing that counts and gets nothing twice.
 func (a *API) getRunEvents(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
-	run, err := a.run(ctx, r)
+	record, err := a.run(ctx, r)
 	cancel()
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (a *API) getRunEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		last = -1 // no version
 	}
-	if last == run.Version && !run.Status.Active() {
+	if last == record.Version && !record.Status.Active() {
 		w.WriteHeader(http.StatusNoContent) // which tells a browser not to come again
 		return nil
 	}
@@ -62,15 +62,15 @@ func (a *API) getRunEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel = context.WithTimeout(r.Context(), streamLimit)
 	defer cancel()
-	if err := a.stream(ctx, w, run, last); err != nil {
-		logger(r.Context()).Debug("a stream of events broke", "run", run.ID, "err", err)
+	if err := a.stream(ctx, w, record, last); err != nil {
+		logger(r.Context()).Debug("a stream of events broke", "run", record.ID, "err", err)
 	}
 	return nil
 }
 
 // stream sends the run whenever its version is another than the last one sent, until
 // its final state is sent. It returns an error only where the caller is gone.
-func (a *API) stream(ctx context.Context, w http.ResponseWriter, run reconcile.Record, last int64) error {
+func (a *API) stream(ctx context.Context, w http.ResponseWriter, record run.Record, last int64) error {
 	poll, beat := time.NewTicker(pollInterval), time.NewTicker(heartbeat)
 	defer poll.Stop()
 	defer beat.Stop()
@@ -78,17 +78,17 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, run reconcile.R
 		return err
 	}
 	for {
-		if run.Version != last {
-			data, err := json.Marshal(summary(run))
+		if record.Version != last {
+			data, err := json.Marshal(summary(record))
 			if err != nil {
 				return err
 			}
-			if err := send(w, "id: %d\nevent: run\ndata: %s\n\n", run.Version, data); err != nil {
+			if err := send(w, "id: %d\nevent: run\ndata: %s\n\n", record.Version, data); err != nil {
 				return err
 			}
-			last = run.Version
+			last = record.Version
 		}
-		if !run.Status.Active() {
+		if !record.Status.Active() {
 			return nil
 		}
 		select {
@@ -101,11 +101,11 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, run reconcile.R
 				return err
 			}
 		case <-poll.C:
-			later, err := a.parts.Runs.Run(ctx, run.ID)
+			later, err := a.parts.Runs.Run(ctx, record.ID)
 			switch {
 			case err == nil:
-				run = later
-			case errors.Is(err, reconcile.ErrNotFound):
+				record = later
+			case errors.Is(err, run.ErrNotFound):
 				return nil
 			} // anything else passes, or the caller goes
 		}

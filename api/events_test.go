@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/api"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // follow reads a run's events in the background, until the caller leaves or the stream
@@ -65,13 +65,13 @@ func TestARunIsFollowedToItsEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := setup(t)
-		id := s.add(reconcile.Record{Status: reconcile.StatusQueued})
+		id := s.add(run.Record{Status: run.StatusQueued})
 		a, _, ended := s.follow(t, id)
 		pass(10 * time.Second)
-		s.update(id, func(r *reconcile.Record) { r.Status = reconcile.StatusRunning })
+		s.update(id, func(r *run.Record) { r.Status = run.StatusRunning })
 		pass(1500 * time.Millisecond)
 		a.wantEvents("1 2", "queued running")
-		s.update(id, func(r *reconcile.Record) { r.Takeovers++ })
+		s.update(id, func(r *run.Record) { r.Takeovers++ })
 		s.update(id, done) // two changes between two looks are one event
 		<-ended
 		a.want(200).wantHeader("Content-Type", "text/event-stream").wantEvents("1 2 4", "queued running partial")
@@ -85,14 +85,14 @@ func TestEventsGoOnWhereTheCallerWas(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := setup(t)
-		id := s.add(reconcile.Record{Status: reconcile.StatusRunning})
+		id := s.add(run.Record{Status: run.StatusRunning})
 		a, leave, ended := s.follow(t, id, "Last-Event-ID", "1")
 		pass(20 * time.Second)
 		a.wantEvents("", "") // nothing has changed
 		if !strings.Contains(a.Body.String(), ": still here\n\n") {
 			t.Errorf("no heartbeat in %q", a.Body)
 		}
-		s.update(id, func(r *reconcile.Record) { r.Status = reconcile.StatusPaused })
+		s.update(id, func(r *run.Record) { r.Status = run.StatusPaused })
 		pass(2 * time.Second)
 		a.wantEvents("2", "paused")
 		leave()
@@ -121,7 +121,7 @@ func TestEventsSurviveALedgerThatIsAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := setup(t)
-		id := s.add(reconcile.Record{Status: reconcile.StatusRunning})
+		id := s.add(run.Record{Status: run.StatusRunning})
 		a, _, ended := s.follow(t, id)
 		pass(1500 * time.Millisecond)
 		s.with(func() { s.broken["Run"] = context.DeadlineExceeded })
@@ -144,7 +144,7 @@ func TestStreamsEnd(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := setup(t)
-				id := s.add(reconcile.Record{Status: reconcile.StatusRunning})
+				id := s.add(run.Record{Status: run.StatusRunning})
 				a, _, ended := s.follow(t, id)
 				pass(time.Second)
 				end(s, id)
@@ -159,7 +159,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := setup(t)
-		id := s.add(reconcile.Record{Status: reconcile.StatusRunning})
+		id := s.add(run.Record{Status: run.StatusRunning})
 		var leave []func()
 		for range api.MaxWatchers {
 			_, l, _ := s.follow(t, id)
@@ -191,7 +191,7 @@ func TestStreamsAreBounded(t *testing.T) {
 func TestStreamsAreExemptFromTheServersLimits(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	id := s.add(reconcile.Record{Status: reconcile.StatusRunning})
+	id := s.add(run.Record{Status: run.StatusRunning})
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = api.NewServer(s.api, api.Config{})
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
@@ -220,7 +220,7 @@ func TestStreamsAreExemptFromTheServersLimits(t *testing.T) {
 		t.Fatalf("the first event is %s", got)
 	}
 	for _, want := range []string{"2", "3"} { // each look is a second after the one before
-		s.update(id, func(r *reconcile.Record) { r.Takeovers++ })
+		s.update(id, func(r *run.Record) { r.Takeovers++ })
 		if got := next(); got != want {
 			t.Fatalf("event %s, want %s: %v", got, want, lines.Err())
 		}

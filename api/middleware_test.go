@@ -12,7 +12,7 @@ import (
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 func TestUnknownPathsAndMethods(t *testing.T) {
@@ -238,7 +238,7 @@ type watchedBell struct {
 	err   error
 }
 
-func (b *watchedBell) Ring(ctx context.Context, _ reconcile.Request) error {
+func (b *watchedBell) Ring(ctx context.Context, _ run.Request) error {
 	b.leave()
 	b.err = ctx.Err()
 	return nil
@@ -246,7 +246,7 @@ func (b *watchedBell) Ring(ctx context.Context, _ reconcile.Request) error {
 
 type panicking struct{}
 
-func (panicking) Explain(context.Context, product.ID) (*reconcile.Explanation, error) {
+func (panicking) Explain(context.Context, product.ID) (*run.Explanation, error) {
 	panic("upside down")
 }
 

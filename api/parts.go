@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Parts are what the API speaks to.
@@ -27,48 +27,48 @@ type Parts struct {
 	ProbesOnly bool
 }
 
-// Runs is the ledger. A run that it does not have is reconcile.ErrNotFound, a page that
-// it does not have reconcile.ErrCursor; any error not named here means that it does not
+// Runs is the ledger. A run that it does not have is run.ErrNotFound, a page that
+// it does not have run.ErrCursor; any error not named here means that it does not
 // answer.
 type Runs interface {
-	// Submit keeps a queued run. A taken slot is an *reconcile.ActiveError.
-	Submit(ctx context.Context, request reconcile.Request) (reconcile.Record, error)
+	// Submit keeps a queued run. A taken slot is an *run.ActiveError.
+	Submit(ctx context.Context, request run.Request) (run.Record, error)
 	// Discard forgets a run that nobody has begun; one that has begun is an
-	// *reconcile.StatusError.
+	// *run.StatusError.
 	Discard(ctx context.Context, id string) error
-	Run(ctx context.Context, id string) (reconcile.Record, error)
-	Runs(ctx context.Context, filter reconcile.RunFilter) (reconcile.RunPage, error)
-	Outcomes(ctx context.Context, id string, filter reconcile.OutcomeFilter) (reconcile.OutcomePage, error)
+	Run(ctx context.Context, id string) (run.Record, error)
+	Runs(ctx context.Context, filter run.RunFilter) (run.RunPage, error)
+	Outcomes(ctx context.Context, id string, filter run.OutcomeFilter) (run.OutcomePage, error)
 	// Active is the run that holds the slot, nil where it is free.
-	Active(ctx context.Context, slot reconcile.Slot) (*reconcile.Record, error)
+	Active(ctx context.Context, slot run.Slot) (*run.Record, error)
 	// Latest is the run of the slot that ended last, nil where there was none.
-	Latest(ctx context.Context, slot reconcile.Slot) (*reconcile.Record, error)
+	Latest(ctx context.Context, slot run.Slot) (*run.Record, error)
 	// LatestLook is the last complete comparison of all products that ended at
 	// notOlderThan or later, nil where there was none.
-	LatestLook(ctx context.Context, notOlderThan time.Time) (*reconcile.Record, error)
+	LatestLook(ctx context.Context, notOlderThan time.Time) (*run.Record, error)
 	// Findings are the missing products that a run has found and not repaired.
 	Findings(ctx context.Context, id string) (ids []product.ID, complete bool, err error)
 	// History is what became of a product in earlier runs, the latest first.
-	History(ctx context.Context, id product.ID, limit int) ([]reconcile.PastOutcome, error)
+	History(ctx context.Context, id product.ID, limit int) ([]run.PastOutcome, error)
 	// Ask notes what is wanted of an active run; of one that has ended it is an
-	// *reconcile.StatusError.
-	Ask(ctx context.Context, id string, wanted reconcile.Wanted) (reconcile.Record, error)
-	Switch(ctx context.Context) (reconcile.Switch, error)
-	SetSwitch(ctx context.Context, on bool, by string) (reconcile.Switch, error)
+	// *run.StatusError.
+	Ask(ctx context.Context, id string, wanted run.Wanted) (run.Record, error)
+	Switch(ctx context.Context) (run.Switch, error)
+	SetSwitch(ctx context.Context, on bool, by string) (run.Switch, error)
 	// LastHealth is the last scheduled health check, nil where there was none.
-	LastHealth(ctx context.Context) (*reconcile.HealthRecord, error)
+	LastHealth(ctx context.Context) (*run.HealthRecord, error)
 }
 
 // Doorbell tells the workers that a run is queued.
 type Doorbell interface {
 	// Ring returns once the broker has confirmed the message.
-	Ring(ctx context.Context, request reconcile.Request) error
+	Ring(ctx context.Context, request run.Request) error
 }
 
 // Stores looks into the two databases.
 type Stores interface {
 	// Explain looks at one product on both sides, without its history.
-	Explain(ctx context.Context, id product.ID) (*reconcile.Explanation, error)
+	Explain(ctx context.Context, id product.ID) (*run.Explanation, error)
 	Statistics(ctx context.Context) (Statistics, error)
 }
 
@@ -150,7 +150,7 @@ type Schedule struct {
 	Sync        Job
 	HealthCheck Job
 	// Order is what a tick asks for.
-	Order reconcile.Order
+	Order run.Order
 }
 
 // Job is a scheduled job. Next is zero where it will not come.

@@ -9,13 +9,13 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 const maxHistory = 50
 
 type productDocument struct {
-	*reconcile.Explanation
+	*run.Explanation
 	Timestamp time.Time `json:"timestamp"`
 }
 
@@ -37,7 +37,7 @@ func (a *API) getProduct(w http.ResponseWriter, r *http.Request) error {
 	if !explanation.InSource && !explanation.InCart && len(history) == 0 {
 		return &refusal{status: http.StatusNotFound, message: "neither store has this product, and no run has met it: " + explanation.Next}
 	}
-	explanation.History = append([]reconcile.PastOutcome{}, history...)
+	explanation.History = append([]run.PastOutcome{}, history...)
 	a.answer(w, r, http.StatusOK, productDocument{explanation, now()})
 	return nil
 }
@@ -49,8 +49,8 @@ func productID(r *http.Request) (product.ID, error) {
 		return "", invalid("id", "is not percent-encoded as it should be")
 	}
 	id := product.ID(text)
-	order := reconcile.Order{IDs: []product.ID{id}}
-	var problem *reconcile.InvalidError
+	order := run.Order{IDs: []product.ID{id}}
+	var problem *run.InvalidError
 	if errors.As(order.Check(), &problem) {
 		return "", invalid("id", "%s", problem.Fields[0].Message)
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // query reads the parameters of an address and collects what is wrong with them. What
@@ -17,7 +17,7 @@ import (
 type query struct {
 	values  url.Values
 	read    map[string]bool
-	invalid reconcile.InvalidError
+	invalid run.InvalidError
 }
 
 func readQuery(r *http.Request) *query {
@@ -42,7 +42,7 @@ func (q *query) problem() error {
 	if len(q.invalid.Fields) == 0 {
 		return nil
 	}
-	slices.SortFunc(q.invalid.Fields, func(a, b reconcile.FieldError) int { return strings.Compare(a.Field, b.Field) })
+	slices.SortFunc(q.invalid.Fields, func(a, b run.FieldError) int { return strings.Compare(a.Field, b.Field) })
 	return &q.invalid
 }
 
@@ -52,7 +52,7 @@ func (q *query) wrong(name, format string, args ...any) {
 		name = name[:most] + "…"
 	}
 	q.invalid.Fields = append(q.invalid.Fields,
-		reconcile.FieldError{Field: strings.ToValidUTF8(name, "�"), Message: fmt.Sprintf(format, args...)})
+		run.FieldError{Field: strings.ToValidUTF8(name, "�"), Message: fmt.Sprintf(format, args...)})
 }
 
 func (q *query) text(name string) string {
@@ -100,7 +100,7 @@ func (q *query) duration(name string, otherwise time.Duration) time.Duration {
 
 // moment is a time or a duration back from now.
 func (q *query) moment(name string) time.Time {
-	var m reconcile.Moment
+	var m run.Moment
 	if err := m.UnmarshalJSON([]byte(strconv.Quote(q.text(name)))); err != nil {
 		q.wrong(name, "%s", err)
 	}

@@ -11,14 +11,14 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // run is the run that the path names.
-func (a *API) run(ctx context.Context, r *http.Request) (reconcile.Record, error) {
+func (a *API) run(ctx context.Context, r *http.Request) (run.Record, error) {
 	id, err := runID(r)
 	if err != nil {
-		return reconcile.Record{}, err
+		return run.Record{}, err
 	}
 	return a.parts.Runs.Run(ctx, id)
 }
@@ -27,17 +27,17 @@ func (a *API) run(ctx context.Context, r *http.Request) (reconcile.Record, error
 func runID(r *http.Request) (string, error) {
 	id := mux.Vars(r)["id"]
 	if len(id) != 36 || uuid.Validate(id) != nil {
-		return "", reconcile.ErrNotFound
+		return "", run.ErrNotFound
 	}
 	return strings.ToLower(id), nil
 }
 
 func (a *API) getRun(w http.ResponseWriter, r *http.Request) error {
-	run, err := a.run(r.Context(), r)
+	record, err := a.run(r.Context(), r)
 	if err != nil {
 		return err
 	}
-	a.answer(w, r, http.StatusOK, document(run))
+	a.answer(w, r, http.StatusOK, document(record))
 	return nil
 }
 
@@ -49,15 +49,15 @@ type runList struct {
 
 func (a *API) getRuns(w http.ResponseWriter, r *http.Request) error {
 	q := readQuery(r)
-	filter := reconcile.RunFilter{
-		Status:  oneOf(q, "status", reconcile.Statuses()),
-		Trigger: oneOf(q, "trigger", reconcile.Triggers()),
+	filter := run.RunFilter{
+		Status:  oneOf(q, "status", run.Statuses()),
+		Trigger: oneOf(q, "trigger", run.Triggers()),
 		DryRun:  q.boolean("dryRun"),
 		Since:   q.moment("since"),
 		Before:  q.text("before"),
-		Limit:   q.number("limit", reconcile.MaxPage),
+		Limit:   q.number("limit", run.MaxPage),
 	}
-	if modes := oneOf(q, "mode", []reconcile.Mode{reconcile.Replay, reconcile.Direct}); len(modes) == 1 {
+	if modes := oneOf(q, "mode", []run.Mode{run.Replay, run.Direct}); len(modes) == 1 {
 		filter.Mode = modes[0]
 	}
 	if err := q.problem(); err != nil {
@@ -65,23 +65,23 @@ func (a *API) getRuns(w http.ResponseWriter, r *http.Request) error {
 	}
 	page, err := a.parts.Runs.Runs(r.Context(), filter)
 	switch {
-	case errors.Is(err, reconcile.ErrCursor):
+	case errors.Is(err, run.ErrCursor):
 		return invalid("before", "must be the next of an earlier page")
 	case err != nil:
 		return err
 	}
 	list := runList{Runs: make([]*runDocument, len(page.Runs)), Next: page.Next, Timestamp: now()}
-	for i, run := range page.Runs {
-		list.Runs[i] = summary(run)
+	for i, record := range page.Runs {
+		list.Runs[i] = summary(record)
 	}
 	a.answer(w, r, http.StatusOK, list)
 	return nil
 }
 
 type outcomeList struct {
-	Products  []reconcile.Outcome `json:"products"`
-	Next      string              `json:"next,omitempty"`
-	Timestamp time.Time           `json:"timestamp"`
+	Products  []run.Outcome `json:"products"`
+	Next      string        `json:"next,omitempty"`
+	Timestamp time.Time     `json:"timestamp"`
 }
 
 func (a *API) getRunProducts(w http.ResponseWriter, r *http.Request) error {
@@ -90,25 +90,25 @@ func (a *API) getRunProducts(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	q := readQuery(r)
-	filter := reconcile.OutcomeFilter{
-		State: oneOf(q, "state", append(reconcile.States(), reconcile.Found)),
+	filter := run.OutcomeFilter{
+		State: oneOf(q, "state", append(run.States(), run.Found)),
 		Kind:  oneOf(q, "kind", product.Kinds()),
 		After: q.text("after"),
-		Limit: q.number("limit", reconcile.MaxPage),
+		Limit: q.number("limit", run.MaxPage),
 	}
 	if err := q.problem(); err != nil {
 		return err
 	}
 	page, err := a.parts.Runs.Outcomes(r.Context(), id, filter)
 	switch {
-	case errors.Is(err, reconcile.ErrCursor):
+	case errors.Is(err, run.ErrCursor):
 		return invalid("after", "must be the next of an earlier page")
 	case err != nil:
 		return err
 	}
 	list := outcomeList{Products: page.Outcomes, Next: page.Next, Timestamp: now()}
 	if list.Products == nil {
-		list.Products = []reconcile.Outcome{}
+		list.Products = []run.Outcome{}
 	}
 	a.answer(w, r, http.StatusOK, list)
 	return nil
@@ -116,7 +116,7 @@ func (a *API) getRunProducts(w http.ResponseWriter, r *http.Request) error {
 
 // ask tells the worker of a run what is wanted of it.
 func (a *API) ask(action string) func(http.ResponseWriter, *http.Request) error {
-	wanted := map[string]reconcile.Wanted{"cancel": reconcile.WantCancel, "pause": reconcile.WantPause, "resume": reconcile.WantRun}[action]
+	wanted := map[string]run.Wanted{"cancel": run.WantCancel, "pause": run.WantPause, "resume": run.WantRun}[action]
 	return func(w http.ResponseWriter, r *http.Request) error {
 		id, err := runID(r)
 		if err != nil {
@@ -125,13 +125,13 @@ func (a *API) ask(action string) func(http.ResponseWriter, *http.Request) error 
 		if err := readQuery(r).problem(); err != nil {
 			return err
 		}
-		run, err := a.parts.Runs.Ask(r.Context(), id, wanted)
+		record, err := a.parts.Runs.Ask(r.Context(), id, wanted)
 		if err != nil {
 			return err
 		}
 		a.summary.forget()
 		logger(r.Context()).Info("run steered", "run", id, "wanted", wanted)
-		a.answerRun(w, r, run)
+		a.answerRun(w, r, record)
 		return nil
 	}
 }

@@ -8,20 +8,20 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 func TestRunsAreListedAndFiltered(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	at := time.Now().Add(-time.Hour)
-	add := func(status reconcile.Status, trigger reconcile.Trigger, order reconcile.Order) string {
+	add := func(status run.Status, trigger run.Trigger, order run.Order) string {
 		at = at.Add(10 * time.Minute)
-		return s.add(reconcile.Record{Status: status, Request: reconcile.Request{Trigger: trigger, Order: order, At: at}})
+		return s.add(run.Record{Status: status, Request: run.Request{Trigger: trigger, Order: order, At: at}})
 	}
-	first := add(reconcile.StatusSucceeded, reconcile.BySchedule, reconcile.Order{})
-	second := add(reconcile.StatusFailed, reconcile.ByHTTP, reconcile.Order{Mode: reconcile.Direct})
-	third := add(reconcile.StatusPartial, reconcile.ByCLI, reconcile.Order{DryRun: true})
+	first := add(run.StatusSucceeded, run.BySchedule, run.Order{})
+	second := add(run.StatusFailed, run.ByHTTP, run.Order{Mode: run.Direct})
+	third := add(run.StatusPartial, run.ByCLI, run.Order{DryRun: true})
 	for _, tt := range []struct {
 		query string
 		want  []string
@@ -44,8 +44,8 @@ func TestRunsAreListedAndFiltered(t *testing.T) {
 			t.Parallel()
 			var got []string
 			a := s.do("GET", "/api/etl/runs"+tt.query, "").want(200)
-			for _, run := range a.get("runs").([]any) {
-				got = append(got, run.(map[string]any)["id"].(string))
+			for _, shown := range a.get("runs").([]any) {
+				got = append(got, shown.(map[string]any)["id"].(string))
 			}
 			if strings.Join(got, " ") != strings.Join(tt.want, " ") {
 				t.Errorf("%v, want %v", got, tt.want)
@@ -106,7 +106,7 @@ func TestRunsThatAreNot(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
 	known := s.looked()
-	for _, id := range []string{reconcile.NewRunID(), "1", "no-uuid", "{" + known + "}", strings.ReplaceAll(known, "-", ""), "urn:uuid:" + known, "%2e%2e", known + "%20"} {
+	for _, id := range []string{run.NewRunID(), "1", "no-uuid", "{" + known + "}", strings.ReplaceAll(known, "-", ""), "urn:uuid:" + known, "%2e%2e", known + "%20"} {
 		for _, path := range []string{"", "/products", "/events"} {
 			s.do("GET", "/api/etl/runs/"+id+path, "").want(404, `{"errors":[{"message":"no such run"}]}`)
 		}
@@ -120,7 +120,7 @@ func TestRunsThatAreNot(t *testing.T) {
 func TestRunsAreSteered(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	id := s.add(reconcile.Record{Status: reconcile.StatusRunning})
+	id := s.add(run.Record{Status: run.StatusRunning})
 	path := "/api/etl/runs/" + id
 	s.do("POST", path+"/pause", "").want(202).wantFields(map[string]any{"wanted": "pause"}).wantHeader("Location", path)
 	s.do("POST", path+"/resume", "").want(202).wantFields(map[string]any{"wanted": "run"})
@@ -133,33 +133,33 @@ func TestRunsAreSteered(t *testing.T) {
 	for _, action := range []string{"/pause", "/resume", "/cancel"} {
 		s.do("POST", path+action, "").want(409, "is partial, so it cannot").wantFields(map[string]any{"run.id": id})
 	}
-	queued := s.add(reconcile.Record{Status: reconcile.StatusQueued})
+	queued := s.add(run.Record{Status: run.StatusQueued})
 	s.do("POST", "/api/etl/runs/"+queued+"/cancel", "").want(200).wantFields(map[string]any{"status": "cancelled", "success": false})
 }
 
 func TestEachStatusHasItsMessage(t *testing.T) {
 	t.Parallel()
-	dry := reconcile.Request{Order: reconcile.Order{DryRun: true}}
+	dry := run.Request{Order: run.Order{DryRun: true}}
 	found := map[product.Kind]int64{product.Missing: 4, product.Stale: 1}
 	for _, tt := range []struct {
-		run     reconcile.Record
+		run     run.Record
 		success bool
 		says    string
 	}{
-		{reconcile.Record{Status: reconcile.StatusQueued}, true, "waits for a worker"},
-		{reconcile.Record{Status: reconcile.StatusRunning}, true, "the run is running"},
-		{reconcile.Record{Status: reconcile.StatusPaused}, true, "the run is paused"},
-		{reconcile.Record{Status: reconcile.StatusFailed, Error: "mongodb at 10.0.0.7: refused"}, false, "the run failed"},
-		{reconcile.Record{Status: reconcile.StatusCancelled}, false, "was cancelled"},
-		{reconcile.Record{Status: reconcile.StatusSkipped, ActiveRun: reconcile.NewRunID()}, false, "was skipped"},
-		{reconcile.Record{Status: reconcile.StatusSucceeded}, true, "has ended"},
-		{reconcile.Record{Status: reconcile.StatusSucceeded, Report: &reconcile.Report{Result: reconcile.InSync}}, true, "in sync"},
-		{reconcile.Record{Status: reconcile.StatusSucceeded, Report: &reconcile.Report{Result: reconcile.Succeeded, Outcomes: map[reconcile.State]int64{reconcile.Verified: 4}}},
+		{run.Record{Status: run.StatusQueued}, true, "waits for a worker"},
+		{run.Record{Status: run.StatusRunning}, true, "the run is running"},
+		{run.Record{Status: run.StatusPaused}, true, "the run is paused"},
+		{run.Record{Status: run.StatusFailed, Error: "mongodb at 10.0.0.7: refused"}, false, "the run failed"},
+		{run.Record{Status: run.StatusCancelled}, false, "was cancelled"},
+		{run.Record{Status: run.StatusSkipped, ActiveRun: run.NewRunID()}, false, "was skipped"},
+		{run.Record{Status: run.StatusSucceeded}, true, "has ended"},
+		{run.Record{Status: run.StatusSucceeded, Report: &run.Report{Result: run.InSync}}, true, "in sync"},
+		{run.Record{Status: run.StatusSucceeded, Report: &run.Report{Result: run.Succeeded, Outcomes: map[run.State]int64{run.Verified: 4}}},
 			true, "4 missing products are repaired and verified"},
-		{reconcile.Record{Status: reconcile.StatusPartial, Report: &reconcile.Report{Result: reconcile.Partial, Unrepaired: 2}}, false, "0 missing products are repaired and verified, 2 remain"},
-		{reconcile.Record{Status: reconcile.StatusPartial, Report: &reconcile.Report{Result: reconcile.Stopped, Found: found}}, false, "stopped at its findings, 4 missing"},
-		{reconcile.Record{Status: reconcile.StatusPartial, Request: dry, Report: &reconcile.Report{Result: reconcile.Partial, Found: found}}, true, "4 products are missing, 1 are stale, 0 are orphaned"},
-		{reconcile.Record{Status: reconcile.StatusFailed, Request: dry}, false, "the run failed"},
+		{run.Record{Status: run.StatusPartial, Report: &run.Report{Result: run.Partial, Unrepaired: 2}}, false, "0 missing products are repaired and verified, 2 remain"},
+		{run.Record{Status: run.StatusPartial, Report: &run.Report{Result: run.Stopped, Found: found}}, false, "stopped at its findings, 4 missing"},
+		{run.Record{Status: run.StatusPartial, Request: dry, Report: &run.Report{Result: run.Partial, Found: found}}, true, "4 products are missing, 1 are stale, 0 are orphaned"},
+		{run.Record{Status: run.StatusFailed, Request: dry}, false, "the run failed"},
 	} {
 		t.Run(tt.says, func(t *testing.T) {
 			t.Parallel()
@@ -177,16 +177,16 @@ func TestEachStatusHasItsMessage(t *testing.T) {
 func TestProductsAreExplained(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	run := s.looked()
+	runID := s.looked()
 	// Any text may be an id.
 	for _, id := range []product.ID{"656f3a2b9d1c4e0012345678", "a", "with/slash", "..", "ü b%c", "a?b#c"} {
-		s.products[id] = &reconcile.Explanation{ID: id, Verdict: reconcile.VerdictMissing, Why: "it is not there", InSource: true, Created: time.Now(),
-			Fields: []reconcile.FieldComparison{{FieldChange: reconcile.FieldChange{Field: "title", Source: "Lamp"}, Compared: true}}}
+		s.products[id] = &run.Explanation{ID: id, Verdict: run.VerdictMissing, Why: "it is not there", InSource: true, Created: time.Now(),
+			Fields: []run.FieldComparison{{FieldChange: run.FieldChange{Field: "title", Source: "Lamp"}, Compared: true}}}
 		escaped := strings.NewReplacer("%", "%25", "/", "%2F", "?", "%3F", "#", "%23", " ", "%20", ".", "%2E", "ü", "%C3%BC").Replace(string(id))
 		s.do("GET", "/api/etl/products/"+escaped, "").want(200).
 			wantFields(map[string]any{"id": string(id), "verdict": "missing", "inSource": true})
 	}
-	s.do("GET", "/api/etl/products/a", "").want(200, `"history":[{"run":"`+run)
+	s.do("GET", "/api/etl/products/a", "").want(200, `"history":[{"run":"`+runID)
 	s.do("GET", "/api/etl/products/656f3a2b9d1c4e0012345678", "").want(200, `"history":[]`)
 	s.do("GET", "/api/etl/products/b", "").want(200, `"verdict":"unknown"`) // a run has met it
 	s.do("GET", "/api/etl/products/x", "").want(404, "neither store has this product", "check the id")

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // schedulerDocument is how the scheduler stands, on all replicas together.
@@ -126,5 +126,5 @@ func (a *API) postTrigger(w http.ResponseWriter, r *http.Request) error {
 	if err := readQuery(r).problem(); err != nil {
 		return err
 	}
-	return a.start(w, r, reconcile.Request{Trigger: reconcile.BySchedule, Order: a.parts.Schedule().Order})
+	return a.start(w, r, run.Request{Trigger: run.BySchedule, Order: a.parts.Schedule().Order})
 }

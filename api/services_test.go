@@ -6,10 +6,10 @@ import (
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
-func (m *memory) Ring(_ context.Context, request reconcile.Request) error {
+func (m *memory) Ring(_ context.Context, request run.Request) error {
 	m.mu.Lock()
 	ring := m.ring
 	err := m.called("Ring")
@@ -21,7 +21,7 @@ func (m *memory) Ring(_ context.Context, request reconcile.Request) error {
 	return err
 }
 
-func (m *memory) Explain(_ context.Context, id product.ID) (*reconcile.Explanation, error) {
+func (m *memory) Explain(_ context.Context, id product.ID) (*run.Explanation, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.called("Explain"); err != nil {
@@ -33,7 +33,7 @@ func (m *memory) Explain(_ context.Context, id product.ID) (*reconcile.Explanati
 	if e := m.products[id]; e != nil {
 		return e, nil
 	}
-	return &reconcile.Explanation{ID: id, Verdict: reconcile.VerdictUnknown, Why: "neither store has it", Next: "check the id", Fields: []reconcile.FieldComparison{}}, nil
+	return &run.Explanation{ID: id, Verdict: run.VerdictUnknown, Why: "neither store has it", Next: "check the id", Fields: []run.FieldComparison{}}, nil
 }
 
 func (m *memory) Statistics(context.Context) (api.Statistics, error) {

@@ -11,13 +11,13 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // postSync starts a run.
 func (a *API) postSync(w http.ResponseWriter, r *http.Request) error {
 	q := readQuery(r)
-	mode := reconcile.Mode(q.text("mode"))
+	mode := run.Mode(q.text("mode"))
 	if err := q.problem(); err != nil {
 		return err
 	}
@@ -25,12 +25,12 @@ func (a *API) postSync(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	order, err := reconcile.DecodeOrder(body)
+	order, err := run.DecodeOrder(body)
 	if err != nil {
 		return err
 	}
 	if mode != "" {
-		var given struct{ Mode reconcile.Mode }
+		var given struct{ Mode run.Mode }
 		if len(body) > 0 {
 			_ = json.Unmarshal(body, &given) // it was just decoded
 		}
@@ -39,7 +39,7 @@ func (a *API) postSync(w http.ResponseWriter, r *http.Request) error {
 		}
 		order.Mode = mode
 	}
-	return a.start(w, r, reconcile.Request{Trigger: reconcile.ByHTTP, Order: order})
+	return a.start(w, r, run.Request{Trigger: run.ByHTTP, Order: order})
 }
 
 // postApply repairs what an earlier run found.
@@ -64,22 +64,22 @@ func (a *API) postApply(w http.ResponseWriter, r *http.Request) error {
 	if err := a.applicable(ctx, &found); err != nil {
 		return err
 	}
-	return a.start(w, r, reconcile.Request{Trigger: reconcile.ByHTTP, Order: order, Apply: found.ID})
+	return a.start(w, r, run.Request{Trigger: run.ByHTTP, Order: order, Apply: found.ID})
 }
 
 // applyOrder is how findings are to be repaired; which ones is not to be said.
-func applyOrder(body []byte) (reconcile.Order, error) {
-	order, err := reconcile.DecodeOrder(body)
+func applyOrder(body []byte) (run.Order, error) {
+	order, err := run.DecodeOrder(body)
 	if err != nil {
 		return order, err
 	}
-	problem := &reconcile.InvalidError{}
+	problem := &run.InvalidError{}
 	for _, choice := range []struct {
 		field string
 		given bool
 	}{{"dryRun", order.DryRun}, {"ids", len(order.IDs) > 0}, {"since", !order.Since.IsZero()}} {
 		if choice.given {
-			problem.Fields = append(problem.Fields, reconcile.FieldError{Field: choice.field, Message: "does not go with apply, which repairs what the run found"})
+			problem.Fields = append(problem.Fields, run.FieldError{Field: choice.field, Message: "does not go with apply, which repairs what the run found"})
 		}
 	}
 	if len(problem.Fields) > 0 {
@@ -88,119 +88,119 @@ func applyOrder(body []byte) (reconcile.Order, error) {
 	return order, nil
 }
 
-func (a *API) applicable(ctx context.Context, run *reconcile.Record) error {
+func (a *API) applicable(ctx context.Context, record *run.Record) error {
 	switch {
-	case run.Status.Active():
-		return conflict(run, "the run is %s: wait for its end, then apply it", run.Status)
-	case run.Report == nil || run.Status != reconcile.StatusSucceeded && run.Status != reconcile.StatusPartial:
-		return conflict(run, "the run is %s, so its findings are not complete: start a new dry run", run.Status)
-	case !run.Request.DryRun && run.Report.Result != reconcile.Stopped:
-		return conflict(run, "the run repaired what it found: only a dry run, or a run that stopped at its findings, is applied")
+	case record.Status.Active():
+		return conflict(record, "the run is %s: wait for its end, then apply it", record.Status)
+	case record.Report == nil || record.Status != run.StatusSucceeded && record.Status != run.StatusPartial:
+		return conflict(record, "the run is %s, so its findings are not complete: start a new dry run", record.Status)
+	case !record.Request.DryRun && record.Report.Result != run.Stopped:
+		return conflict(record, "the run repaired what it found: only a dry run, or a run that stopped at its findings, is applied")
 	}
-	ids, complete, err := a.parts.Runs.Findings(ctx, run.ID)
+	ids, complete, err := a.parts.Runs.Findings(ctx, record.ID)
 	switch {
 	case err != nil:
 		return err
 	case !complete:
-		return conflict(run, "the run found more missing products than the ledger keeps (%d): POST %s/sync repairs all that is missing", reconcile.MaxOutcomes, prefix)
+		return conflict(record, "the run found more missing products than the ledger keeps (%d): POST %s/sync repairs all that is missing", run.MaxOutcomes, prefix)
 	case len(ids) == 0:
-		return conflict(run, "the run found no missing products, so there is nothing to apply")
+		return conflict(record, "the run found no missing products, so there is nothing to apply")
 	}
 	return nil
 }
 
 // start submits the run, waits for its end where the caller prefers that, and answers
 // with it.
-func (a *API) start(w http.ResponseWriter, r *http.Request, request reconcile.Request) error {
-	run, err := a.submit(r, request)
+func (a *API) start(w http.ResponseWriter, r *http.Request, request run.Request) error {
+	record, err := a.submit(r, request)
 	if err != nil {
 		return err
 	}
 	if wait, given := preferredWait(r.Header); given {
 		w.Header().Set("Preference-Applied", "wait="+strconv.Itoa(int(wait.Seconds())))
-		run = a.await(r.Context(), run, wait)
+		record = a.await(r.Context(), record, wait)
 	}
-	a.answerRun(w, r, run)
+	a.answerRun(w, r, record)
 	return nil
 }
 
 // answerRun is 202 while the run goes on, 200 with its result afterwards.
-func (a *API) answerRun(w http.ResponseWriter, r *http.Request, run reconcile.Record) {
+func (a *API) answerRun(w http.ResponseWriter, r *http.Request, record run.Record) {
 	status := http.StatusOK
-	if run.Status.Active() {
+	if record.Status.Active() {
 		status = http.StatusAccepted
 	}
-	d := summary(run)
+	d := summary(record)
 	w.Header().Set("Location", d.Links.Self)
 	a.answer(w, r, status, d)
 }
 
 // submit writes the run to the ledger and rings the doorbell, both or neither, whether
 // or not the caller stays to hear of it.
-func (a *API) submit(r *http.Request, request reconcile.Request) (reconcile.Record, error) {
+func (a *API) submit(r *http.Request, request run.Request) (run.Record, error) {
 	c := callOf(r.Context())
-	request.Version, request.By = reconcile.RequestVersion, c.user.Name()
+	request.Version, request.By = run.RequestVersion, c.user.Name()
 	if err := request.Check(); err != nil {
-		return reconcile.Record{}, err
+		return run.Record{}, err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), answerTimeout)
 	defer cancel()
-	run, err := a.parts.Runs.Submit(ctx, request)
+	record, err := a.parts.Runs.Submit(ctx, request)
 	if err != nil {
-		return run, err
+		return record, err
 	}
 	a.summary.forget()
 	request.Recorded = true
 	if err := a.parts.Doorbell.Ring(ctx, request); err != nil {
-		return a.withdraw(r.Context(), run, err)
+		return a.withdraw(r.Context(), record, err)
 	}
-	c.log.Info("run requested", "run", run.ID, "trigger", request.Trigger, "mode", request.Mode, "dryRun", request.DryRun, "reason", request.Reason)
-	return run, nil
+	c.log.Info("run requested", "run", record.ID, "trigger", request.Trigger, "mode", request.Mode, "dryRun", request.DryRun, "reason", request.Reason)
+	return record, nil
 }
 
 // withdraw takes a run back that no worker could be told of. It may have begun all the
 // same: a message whose confirm was lost can have arrived.
-func (a *API) withdraw(ctx context.Context, run reconcile.Record, cause error) (reconcile.Record, error) {
+func (a *API) withdraw(ctx context.Context, record run.Record, cause error) (run.Record, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
 	defer cancel()
-	err := a.parts.Runs.Discard(ctx, run.ID)
-	var begun *reconcile.StatusError
+	err := a.parts.Runs.Discard(ctx, record.ID)
+	var begun *run.StatusError
 	fate := "it was taken back, try again later"
 	switch {
 	case errors.As(err, &begun):
 		return begun.Run, nil
-	case err != nil && !errors.Is(err, reconcile.ErrNotFound):
-		cause = errors.Join(cause, fmt.Errorf("discard run %s, which may still begin: %w", run.ID, err))
-		fate = "it may still begin, see " + runPath(run.ID)
+	case err != nil && !errors.Is(err, run.ErrNotFound):
+		cause = errors.Join(cause, fmt.Errorf("discard run %s, which may still begin: %w", record.ID, err))
+		fate = "it may still begin, see " + runPath(record.ID)
 	}
-	return run, &refusal{status: http.StatusServiceUnavailable, cause: fmt.Errorf("ring the doorbell of run %s: %w", run.ID, cause),
+	return record, &refusal{status: http.StatusServiceUnavailable, cause: fmt.Errorf("ring the doorbell of run %s: %w", record.ID, cause),
 		message: "RabbitMQ does not answer, so no worker can be told of the run: " + fate}
 }
 
 // await returns the run when it has ended, or as it is when the wait is over, the
 // caller leaves, the service stops or too many watch already.
-func (a *API) await(ctx context.Context, run reconcile.Record, wait time.Duration) reconcile.Record {
+func (a *API) await(ctx context.Context, record run.Record, wait time.Duration) run.Record {
 	release, err := a.watch()
 	if err != nil {
-		return run
+		return record
 	}
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	for pause := 50 * time.Millisecond; run.Status.Active(); pause = min(2*pause, pollInterval) {
+	for pause := 50 * time.Millisecond; record.Status.Active(); pause = min(2*pause, pollInterval) {
 		select {
 		case <-time.After(pause):
 		case <-a.draining:
-			return run
+			return record
 		case <-ctx.Done():
-			return run
+			return record
 		}
 		// Whatever goes wrong meanwhile: the run goes on, and this is what is known of it.
-		if later, err := a.parts.Runs.Run(ctx, run.ID); err == nil {
-			run = later
+		if later, err := a.parts.Runs.Run(ctx, record.ID); err == nil {
+			record = later
 		}
 	}
-	return run
+	return record
 }
 
 // readBody reads a JSON body, which may be absent.
@@ -222,5 +222,5 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 }
 
 func invalid(field, format string, args ...any) error {
-	return &reconcile.InvalidError{Fields: []reconcile.FieldError{{Field: field, Message: fmt.Sprintf(format, args...)}}}
+	return &run.InvalidError{Fields: []run.FieldError{{Field: field, Message: fmt.Sprintf(format, args...)}}}
 }

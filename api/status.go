@@ -6,35 +6,35 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // overview is what the ledger knows at a glance.
 type overview struct {
-	active, look      *reconcile.Record // active runs of both slots
-	lastRun, lastLook *reconcile.Record
-	validation        *reconcile.Record // the last comparison of all products
-	scheduled         *reconcile.Record // the last run that a schedule asked for
-	wanted            reconcile.Switch
-	lastHealth        *reconcile.HealthRecord
+	active, look      *run.Record // active runs of both slots
+	lastRun, lastLook *run.Record
+	validation        *run.Record // the last comparison of all products
+	scheduled         *run.Record // the last run that a schedule asked for
+	wanted            run.Switch
+	lastHealth        *run.HealthRecord
 }
 
 func (a *API) look(ctx context.Context) (overview, error) {
 	var o overview
 	var err error
-	ask := func(into **reconcile.Record, question func() (*reconcile.Record, error)) {
+	ask := func(into **run.Record, question func() (*run.Record, error)) {
 		if err == nil {
 			*into, err = question()
 		}
 	}
 	runs := a.parts.Runs
-	ask(&o.active, func() (*reconcile.Record, error) { return runs.Active(ctx, reconcile.RepairSlot) })
-	ask(&o.look, func() (*reconcile.Record, error) { return runs.Active(ctx, reconcile.LookSlot) })
-	ask(&o.lastRun, func() (*reconcile.Record, error) { return runs.Latest(ctx, reconcile.RepairSlot) })
-	ask(&o.lastLook, func() (*reconcile.Record, error) { return runs.Latest(ctx, reconcile.LookSlot) })
-	ask(&o.validation, func() (*reconcile.Record, error) { return runs.LatestLook(ctx, time.Time{}) })
-	ask(&o.scheduled, func() (*reconcile.Record, error) {
-		page, err := runs.Runs(ctx, reconcile.RunFilter{Trigger: []reconcile.Trigger{reconcile.BySchedule}, Limit: 1})
+	ask(&o.active, func() (*run.Record, error) { return runs.Active(ctx, run.RepairSlot) })
+	ask(&o.look, func() (*run.Record, error) { return runs.Active(ctx, run.LookSlot) })
+	ask(&o.lastRun, func() (*run.Record, error) { return runs.Latest(ctx, run.RepairSlot) })
+	ask(&o.lastLook, func() (*run.Record, error) { return runs.Latest(ctx, run.LookSlot) })
+	ask(&o.validation, func() (*run.Record, error) { return runs.LatestLook(ctx, time.Time{}) })
+	ask(&o.scheduled, func() (*run.Record, error) {
+		page, err := runs.Runs(ctx, run.RunFilter{Trigger: []run.Trigger{run.BySchedule}, Limit: 1})
 		if err != nil || len(page.Runs) == 0 {
 			return nil, err
 		}
@@ -51,31 +51,31 @@ func (a *API) look(ctx context.Context) (overview, error) {
 
 // brief is of a run what any user may see.
 type brief struct {
-	ID        string              `json:"id"`
-	Status    reconcile.Status    `json:"status"`
-	Trigger   reconcile.Trigger   `json:"trigger"`
-	Mode      reconcile.Mode      `json:"mode"`
-	DryRun    bool                `json:"dryRun"`
-	Requested time.Time           `json:"requestedAt"`
-	Started   time.Time           `json:"startedAt,omitzero"`
-	Finished  time.Time           `json:"finishedAt,omitzero"`
-	Progress  *reconcile.Progress `json:"progress,omitempty"`
-	Success   bool                `json:"success"`
-	Message   string              `json:"message"`
-	Link      string              `json:"link"`
+	ID        string        `json:"id"`
+	Status    run.Status    `json:"status"`
+	Trigger   run.Trigger   `json:"trigger"`
+	Mode      run.Mode      `json:"mode"`
+	DryRun    bool          `json:"dryRun"`
+	Requested time.Time     `json:"requestedAt"`
+	Started   time.Time     `json:"startedAt,omitzero"`
+	Finished  time.Time     `json:"finishedAt,omitzero"`
+	Progress  *run.Progress `json:"progress,omitempty"`
+	Success   bool          `json:"success"`
+	Message   string        `json:"message"`
+	Link      string        `json:"link"`
 }
 
-func briefly(run *reconcile.Record) *brief {
-	if run == nil {
+func briefly(record *run.Record) *brief {
+	if record == nil {
 		return nil
 	}
 	b := &brief{
-		ID: run.ID, Status: run.Status, Trigger: run.Request.Trigger, Mode: run.Request.Mode, DryRun: run.Request.DryRun,
-		Requested: run.Request.At, Started: run.Started, Finished: run.Finished,
-		Success: successful(*run), Message: describe(*run), Link: runPath(run.ID),
+		ID: record.ID, Status: record.Status, Trigger: record.Request.Trigger, Mode: record.Request.Mode, DryRun: record.Request.DryRun,
+		Requested: record.Request.At, Started: record.Started, Finished: record.Finished,
+		Success: successful(*record), Message: describe(*record), Link: runPath(record.ID),
 	}
-	if run.Status.Active() && run.Progress != nil {
-		p := *run.Progress
+	if record.Status.Active() && record.Progress != nil {
+		p := *record.Progress
 		p.Throttle = "" // it may quote a server's words
 		b.Progress = &p
 	}
@@ -84,9 +84,9 @@ func briefly(run *reconcile.Record) *brief {
 
 // compared is the last run that looked at all products to the end, be it one that
 // repaired what it found.
-func (o *overview) compared() *reconcile.Record {
+func (o *overview) compared() *run.Record {
 	last := o.validation
-	if r := o.lastRun; r != nil && (r.Status == reconcile.StatusSucceeded || r.Status == reconcile.StatusPartial) &&
+	if r := o.lastRun; r != nil && (r.Status == run.StatusSucceeded || r.Status == run.StatusPartial) &&
 		whole(r) && (last == nil || r.Finished.After(last.Finished)) {
 		last = r
 	}
@@ -174,12 +174,12 @@ type details struct {
 }
 
 // judge says how the stores stood at the end of a run.
-func judge(report *reconcile.Report) *validation {
-	verified := report.Outcomes[reconcile.Verified]
+func judge(report *run.Report) *validation {
+	verified := report.Outcomes[run.Verified]
 	d := details{
 		Source: report.Products, Target: report.Rows + verified,
-		Missing: max(report.Found[product.Missing]-verified-report.Outcomes[reconcile.Gone]-report.Outcomes[reconcile.Undone], 0),
-		Extra:   report.Found[product.Orphaned], Stale: report.Found[product.Stale], InFlight: report.Outcomes[reconcile.InFlight],
+		Missing: max(report.Found[product.Missing]-verified-report.Outcomes[run.Gone]-report.Outcomes[run.Undone], 0),
+		Extra:   report.Found[product.Orphaned], Stale: report.Found[product.Stale], InFlight: report.Outcomes[run.InFlight],
 	}
 	for _, n := range report.Unsupported {
 		d.Unsupported += n

@@ -10,7 +10,7 @@ import (
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 func seller(t *testing.T) string {
@@ -28,17 +28,17 @@ func TestStatusOfAnEmptyLedger(t *testing.T) {
 func TestStatusShowsUsersNoDetails(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	by := reconcile.Request{By: "boss@example.com", Order: reconcile.Order{Reason: "a secret reason", IDs: []product.ID{"a-secret-id"}}}
-	s.looked(func(r *reconcile.Record) {
+	by := run.Request{By: "boss@example.com", Order: run.Order{Reason: "a secret reason", IDs: []product.ID{"a-secret-id"}}}
+	s.looked(func(r *run.Record) {
 		r.Report.Products, r.Report.Rows, r.Report.Found[product.Orphaned] = 100, 98, 3
 	})
-	failed := s.add(reconcile.Record{Status: reconcile.StatusFailed, Request: by, Error: "mongodb at 10.0.0.7", Owner: "etl-7f9c", Finished: time.Now(),
-		Report: &reconcile.Report{Source: "10.0.0.7/product", Notes: []string{"10.0.0.7"}}})
-	active := s.add(reconcile.Record{Status: reconcile.StatusRunning, Request: by, Owner: "etl-7f9c", Started: time.Now(),
-		Progress: &reconcile.Progress{Phase: reconcile.PhaseComparing, Compared: 5, Total: 100, Throttle: "10.0.0.7 does not answer"}})
+	failed := s.add(run.Record{Status: run.StatusFailed, Request: by, Error: "mongodb at 10.0.0.7", Owner: "etl-7f9c", Finished: time.Now(),
+		Report: &run.Report{Source: "10.0.0.7/product", Notes: []string{"10.0.0.7"}}})
+	active := s.add(run.Record{Status: run.StatusRunning, Request: by, Owner: "etl-7f9c", Started: time.Now(),
+		Progress: &run.Progress{Phase: run.PhaseComparing, Compared: 5, Total: 100, Throttle: "10.0.0.7 does not answer"}})
 	s.with(func() {
-		s.wanted = reconcile.Switch{On: true, By: "boss@example.com", At: time.Now()}
-		s.checked = &reconcile.HealthRecord{At: time.Now(), Healthy: true, Document: json.RawMessage(`{"where":"10.0.0.7"}`)}
+		s.wanted = run.Switch{On: true, By: "boss@example.com", At: time.Now()}
+		s.checked = &run.HealthRecord{At: time.Now(), Healthy: true, Document: json.RawMessage(`{"where":"10.0.0.7"}`)}
 	})
 	a := s.do("GET", "/api/etl/status", "", "Authorization", seller(t)).want(200).without("boss", "secret", "10.0.0.7", "7f9c")
 	a.wantFields(map[string]any{
@@ -56,22 +56,22 @@ func TestStatusShowsUsersNoDetails(t *testing.T) {
 func TestStatusAfterARepair(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		request reconcile.Request
-		status  reconcile.Status
+		request run.Request
+		status  run.Status
 		want    any // missing, nil where the run says nothing of the whole
 	}{
-		"whole":          {reconcile.Request{}, reconcile.StatusPartial, 2.0},
-		"failed":         {reconcile.Request{}, reconcile.StatusFailed, nil},
-		"some products":  {reconcile.Request{Order: reconcile.Order{IDs: []product.ID{"a"}}}, reconcile.StatusPartial, nil},
-		"since a moment": {reconcile.Request{Order: reconcile.Order{Since: reconcile.Moment{Time: time.Now()}}}, reconcile.StatusPartial, nil},
-		"findings":       {reconcile.Request{Apply: reconcile.NewRunID()}, reconcile.StatusPartial, nil},
+		"whole":          {run.Request{}, run.StatusPartial, 2.0},
+		"failed":         {run.Request{}, run.StatusFailed, nil},
+		"some products":  {run.Request{Order: run.Order{IDs: []product.ID{"a"}}}, run.StatusPartial, nil},
+		"since a moment": {run.Request{Order: run.Order{Since: run.Moment{Time: time.Now()}}}, run.StatusPartial, nil},
+		"findings":       {run.Request{Apply: run.NewRunID()}, run.StatusPartial, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := setup(t)
-			s.add(reconcile.Record{Status: c.status, Request: c.request, Finished: time.Now(), Report: &reconcile.Report{
+			s.add(run.Record{Status: c.status, Request: c.request, Finished: time.Now(), Report: &run.Report{
 				Products: 100, Rows: 90, Found: map[product.Kind]int64{product.Missing: 10},
-				Outcomes: map[reconcile.State]int64{reconcile.Verified: 7, reconcile.Gone: 1, reconcile.Lost: 2},
+				Outcomes: map[run.State]int64{run.Verified: 7, run.Gone: 1, run.Lost: 2},
 			}})
 			a := s.do("GET", "/api/etl/status", "").want(200)
 			if c.want == nil {
@@ -127,7 +127,7 @@ func TestStatistics(t *testing.T) {
 func TestValidateAnswersWithARecentComparison(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	id := s.looked(func(r *reconcile.Record) {
+	id := s.looked(func(r *run.Record) {
 		r.Finished = time.Now().Add(-4 * time.Minute)
 		r.Report.Products, r.Report.Rows = 100, 98
 		r.Report.Unsupported = map[string]int64{"double": 2, "array": 1}
@@ -148,14 +148,14 @@ func TestValidateAnswersWithARecentComparison(t *testing.T) {
 
 func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
 	t.Parallel()
-	inSync := func(r *reconcile.Record) {
-		r.Status, r.Finished, r.Report = reconcile.StatusSucceeded, time.Now(), &reconcile.Report{Result: reconcile.InSync, Products: 5, Rows: 5}
+	inSync := func(r *run.Record) {
+		r.Status, r.Finished, r.Report = run.StatusSucceeded, time.Now(), &run.Report{Result: run.InSync, Products: 5, Rows: 5}
 	}
 	t.Run("and waits", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			s := setup(t)
-			s.ring = func(r reconcile.Request) error {
+			s.ring = func(r run.Request) error {
 				time.AfterFunc(30*time.Second, func() { s.update(r.ID, inSync) })
 				return nil
 			}
@@ -184,7 +184,7 @@ func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			s := setup(t)
-			id := s.add(reconcile.Record{Status: reconcile.StatusRunning, Request: reconcile.Request{Order: reconcile.Order{DryRun: true}}})
+			id := s.add(run.Record{Status: run.StatusRunning, Request: run.Request{Order: run.Order{DryRun: true}}})
 			time.AfterFunc(10*time.Second, func() { s.update(id, inSync) })
 			s.do("GET", "/api/etl/validate", "").want(200).wantFields(map[string]any{"run.id": id})
 		})
@@ -192,16 +192,16 @@ func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
 	t.Run("but not with those that look at a part", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
-		s.add(reconcile.Record{Status: reconcile.StatusRunning, Request: reconcile.Request{Order: reconcile.Order{DryRun: true, IDs: []product.ID{"a"}}}})
+		s.add(run.Record{Status: run.StatusRunning, Request: run.Request{Order: run.Order{DryRun: true, IDs: []product.ID{"a"}}}})
 		s.do("GET", "/api/etl/validate", "").want(409, "another comparison is active")
 	})
 	t.Run("and a failure is no answer", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			s := setup(t)
-			s.ring = func(r reconcile.Request) error {
+			s.ring = func(r run.Request) error {
 				time.AfterFunc(time.Second, func() {
-					s.update(r.ID, func(run *reconcile.Record) { done(run); run.Status = reconcile.StatusFailed })
+					s.update(r.ID, func(record *run.Record) { done(record); record.Status = run.StatusFailed })
 				})
 				return nil
 			}
@@ -260,7 +260,7 @@ func TestHealth(t *testing.T) {
 		s.health = api.Health{Healthy: false, Topology: api.Dependency{State: api.Down, Detail: "queue product-created is not bound"},
 			Dependencies: map[string]api.Dependency{"mongodb": {State: api.Up, Latency: 1500 * time.Microsecond},
 				"postgresql": {State: api.Down, Latency: time.Second, Detail: "10.0.0.7 refused"}, "management": {State: api.Off}}}
-		s.checked = &reconcile.HealthRecord{At: time.Now(), Healthy: true, Document: json.RawMessage(`{"where":"10.0.0.8"}`)}
+		s.checked = &run.HealthRecord{At: time.Now(), Healthy: true, Document: json.RawMessage(`{"where":"10.0.0.8"}`)}
 	})
 	everybody := map[string]any{"status": "unhealthy", "dependencies.mongodb.state": "up", "dependencies.mongodb.latencyMs": 1.5,
 		"dependencies.postgresql.state": "down", "dependencies.management.state": "off", "topology.state": "down", "lastCheck.healthy": true}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 func TestSyncIsAccepted(t *testing.T) {
@@ -56,7 +56,7 @@ func TestSyncTakesWhatIsAsked(t *testing.T) {
 
 func TestSyncNamesEachWrongField(t *testing.T) {
 	t.Parallel()
-	many := make([]string, reconcile.MaxIDs+1)
+	many := make([]string, run.MaxIDs+1)
 	for i := range many {
 		many[i] = fmt.Sprintf("%024x", i)
 	}
@@ -83,7 +83,7 @@ func TestSyncNamesEachWrongField(t *testing.T) {
 			t.Parallel()
 			s := setup(t)
 			a := s.do("POST", "/api/etl/sync"+tt.target, tt.body).want(400)
-			var failure struct{ Errors []reconcile.FieldError }
+			var failure struct{ Errors []run.FieldError }
 			if err := json.Unmarshal(a.Body.Bytes(), &failure); err != nil {
 				t.Fatal(err)
 			}
@@ -104,14 +104,14 @@ func TestSyncNamesEachWrongField(t *testing.T) {
 func TestBodiesAreBoundedAndJSON(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	most := make([]string, reconcile.MaxIDs)
+	most := make([]string, run.MaxIDs)
 	for i := range most {
 		most[i] = fmt.Sprintf("0199a1b2-c3d4-7e5f-8a6b-%012x", i)
 	}
 	ids, _ := json.Marshal(most)
 	s.do("POST", "/api/etl/sync", `{"dryRun":true,"ids":`+string(ids)+`}`).want(202, `"idCount":10000`).without(most[20])
-	run := s.active(reconcile.LookSlot).ID
-	s.do("GET", "/api/etl/runs/"+run, "").want(200, most[len(most)-1])
+	runID := s.active(run.LookSlot).ID
+	s.do("GET", "/api/etl/runs/"+runID, "").want(200, most[len(most)-1])
 	s.do("POST", "/api/etl/sync", `{"reason":"`+strings.Repeat("x", api.MaxBody)+`"}`).want(413, `{"errors":[{"message":"the body is longer`)
 	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", ";"} {
 		s.do("POST", "/api/etl/sync", `{}`, "Content-Type", kind).want(415, "application/json")
@@ -122,7 +122,7 @@ func TestBodiesAreBoundedAndJSON(t *testing.T) {
 func TestSyncWhileAnotherRunIsActive(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
-	active := s.add(reconcile.Record{Status: reconcile.StatusRunning})
+	active := s.add(run.Record{Status: run.StatusRunning})
 	s.do("POST", "/api/etl/sync", "").want(409, "another repairing run is active: run "+active).
 		wantHeader("Location", "/api/etl/runs/"+active).
 		wantFields(map[string]any{"run.id": active, "run.links.self": "/api/etl/runs/" + active})
@@ -186,8 +186,8 @@ func TestSyncWithoutABroker(t *testing.T) {
 	t.Run("keeps a run that has begun", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
-		s.ring = func(r reconcile.Request) error { // the message arrived, its confirm was lost
-			s.update(r.ID, func(run *reconcile.Record) { run.Status = reconcile.StatusRunning })
+		s.ring = func(r run.Request) error { // the message arrived, its confirm was lost
+			s.update(r.ID, func(record *run.Record) { record.Status = run.StatusRunning })
 			return refused
 		}
 		s.do("POST", "/api/etl/sync", "").want(202).wantFields(map[string]any{"status": "running"})
@@ -211,17 +211,17 @@ func TestSyncWithoutABroker(t *testing.T) {
 }
 
 // done is how a worker ends a run that repaired three of four missing products.
-func done(run *reconcile.Record) {
-	run.Status, run.Finished, run.Error = reconcile.StatusPartial, time.Now(), "write to the cart: connection lost"
-	run.Report = &reconcile.Report{Run: run.ID, Result: reconcile.Partial, Products: 100, Rows: 96, Duration: 1234, Unrepaired: 1,
-		Found: map[product.Kind]int64{product.Missing: 4}, Outcomes: map[reconcile.State]int64{reconcile.Verified: 3, reconcile.Blocked: 1}}
+func done(record *run.Record) {
+	record.Status, record.Finished, record.Error = run.StatusPartial, time.Now(), "write to the cart: connection lost"
+	record.Report = &run.Report{Run: record.ID, Result: run.Partial, Products: 100, Rows: 96, Duration: 1234, Unrepaired: 1,
+		Found: map[product.Kind]int64{product.Missing: 4}, Outcomes: map[run.State]int64{run.Verified: 3, run.Blocked: 1}}
 }
 
 // The clock in these tests is that of synctest: nothing waits in truth.
 func TestPreferWait(t *testing.T) {
 	t.Parallel()
 	work := func(s *service, after time.Duration) {
-		s.ring = func(r reconcile.Request) error {
+		s.ring = func(r run.Request) error {
 			time.AfterFunc(after, func() { s.update(r.ID, done) })
 			return nil
 		}

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 const (
@@ -39,7 +39,7 @@ func (a *API) getValidate(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if recent == nil {
-		run, err := a.compare(r)
+		record, err := a.compare(r)
 		if err != nil {
 			return err
 		}
@@ -49,13 +49,13 @@ func (a *API) getValidate(w http.ResponseWriter, r *http.Request) error {
 		} else {
 			wait = defaultWait
 		}
-		if run = a.await(r.Context(), run, wait); run.Status.Active() {
-			a.answerRun(w, r, run)
+		if record = a.await(r.Context(), record, wait); record.Status.Active() {
+			a.answerRun(w, r, record)
 			return nil
 		}
-		recent = &run
+		recent = &record
 	}
-	if recent.Report == nil || recent.Status != reconcile.StatusSucceeded && recent.Status != reconcile.StatusPartial {
+	if recent.Report == nil || recent.Status != run.StatusSucceeded && recent.Status != run.StatusPartial {
 		return &refusal{status: http.StatusServiceUnavailable, message: "the comparison is " + string(recent.Status) + ", so it says nothing about the stores", run: recent}
 	}
 	v := judge(recent.Report)
@@ -66,18 +66,18 @@ func (a *API) getValidate(w http.ResponseWriter, r *http.Request) error {
 }
 
 // compare starts a comparison of all products, or joins the one that is under way.
-func (a *API) compare(r *http.Request) (reconcile.Record, error) {
+func (a *API) compare(r *http.Request) (run.Record, error) {
 	acting := r.Clone(r.Context())
 	acting.Method = http.MethodPost // for this GET starts something
 	if a.protection.Check(acting) != nil {
-		return reconcile.Record{}, crossSite
+		return run.Record{}, crossSite
 	}
-	run, err := a.submit(r, reconcile.Request{Trigger: reconcile.ByHTTP, Order: reconcile.Order{DryRun: true, Reason: "validation"}})
-	var active *reconcile.ActiveError
+	record, err := a.submit(r, run.Request{Trigger: run.ByHTTP, Order: run.Order{DryRun: true, Reason: "validation"}})
+	var active *run.ActiveError
 	if errors.As(err, &active) {
 		if asked := active.Active.Request; len(asked.IDs) == 0 && asked.Since.IsZero() {
 			return active.Active, nil
 		}
 	}
-	return run, err
+	return record, err
 }

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // claims is a ledger that leases runs as the real one does: one at a time of each
@@ -23,11 +23,11 @@ type claims struct {
 
 // lease is one that claims gave out.
 type lease struct {
-	reconcile.Lease
+	run.Lease
 	claims  *claims
-	record  reconcile.Record
+	record  run.Record
 	expires time.Time
-	status  reconcile.Status // once it has ended
+	status  run.Status // once it has ended
 	error   string
 }
 
@@ -35,7 +35,7 @@ func newClaims(ids ...string) *claims { return &claims{queued: ids, leases: make
 
 func slotOf(id string) string { return strings.TrimRight(id, "0123456789") }
 
-func (c *claims) Claim(ctx context.Context, owner string, length time.Duration) (reconcile.Lease, error) {
+func (c *claims) Claim(ctx context.Context, owner string, length time.Duration) (run.Lease, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls++
@@ -47,7 +47,7 @@ func (c *claims) Claim(ctx context.Context, owner string, length time.Duration) 
 		return nil, nil
 	}
 	c.queued = slices.DeleteFunc(c.queued, func(other string) bool { return other == id })
-	l := &lease{claims: c, record: reconcile.Record{ID: id, Owner: owner, Takeovers: vanished, Vanished: vanished}, expires: time.Now().Add(length)}
+	l := &lease{claims: c, record: run.Record{ID: id, Owner: owner, Takeovers: vanished, Vanished: vanished}, expires: time.Now().Add(length)}
 	c.leases[id] = l
 	return l, nil
 }
@@ -98,9 +98,9 @@ func (c *claims) fail(problem error) {
 	c.problem = problem
 }
 
-func (l *lease) Record() reconcile.Record { return l.record }
+func (l *lease) Record() run.Record { return l.record }
 
-func (l *lease) Finish(ctx context.Context, status reconcile.Status, _ *reconcile.Report, problem string) error {
+func (l *lease) Finish(ctx context.Context, status run.Status, _ *run.Report, problem string) error {
 	l.claims.mu.Lock()
 	defer l.claims.mu.Unlock()
 	if ctx.Err() != nil {
@@ -110,7 +110,7 @@ func (l *lease) Finish(ctx context.Context, status reconcile.Status, _ *reconcil
 	return nil
 }
 
-func (c *claims) ended(id string) (reconcile.Status, string) {
+func (c *claims) ended(id string) (run.Status, string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l := c.leases[id]; l != nil {

@@ -9,7 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/ecom-micro/etl/internal/rabbit"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // MaxBody is how long a sync request may be as a message, in bytes. What is longer
@@ -27,7 +27,7 @@ func NewDoorbell(conn *rabbit.Connection) *Doorbell {
 // Ring publishes a request and returns once the broker has it, within five seconds
 // or ctx. After an error it may have it nevertheless, which is harmless: requests
 // of one id are one run.
-func (d *Doorbell) Ring(ctx context.Context, request reconcile.Request) error {
+func (d *Doorbell) Ring(ctx context.Context, request run.Request) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return fmt.Errorf("encode sync request %s: %w", request.ID, err)

@@ -14,7 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
@@ -29,8 +29,8 @@ func TestRing(t *testing.T) {
 	t.Parallel()
 	broker := testenv.Vhost(t)
 	bell := doorbell(t, broker.URL)
-	request := reconcile.Request{Version: reconcile.RequestVersion, By: "someone", Key: "a key", Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond),
-		Order: reconcile.Order{DryRun: true, IDs: []product.ID{"a", "b"}, Reason: "because"}}
+	request := run.Request{Version: run.RequestVersion, By: "someone", Key: "a key", Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond),
+		Order: run.Order{DryRun: true, IDs: []product.ID{"a", "b"}, Reason: "because"}}
 	if err := request.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestRing(t *testing.T) {
 	if m.DeliveryMode != amqp.Persistent || m.MessageId != request.ID || m.ContentType != "application/json" || m.Type != "sync-request" || m.AppId != "etl" || m.Timestamp.IsZero() {
 		t.Errorf("the message is %+v", m)
 	}
-	got, err := reconcile.DecodeRequest(m.Body)
+	got, err := run.DecodeRequest(m.Body)
 	if err != nil || !reflect.DeepEqual(got, request) {
 		t.Errorf("it says %+v, %v; want %+v", got, err, request)
 	}

@@ -12,15 +12,15 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/ecom-micro/etl/internal/rabbit"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Ledger is where requests become runs. Accept returns the run of the request's id,
-// recording it first where it is new; reconcile.ErrNotFound where there is no run
-// to which the request refers, *reconcile.InvalidError where it cannot become one.
+// recording it first where it is new; run.ErrNotFound where there is no run
+// to which the request refers, *run.InvalidError where it cannot become one.
 // Any other error is a ledger that does not answer.
 type Ledger interface {
-	Accept(ctx context.Context, request reconcile.Request) (reconcile.Record, error)
+	Accept(ctx context.Context, request run.Request) (run.Record, error)
 }
 
 // ListenerState is what a listener is doing.
@@ -172,19 +172,19 @@ func ended(ch *amqp.Channel, closed <-chan *amqp.Error) error {
 // one more, which finds nothing left to do.
 func (l *Listener) handle(ctx context.Context, d amqp.Delivery) error {
 	request, err := decode(d.Body)
-	var record reconcile.Record
+	var record run.Record
 	if err == nil {
-		record, err = persist(ctx, l, "the ledger does not answer", func(ctx context.Context) (reconcile.Record, error) {
+		record, err = persist(ctx, l, "the ledger does not answer", func(ctx context.Context) (run.Record, error) {
 			return l.ledger.Accept(ctx, request)
 		})
 	}
 	switch {
 	case err == nil:
-		if record.Status == reconcile.StatusQueued {
+		if record.Status == run.StatusQueued {
 			l.rung()
 		}
 		l.log.Info("sync request accepted", "run", record.ID, "trigger", request.Trigger, "status", record.Status)
-	case errors.Is(err, reconcile.ErrNotFound) && request.Recorded:
+	case errors.Is(err, run.ErrNotFound) && request.Recorded:
 		l.log.Debug("sync request dropped, its run is gone", "run", request.ID, "trigger", request.Trigger)
 	case !final(err):
 		return err
@@ -202,18 +202,18 @@ func (l *Listener) handle(ctx context.Context, d amqp.Delivery) error {
 }
 
 // decode reads a message.
-func decode(body []byte) (reconcile.Request, error) {
+func decode(body []byte) (run.Request, error) {
 	if len(body) > MaxBody {
-		return reconcile.Request{}, &reconcile.InvalidError{Fields: []reconcile.FieldError{
+		return run.Request{}, &run.InvalidError{Fields: []run.FieldError{
 			{Message: fmt.Sprintf("is %d bytes long, at most %d are read", len(body), MaxBody)},
 		}}
 	}
-	return reconcile.DecodeRequest(body)
+	return run.DecodeRequest(body)
 }
 
 // final tells whether trying again would lead to the same error.
 func final(err error) bool {
-	return errors.Is(err, reconcile.ErrNotFound) || errors.As(err, new(*reconcile.InvalidError))
+	return errors.Is(err, run.ErrNotFound) || errors.As(err, new(*run.InvalidError))
 }
 
 // persist tries until it succeeds, fails for good, or ctx ends. The message is held

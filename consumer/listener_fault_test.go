@@ -8,7 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
@@ -22,7 +22,7 @@ func TestListenerOutlivesItsLedger(t *testing.T) {
 	restrict(t, broker, RequestQueue, "delivery-limit", 2)
 	s.ledger.fail(errAway)
 	first, second := wanted(t), wanted(t)
-	for _, r := range []reconcile.Request{first, second} {
+	for _, r := range []run.Request{first, second} {
 		if err := bell.Ring(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}

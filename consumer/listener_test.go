@@ -13,7 +13,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
@@ -158,8 +158,8 @@ func TestListenerTakesWhatAPersonPublishes(t *testing.T) {
 		t.Fatal("it was not routed")
 	}
 	testenv.Eventually(t, patience, func() bool { return len(s.ledger.ids()) == 1 }, "the run to be recorded")
-	if run := s.ledger.runs[s.ledger.ids()[0]]; !run.Request.DryRun || run.Request.By != "me" || run.Request.Trigger != reconcile.ByMessage {
-		t.Errorf("the run is %+v", run)
+	if record := s.ledger.runs[s.ledger.ids()[0]]; !record.Request.DryRun || record.Request.By != "me" || record.Request.Trigger != run.ByMessage {
+		t.Errorf("the run is %+v", record)
 	}
 }
 
@@ -221,8 +221,8 @@ func TestListenerWhenTheLedgerRefuses(t *testing.T) {
 		problem error
 		want    string
 	}{
-		{fmt.Errorf("apply: %w", reconcile.ErrNotFound), "apply: no such run"},
-		{&reconcile.InvalidError{Fields: []reconcile.FieldError{{Field: "apply", Message: "is no dry run"}}}, "invalid sync request: apply is no dry run"},
+		{fmt.Errorf("apply: %w", run.ErrNotFound), "apply: no such run"},
+		{&run.InvalidError{Fields: []run.FieldError{{Field: "apply", Message: "is no dry run"}}}, "invalid sync request: apply is no dry run"},
 	} {
 		s.ledger.fail(tt.problem)
 		publishSync(broker, `{"version":1}`)

@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ecom-micro/etl/internal/rabbit"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/secret"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
@@ -108,9 +108,9 @@ func publishSync(broker *testenv.Broker, body string) {
 }
 
 // wanted is a valid request.
-func wanted(t *testing.T) reconcile.Request {
+func wanted(t *testing.T) run.Request {
 	t.Helper()
-	r := reconcile.Request{Version: reconcile.RequestVersion, By: "a test"}
+	r := run.Request{Version: run.RequestVersion, By: "a test"}
 	if err := r.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -148,27 +148,27 @@ func (b *logbook) count(what string) (n int) {
 // memory is a ledger in memory.
 type memory struct {
 	mu      sync.Mutex
-	runs    map[string]reconcile.Record
+	runs    map[string]run.Record
 	calls   int
 	problem error // instead of an answer
 }
 
-func newMemory() *memory { return &memory{runs: make(map[string]reconcile.Record)} }
+func newMemory() *memory { return &memory{runs: make(map[string]run.Record)} }
 
-func (m *memory) Accept(_ context.Context, r reconcile.Request) (reconcile.Record, error) {
+func (m *memory) Accept(_ context.Context, r run.Request) (run.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.calls++
 	if m.problem != nil {
-		return reconcile.Record{}, m.problem
+		return run.Record{}, m.problem
 	}
 	if record, known := m.runs[r.ID]; known {
 		return record, nil
 	}
 	if r.Recorded {
-		return reconcile.Record{}, reconcile.ErrNotFound
+		return run.Record{}, run.ErrNotFound
 	}
-	record := reconcile.Record{ID: r.ID, Status: reconcile.StatusQueued, Request: r}
+	record := run.Record{ID: r.ID, Status: run.StatusQueued, Request: r}
 	m.runs[r.ID] = record
 	return record, nil
 }

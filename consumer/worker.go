@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Config sets how runs are executed.
@@ -32,14 +32,14 @@ func (c *Config) Validate() error {
 type Claimer interface {
 	// Claim leases a run that is queued, or whose owner's lease has run out, to owner;
 	// nil where there is none.
-	Claim(ctx context.Context, owner string, lease time.Duration) (reconcile.Lease, error)
+	Claim(ctx context.Context, owner string, lease time.Duration) (run.Lease, error)
 	// Sweep tidies up and tells whether there is a run to claim.
 	Sweep(ctx context.Context) (claimable bool, err error)
 }
 
 // Executor executes a run under its lease and ends it in the ledger. When ctx is
 // cancelled it hands the run back and returns.
-type Executor func(ctx context.Context, lease reconcile.Lease) error
+type Executor func(ctx context.Context, lease run.Lease) error
 
 const (
 	// maxRuns is how many runs are in hand at once: one that repairs and one that
@@ -116,7 +116,7 @@ func (w *Worker) Run(ctx context.Context) error {
 }
 
 // claim waits for a run, nil when ctx ends first.
-func (w *Worker) claim(ctx context.Context) reconcile.Lease {
+func (w *Worker) claim(ctx context.Context) run.Lease {
 	retry := newBackOff()
 	failing := trouble{log: w.log, what: "claim a run"}
 	for {
@@ -144,7 +144,7 @@ func (w *Worker) claim(ctx context.Context) reconcile.Lease {
 	}
 }
 
-func (w *Worker) tryClaim(ctx context.Context) (reconcile.Lease, error) {
+func (w *Worker) tryClaim(ctx context.Context) (run.Lease, error) {
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
 	return w.ledger.Claim(ctx, w.owner, w.lease)
@@ -173,7 +173,7 @@ func (w *Worker) trySweep(ctx context.Context) (bool, error) {
 
 // work executes a run. One that panics stays leased until its lease runs out, and
 // is then taken over a few times at most.
-func (w *Worker) work(ctx context.Context, lease reconcile.Lease) {
+func (w *Worker) work(ctx context.Context, lease run.Lease) {
 	record := lease.Record()
 	log := w.log.With("run", record.ID)
 	w.hold(record.ID)
@@ -193,7 +193,7 @@ func (w *Worker) work(ctx context.Context, lease reconcile.Lease) {
 	switch err := w.execute(ctx, lease); {
 	case err == nil:
 		log.Debug("run left hand")
-	case errors.Is(err, reconcile.ErrFenced):
+	case errors.Is(err, run.ErrFenced):
 		log.Warn("the run went to another process", "err", err)
 	case ctx.Err() != nil:
 		log.Info("run stopped for the shutdown", "err", err)
@@ -203,10 +203,10 @@ func (w *Worker) work(ctx context.Context, lease reconcile.Lease) {
 }
 
 // giveUp ends a run that nobody survives.
-func giveUp(ctx context.Context, lease reconcile.Lease, record reconcile.Record) error {
+func giveUp(ctx context.Context, lease run.Lease, record run.Record) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
 	defer cancel()
-	return lease.Finish(ctx, reconcile.StatusFailed, record.Report, fmt.Sprintf(
+	return lease.Finish(ctx, run.StatusFailed, record.Report, fmt.Sprintf(
 		"given up: %d processes in a row took this run and ended, or lost the database, before they had settled anything; look into their logs for a panic or a lack of memory, then start it again", record.Vanished))
 }
 

@@ -11,17 +11,17 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
 // finishing is an executor that needs some time.
 func finishing(after time.Duration) Executor {
-	return func(ctx context.Context, l reconcile.Lease) error {
+	return func(ctx context.Context, l run.Lease) error {
 		if !pause(ctx, after) {
 			return ctx.Err()
 		}
-		return l.Finish(ctx, reconcile.StatusSucceeded, nil, "")
+		return l.Finish(ctx, run.StatusSucceeded, nil, "")
 	}
 }
 
@@ -77,7 +77,7 @@ func TestWorker(t *testing.T) {
 			time.Sleep(time.Second) // in the bubble: exactly one run's time
 		}
 		for id := range c.leases {
-			if status, _ := c.ended(id); status != reconcile.StatusSucceeded {
+			if status, _ := c.ended(id); status != run.StatusSucceeded {
 				t.Errorf("%s ended %q", id, status)
 			}
 		}
@@ -152,7 +152,7 @@ func TestWorkerStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClaims("repair1", "look1", "repair2", "look2")
 		var back atomic.Int64
-		w := work(t, c, func(ctx context.Context, _ reconcile.Lease) error {
+		w := work(t, c, func(ctx context.Context, _ run.Lease) error {
 			<-ctx.Done()
 			time.Sleep(3 * time.Second) // handing back takes its time
 			back.Add(1)
@@ -175,7 +175,7 @@ type late struct {
 	stop context.CancelFunc
 }
 
-func (l *late) Claim(ctx context.Context, owner string, length time.Duration) (reconcile.Lease, error) {
+func (l *late) Claim(ctx context.Context, owner string, length time.Duration) (run.Lease, error) {
 	lease, err := l.claims.Claim(ctx, owner, length)
 	l.stop()
 	return lease, err
@@ -187,7 +187,7 @@ func TestWorkerStopsWhileItClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		executed := 0
-		w := NewWorker(&late{newClaims("repair1"), cancel}, func(ctx context.Context, _ reconcile.Lease) error {
+		w := NewWorker(&late{newClaims("repair1"), cancel}, func(ctx context.Context, _ run.Lease) error {
 			executed++
 			return ctx.Err()
 		}, "me", Config{Lease: length}, slog.New(slog.DiscardHandler))
@@ -218,7 +218,7 @@ func TestWorkerOutlivesItsLedger(t *testing.T) {
 		c.fail(nil)
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
-		if status, _ := c.ended("repair1"); status != reconcile.StatusSucceeded {
+		if status, _ := c.ended("repair1"); status != run.StatusSucceeded {
 			t.Errorf("the run ended %q", status)
 		}
 		for _, what := range []string{"claim a run", "look for runs that wait"} {
@@ -237,7 +237,7 @@ func TestWorkerOutlivesPanics(t *testing.T) {
 		c, log := newClaims("repair1", "look1"), &logbook{}
 		var panics atomic.Int64
 		good := finishing(time.Second)
-		w := work(t, c, func(ctx context.Context, l reconcile.Lease) error {
+		w := work(t, c, func(ctx context.Context, l run.Lease) error {
 			if l.Record().ID == "repair1" {
 				panics.Add(1)
 				panic("on purpose")
@@ -250,13 +250,13 @@ func TestWorkerOutlivesPanics(t *testing.T) {
 		if n := panics.Load(); n != 1 || len(w.Busy()) > 0 {
 			t.Errorf("%d panics under one lease, in hand are %v", n, w.Busy())
 		}
-		if status, _ := c.ended("look1"); status != reconcile.StatusSucceeded {
+		if status, _ := c.ended("look1"); status != run.StatusSucceeded {
 			t.Errorf("the other run ended %q", status)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		status, problem := c.ended("repair1")
-		if n := panics.Load(); n != maxVanished || status != reconcile.StatusFailed {
+		if n := panics.Load(); n != maxVanished || status != run.StatusFailed {
 			t.Errorf("%d panics, then it ended %q", n, status)
 		}
 		testenv.CheckMessage(t, errors.New(problem), "given up: 5 processes in a row took this run", "look into their logs for a panic")
@@ -269,13 +269,13 @@ func TestWorkerOutlivesPanics(t *testing.T) {
 func TestWhatBecameOfRunsIsLogged(t *testing.T) {
 	t.Parallel()
 	for problem, want := range map[error]string{
-		nil:                 "level=DEBUG msg=\"run left hand\"",
-		reconcile.ErrFenced: "level=WARN msg=\"the run went to another process\"",
-		errAway:             "level=ERROR msg=\"run failed\"",
+		nil:           "level=DEBUG msg=\"run left hand\"",
+		run.ErrFenced: "level=WARN msg=\"the run went to another process\"",
+		errAway:       "level=ERROR msg=\"run failed\"",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			log := &logbook{}
-			w := work(t, newClaims("repair1"), func(context.Context, reconcile.Lease) error { return problem }, log.logger())
+			w := work(t, newClaims("repair1"), func(context.Context, run.Lease) error { return problem }, log.logger())
 			synctest.Wait()
 			w.stop()
 			if log.count(want) != 1 || log.count("run=repair1") != 2 {

@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // BenchmarkRun measures whole runs as a user sees them, the waits included: with
@@ -28,15 +28,15 @@ func BenchmarkRun(b *testing.B) {
 		}
 		perSecond(b, products)
 	})
-	for _, mode := range []reconcile.Mode{reconcile.Direct, reconcile.Replay} {
+	for _, mode := range []run.Mode{run.Direct, run.Replay} {
 		b.Run(string(mode), func(b *testing.B) {
-			if mode == reconcile.Replay {
+			if mode == run.Replay {
 				s.consumer()
 			}
 			for b.Loop() {
 				lose(b)
 				report := s.mustSync(b.Context(), exitOK, "--mode", string(mode), "--batch-size", "1000", "--max-repairs", "100000")
-				if report.Outcomes[reconcile.Verified] != missing {
+				if report.Outcomes[run.Verified] != missing {
 					b.Fatalf("%v", report.Outcomes)
 				}
 			}

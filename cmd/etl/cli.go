@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/target"
 )
 
@@ -47,8 +47,8 @@ func interactive(w io.Writer) bool {
 	return is && term.IsTerminal(int(f.Fd()))
 }
 
-// run executes one command line and returns its exit code.
-func run(ctx context.Context, args []string, t terminal, env envconfig.Lookuper) int {
+// execute runs one command line and returns its exit code.
+func execute(ctx context.Context, args []string, t terminal, env envconfig.Lookuper) int {
 	root := newRootCommand(t, env)
 	root.SetArgs(args)
 	root.SetIn(t.in)
@@ -72,7 +72,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, new(usageError)):
 		return exitUsage
-	case errors.Is(err, target.ErrLocked), errors.As(err, new(*reconcile.ActiveError)):
+	case errors.Is(err, target.ErrLocked), errors.As(err, new(*run.ActiveError)):
 		return exitActive
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted // through the API

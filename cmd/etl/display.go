@@ -12,6 +12,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 const (
@@ -30,8 +31,8 @@ type display struct {
 	ended  sync.WaitGroup
 }
 
-func newDisplay(t terminal, output string, run *reconcile.Run) *display {
-	d := &display{run: run, quit: make(chan struct{}), finish: func() {}, show: func(snapshot) {}}
+func newDisplay(t terminal, output string, engine *reconcile.Run) *display {
+	d := &display{run: engine, quit: make(chan struct{}), finish: func() {}, show: func(snapshot) {}}
 	switch {
 	case interactive(t.err):
 		d.showBar(t)
@@ -71,7 +72,7 @@ type mark struct {
 
 // snapshot is what there is to say at one moment.
 type snapshot struct {
-	reconcile.Progress
+	run.Progress
 	began mark
 }
 
@@ -87,7 +88,7 @@ func (d *display) snapshot() snapshot {
 // stage groups phases that count the same thing: a comparison goes on behind a
 // confirmation, and a repair is proved in the end.
 func (s snapshot) stage() string {
-	if s.Phase == reconcile.PhaseRepairing || s.Phase == reconcile.PhaseProving {
+	if s.Phase == run.PhaseRepairing || s.Phase == run.PhaseProving {
 		return "repair"
 	}
 	return "compare"
@@ -106,10 +107,10 @@ func (s snapshot) part() (done, total int64) {
 // compared; nor are all that are missing repaired before they are proved.
 func (s snapshot) counted() bool {
 	switch s.Phase {
-	case reconcile.PhaseRepairing:
+	case run.PhaseRepairing:
 		done, total := s.part()
 		return done >= total
-	case reconcile.PhaseProving:
+	case run.PhaseProving:
 		return true
 	}
 	return s.Scanned
@@ -162,9 +163,9 @@ func (s snapshot) complete() string {
 	switch {
 	case s.Waiting != "":
 		return "waiting " + s.Waiting
-	case s.Phase == reconcile.PhaseComparing:
+	case s.Phase == run.PhaseComparing:
 		return "all compared"
-	case s.Phase == reconcile.PhaseRepairing:
+	case s.Phase == run.PhaseRepairing:
 		return "all repaired"
 	}
 	return ""
@@ -217,11 +218,11 @@ func (d *display) showBar(t terminal) {
 }
 
 func (d *display) showLines(t terminal) {
-	var phase reconcile.Phase
+	var phase run.Phase
 	var throttle string
 	last := time.Now()
 	d.show = func(s snapshot) {
-		if s.Phase == "" || s.Phase == reconcile.PhasePlanning || s.Phase == reconcile.PhaseDone || (s.Phase == phase && s.Throttle == throttle && time.Since(last) < lineInterval) {
+		if s.Phase == "" || s.Phase == run.PhasePlanning || s.Phase == run.PhaseDone || (s.Phase == phase && s.Throttle == throttle && time.Since(last) < lineInterval) {
 			return
 		}
 		phase, throttle, last = s.Phase, s.Throttle, time.Now()

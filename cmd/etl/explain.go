@@ -13,6 +13,7 @@ import (
 	"github.com/ecom-micro/etl/internal/ledger"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // maxHistory is how many runs of the past an explanation tells of.
@@ -55,7 +56,7 @@ func newExplainCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		} else {
 			fmt.Fprint(t.out, renderExplanation(e)+remark)
 		}
-		if e.Verdict != reconcile.VerdictInSync {
+		if e.Verdict != run.VerdictInSync {
 			return errDifferences
 		}
 		return nil
@@ -64,7 +65,7 @@ func newExplainCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 }
 
 // history asks the ledger, if there is one: a command that only looks creates none.
-func history(ctx context.Context, c *config, id product.ID) ([]reconcile.PastOutcome, error) {
+func history(ctx context.Context, c *config, id product.ID) ([]run.PastOutcome, error) {
 	memory, err := ledger.Open(ctx, c.Ledger, c.Target.Address())
 	if err != nil {
 		return nil, err
@@ -76,7 +77,7 @@ func history(ctx context.Context, c *config, id product.ID) ([]reconcile.PastOut
 	return memory.History(ctx, id, maxHistory)
 }
 
-func renderExplanation(e *reconcile.Explanation) string {
+func renderExplanation(e *run.Explanation) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s: %s. %s.\n", printable(string(e.ID)), e.Verdict, sentence(e.Why))
 	if e.Next != "" {

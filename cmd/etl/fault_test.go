@@ -11,7 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/stack"
 	"github.com/ecom-micro/etl/internal/testenv"
 	"github.com/ecom-micro/etl/internal/testenv/cart"
@@ -33,7 +33,7 @@ func TestReplaySurvivesTheDeathOfTheBroker(t *testing.T) {
 	s := newShopOn(t, testenv.VhostOn(t, node.URL, node.Management), 4000, every(5))
 	consumer := s.consumer(func(c *cart.Config) { c.Restart, c.DelayPerEvent = true, time.Millisecond })
 
-	run := s.start(t.Context(), "sync", "--output", "json")
+	sync := s.start(t.Context(), "sync", "--output", "json")
 	testenv.Eventually(t, time.Minute, func() bool { return consumer.Counts().Inserted > 200 }, "some events to be consumed")
 	if err := node.Kill(); err != nil {
 		t.Fatal(err)
@@ -41,7 +41,7 @@ func TestReplaySurvivesTheDeathOfTheBroker(t *testing.T) {
 	if err := node.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	first := run.wait()
+	first := sync.wait()
 	t.Logf("the first run ended with %d %s", first.code, strings.TrimSpace(first.stderr))
 	if first.code == exitService && strings.TrimSpace(first.stderr) == "" {
 		t.Error("the run failed and does not say why")
@@ -150,10 +150,10 @@ func TestRunStopsWhenItsLockIsLost(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, 400, every(2))
 	consumer := s.consumer(func(c *cart.Config) { c.DelayPerEvent = 50 * time.Millisecond })
-	run := s.start(t.Context(), "sync")
+	sync := s.start(t.Context(), "sync")
 	testenv.Eventually(t, time.Minute, func() bool { return consumer.Counts().Inserted > 0 }, "the run to repair")
 	s.cart.Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'etl lock' AND datname = current_database()")
-	o := run.wait()
+	o := sync.wait()
 	if o.code != exitService || !strings.Contains(o.stderr, "lock was lost") {
 		t.Errorf("it ended with %d: %s", o.code, o.stderr)
 	}
@@ -164,14 +164,14 @@ func TestSuspiciousFindingsAreForAPerson(t *testing.T) {
 	s := newShop(t, 3000, func(i int) bool { return i%2 == 0 })
 	s.consumer()
 	stopped := s.mustSync(t.Context(), exitDifferences, "--mode", "direct")
-	if stopped.Result != reconcile.Stopped || stopped.Acted != 0 || stopped.Found[product.Missing] != 1500 {
+	if stopped.Result != run.Stopped || stopped.Acted != 0 || stopped.Found[product.Missing] != 1500 {
 		t.Errorf("half of the products are missing, and the run is %+v", stopped)
 	}
 	if notes := strings.Join(stopped.Notes, ""); !strings.Contains(notes, "--max-repairs 1500") {
 		t.Errorf("the notes do not name the remedy: %q", notes)
 	}
 	limited := s.mustSync(t.Context(), exitDifferences, "--mode", "direct", "--max-repairs", "1000")
-	if limited.Outcomes[reconcile.Verified] != 1000 || limited.Outcomes[reconcile.Skipped] != 500 {
+	if limited.Outcomes[run.Verified] != 1000 || limited.Outcomes[run.Skipped] != 500 {
 		t.Errorf("with a limit of 1,000: %v", limited.Outcomes)
 	}
 	s.mustSync(t.Context(), exitOK, "--mode", "direct", "--max-repairs", "500")
@@ -183,7 +183,7 @@ func TestStoresThatShareNothingAreNotRepaired(t *testing.T) {
 	s := newShop(t, 50, func(int) bool { return true })
 	s.cart.Insert(testenv.Row{ID: "of another shop", Title: "t", Image: "i", SellerID: "s"})
 	report := s.mustSync(t.Context(), exitDifferences, "--mode", "direct")
-	if report.Result != reconcile.Stopped || !strings.Contains(strings.Join(report.Notes, ""), "share no product") {
+	if report.Result != run.Stopped || !strings.Contains(strings.Join(report.Notes, ""), "share no product") {
 		t.Errorf("%s: %v", report.Result, report.Notes)
 	}
 }
@@ -194,12 +194,12 @@ func TestDeletedMeanwhileIsUndone(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, 300, every(3))
 	s.consumer(func(c *cart.Config) { c.DelayPerEvent = 20 * time.Millisecond })
-	run := s.start(t.Context(), "sync", "--output", "json")
+	sync := s.start(t.Context(), "sync", "--output", "json")
 	// All events are published before a few of them are consumed.
 	testenv.Eventually(t, time.Minute, func() bool { return s.broker.QueueStats(platform.ProductCreated).Ready > 80 }, "the events to be queued")
 	victim := s.products.Product(297)
 	s.catalogue.Delete(victim.ID)
-	o := run.wait()
+	o := sync.wait()
 	if o.code != exitOK || !strings.Contains(o.stdout, `"undone": 1`) {
 		t.Errorf("it ended with %d\n%s%s", o.code, o.stdout, o.stderr)
 	}

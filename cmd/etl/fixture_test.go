@@ -15,7 +15,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 	"github.com/ecom-micro/etl/internal/testenv/cart"
 	"github.com/ecom-micro/etl/internal/testenv/platform"
@@ -71,7 +71,7 @@ type outcome struct {
 	code   int
 	stdout string
 	stderr string
-	report *reconcile.Report // with --output json
+	report *run.Report // with --output json
 }
 
 // etl runs a command in this process.
@@ -88,7 +88,7 @@ func (s *shop) start(ctx context.Context, args ...string) *running {
 	r := &running{ended: make(chan struct{})}
 	go func() {
 		defer close(r.ended)
-		r.code = run(ctx, args, terminal{in: strings.NewReader(""), out: &r.stdout, err: &r.stderr}, environment{envconfig.MapLookuper(s.env), func() []string { return slices.Collect(maps.Keys(s.env)) }})
+		r.code = execute(ctx, args, terminal{in: strings.NewReader(""), out: &r.stdout, err: &r.stderr}, environment{envconfig.MapLookuper(s.env), func() []string { return slices.Collect(maps.Keys(s.env)) }})
 	}()
 	return r
 }
@@ -121,7 +121,7 @@ func (s *shop) sync(ctx context.Context, args ...string) outcome {
 	s.tb.Helper()
 	o := s.etl(ctx, append([]string{"sync", "--output", "json"}, args...)...)
 	if o.stdout != "" {
-		o.report = &reconcile.Report{}
+		o.report = &run.Report{}
 		if err := json.Unmarshal([]byte(o.stdout), o.report); err != nil {
 			s.tb.Fatalf("the report is no JSON: %v\n%s", err, o.stdout)
 		}
@@ -130,7 +130,7 @@ func (s *shop) sync(ctx context.Context, args ...string) outcome {
 }
 
 // mustSync is sync that must end with the code.
-func (s *shop) mustSync(ctx context.Context, code int, args ...string) *reconcile.Report {
+func (s *shop) mustSync(ctx context.Context, code int, args ...string) *run.Report {
 	s.tb.Helper()
 	o := s.sync(ctx, args...)
 	if o.code != code || o.report == nil {

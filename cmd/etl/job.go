@@ -10,6 +10,7 @@ import (
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/target"
 	"github.com/ecom-micro/etl/producer"
 )
@@ -24,7 +25,7 @@ const (
 // job is one run to be made, from whichever trigger.
 type job struct {
 	config  *config
-	request reconcile.Request
+	request run.Request
 	ids     []product.ID // instead of the request's, where findings are applied
 	// command says that the run is one of a command line, whose flags may be named.
 	command bool
@@ -34,7 +35,7 @@ type job struct {
 	stores        *stores
 	broker        *broker
 	// lease is the run's place in the ledger; nil for one that the ledger does not know.
-	lease reconcile.Lease
+	lease run.Lease
 	// patience is how long another holder of the cart's lock is waited for.
 	patience time.Duration
 	// stop ends the run for a cause of its own.
@@ -55,7 +56,7 @@ func (j *job) open(ctx context.Context, clean *cleanup) error {
 	if j.withoutBroker {
 		return nil
 	}
-	if j.broker, err = openBroker(ctx, j.config, clean); err != nil && j.command && (j.request.Mode == reconcile.Direct || j.request.DryRun) {
+	if j.broker, err = openBroker(ctx, j.config, clean); err != nil && j.command && (j.request.Mode == run.Direct || j.request.DryRun) {
 		return fmt.Errorf("%w (without a look at the cart's queue, what waits in it counts as missing; --without-broker accepts that)", err)
 	}
 	return err
@@ -79,15 +80,15 @@ func (j *job) prepare(ctx context.Context, clean *cleanup) (*reconcile.Run, erro
 	if options.DryRun {
 		return reconcile.New(parts, j.config.Sync, options)
 	}
-	fallback := j.request.Fallback == reconcile.DirectFallback
-	if options.Mode == reconcile.Replay {
+	fallback := j.request.Fallback == run.DirectFallback
+	if options.Mode == run.Replay {
 		replay, err := j.replay(clean)
 		if err != nil {
 			return nil, err
 		}
 		parts.Repairer, parts.Throttle, j.paused = replay, replay.Throttle, replay.Paused
 	}
-	if options.Mode == reconcile.Direct || fallback {
+	if options.Mode == run.Direct || fallback {
 		writer, err := j.stores.target.Writer(options.BatchSize)
 		if err != nil {
 			return nil, err

@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // maxMemory is what a run may take at its peak, whatever the catalogue's size.
@@ -17,15 +17,15 @@ func TestMemoryStaysFlat(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		products int
-		mode     reconcile.Mode
+		mode     run.Mode
 	}{
-		{"100,000 direct", 100_000, reconcile.Direct},
-		{"100,000 replay", 100_000, reconcile.Replay},
-		{"500,000 direct", 500_000, reconcile.Direct},
+		{"100,000 direct", 100_000, run.Direct},
+		{"100,000 replay", 100_000, run.Replay},
+		{"500,000 direct", 500_000, run.Direct},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newShop(t, c.products, every(10))
-			if c.mode == reconcile.Replay {
+			if c.mode == run.Replay {
 				s.consumer()
 			}
 			p := s.command(t.Context(), "sync", "--mode", string(c.mode), "--batch-size", "1000", "--output", "json")
@@ -34,7 +34,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 				t.Fatalf("%v\nstdout: %s\nstderr: %s", err, &p.stdout, &p.stderr)
 			}
 			report := p.report(t)
-			if got, want := report.Outcomes[reconcile.Verified], int64(c.products/10); got != want {
+			if got, want := report.Outcomes[run.Verified], int64(c.products/10); got != want {
 				t.Errorf("%d verified, want %d", got, want)
 			}
 			if peak == 0 || peak > maxMemory {

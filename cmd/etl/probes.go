@@ -13,6 +13,7 @@ import (
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // probes look at what the service depends on.
@@ -167,7 +168,7 @@ type storeViews struct {
 }
 
 // Explain is all that is known of a product.
-func (v *storeViews) Explain(ctx context.Context, id product.ID) (*reconcile.Explanation, error) {
+func (v *storeViews) Explain(ctx context.Context, id product.ID) (*run.Explanation, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.target.Describe(ctx); err != nil {

@@ -13,11 +13,11 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // printReport prints a run: document as JSON, or the report for a person.
-func printReport(w io.Writer, output string, report *reconcile.Report, document any) error {
+func printReport(w io.Writer, output string, report *run.Report, document any) error {
 	if output == outputJSON {
 		return printJSON(w, document)
 	}
@@ -47,7 +47,7 @@ func newTable() table.Writer {
 // sampleLines is how many products a person is shown one by one.
 const sampleLines = 10
 
-func renderReport(r *reconcile.Report, colour bool) string {
+func renderReport(r *run.Report, colour bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s\n\n", coloured(colour, resultColour(r.Result), headline(r)))
 	b.WriteString(countsTable(r).Render())
@@ -78,21 +78,21 @@ func printable(s string) string {
 }
 
 // headline is the run in one sentence.
-func headline(r *reconcile.Report) string {
+func headline(r *run.Report) string {
 	took := time.Duration(r.Duration) * time.Millisecond
-	missing, verified := r.Found[product.Missing], r.Outcomes[reconcile.Verified]
+	missing, verified := r.Found[product.Missing], r.Outcomes[run.Verified]
 	switch {
-	case r.Result == reconcile.InSync && r.Found[product.Stale]+r.Found[product.Orphaned] > 0:
+	case r.Result == run.InSync && r.Found[product.Stale]+r.Found[product.Orphaned] > 0:
 		return fmt.Sprintf("Nothing is missing; stale and orphaned rows are left as they are. (%s)", took)
-	case r.Result == reconcile.InSync:
+	case r.Result == run.InSync:
 		return fmt.Sprintf("In sync: %s products compared in %s.", grouped(r.Products), took)
-	case r.Result == reconcile.Succeeded:
+	case r.Result == run.Succeeded:
 		return fmt.Sprintf("Repaired: %s of %s missing products verified in the cart, in %s by %s.", grouped(verified), grouped(missing), took, r.Mode)
-	case r.Result == reconcile.Stopped:
+	case r.Result == run.Stopped:
 		return fmt.Sprintf("Stopped at its findings: %s products are missing, nothing was repaired. (%s)", grouped(missing), took)
-	case r.Result == reconcile.Cancelled:
+	case r.Result == run.Cancelled:
 		return fmt.Sprintf("Interrupted after %s: %s of %s missing products found so far were repaired and verified.", took, grouped(verified), grouped(missing))
-	case r.Result == reconcile.Broken:
+	case r.Result == run.Broken:
 		return fmt.Sprintf("Failed after %s: %s of %s missing products found so far were repaired and verified.", took, grouped(verified), grouped(missing))
 	case r.DryRun:
 		return fmt.Sprintf("Differences found: %s missing, %s stale, %s orphaned. (%s, nothing was changed)", grouped(missing), grouped(r.Found[product.Stale]), grouped(r.Found[product.Orphaned]), took)
@@ -102,17 +102,17 @@ func headline(r *reconcile.Report) string {
 	return fmt.Sprintf("Differences remain: %s of %s missing products verified in the cart, %s not, in %s by %s.", grouped(verified), grouped(missing), grouped(r.Unrepaired), took, r.Mode)
 }
 
-func resultColour(result reconcile.Result) text.Color {
+func resultColour(result run.Result) text.Color {
 	switch result {
-	case reconcile.InSync, reconcile.Succeeded:
+	case run.InSync, run.Succeeded:
 		return text.FgGreen
-	case reconcile.Broken:
+	case run.Broken:
 		return text.FgRed
 	}
 	return text.FgYellow
 }
 
-func countsTable(r *reconcile.Report) table.Writer {
+func countsTable(r *run.Report) table.Writer {
 	t := newTable()
 	t.AppendRow(table.Row{"products compared", grouped(r.Products), r.Source})
 	t.AppendRow(table.Row{"cart rows compared", grouped(r.Rows), r.Target})
@@ -124,9 +124,9 @@ func countsTable(r *reconcile.Report) table.Writer {
 		t.AppendRow(table.Row{"resolved", grouped(r.Resolved), "differed at first sight, arrived by themselves"})
 	}
 	separated := false
-	for _, state := range reconcile.States() {
+	for _, state := range run.States() {
 		n := r.Outcomes[state]
-		if n == 0 && (state != reconcile.Verified || r.DryRun || r.Found[product.Missing] == 0) {
+		if n == 0 && (state != run.Verified || r.DryRun || r.Found[product.Missing] == 0) {
 			continue
 		}
 		if !separated {
@@ -147,23 +147,23 @@ var kindMeanings = map[product.Kind]string{
 	product.Orphaned: "in the cart, not in the source",
 }
 
-var stateMeanings = map[reconcile.State]string{
-	reconcile.Verified: "repaired, seen on both sides",
-	reconcile.Lost:     "repair accepted, nothing arrived",
-	reconcile.Blocked:  "the cart cannot hold it",
-	reconcile.Gone:     "deleted in the source meanwhile",
-	reconcile.Undone:   "deleted meanwhile, taken back",
-	reconcile.InFlight: "possibly still on its way",
-	reconcile.Failed:   "not repaired",
-	reconcile.Skipped:  "beyond the limit",
+var stateMeanings = map[run.State]string{
+	run.Verified: "repaired, seen on both sides",
+	run.Lost:     "repair accepted, nothing arrived",
+	run.Blocked:  "the cart cannot hold it",
+	run.Gone:     "deleted in the source meanwhile",
+	run.Undone:   "deleted meanwhile, taken back",
+	run.InFlight: "possibly still on its way",
+	run.Failed:   "not repaired",
+	run.Skipped:  "beyond the limit",
 }
 
 // sampleText lists the first products that need a person's eye.
-func sampleText(r *reconcile.Report) string {
+func sampleText(r *run.Report) string {
 	var b strings.Builder
 	shown, open := 0, 0
 	for _, o := range r.Samples {
-		if o.State == reconcile.Gone || o.State == reconcile.Undone {
+		if o.State == run.Gone || o.State == run.Undone {
 			continue
 		}
 		if open++; shown == sampleLines {
@@ -171,7 +171,7 @@ func sampleText(r *reconcile.Report) string {
 		}
 		shown++
 		what := string(o.State)
-		if o.State == reconcile.Found {
+		if o.State == run.Found {
 			what = string(o.Kind)
 		}
 		fmt.Fprintf(&b, "%s  %s", printable(string(o.ID)), what)
@@ -184,9 +184,9 @@ func sampleText(r *reconcile.Report) string {
 		b.WriteString("\n")
 	}
 	if open > shown {
-		fmt.Fprintf(&b, "… and more; --output json names the first %s\n", grouped(reconcile.MaxSamples))
+		fmt.Fprintf(&b, "… and more; --output json names the first %s\n", grouped(run.MaxSamples))
 	}
-	for _, state := range reconcile.States() {
+	for _, state := range run.States() {
 		if r.Outcomes[state] > 0 && state.Remedy() != "" {
 			fmt.Fprintf(&b, "%s: %s\n", state, state.Remedy())
 		}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
@@ -44,8 +44,8 @@ func TestServiceWithTheLeastRights(t *testing.T) {
 	r.ready()
 	for _, body := range []string{`{"mode":"replay"}`, `{"mode":"direct"}`, `{"mode":"replay","fallback":"direct"}`} {
 		s.cart.Exec("DELETE FROM product WHERE id IN (SELECT id FROM product ORDER BY id LIMIT 7)")
-		if run := r.ended(r.post("/api/etl/sync", body).ID); run.Status != reconcile.StatusSucceeded {
-			t.Errorf("%s: %+v %+v", body, run, run.Report)
+		if shown := r.ended(r.post("/api/etl/sync", body).ID); shown.Status != run.StatusSucceeded {
+			t.Errorf("%s: %+v %+v", body, shown, shown.Report)
 		}
 		s.wantComplete()
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 	"github.com/ecom-micro/etl/internal/testenv/cart"
 )
@@ -49,8 +49,8 @@ func TestAStoppedReplicaLosesItsRun(t *testing.T) {
 	env := map[string]string{"REPLAY_MAX_QUEUE_DEPTH": "20", "ETL_LEASE": "5s"}
 	first, process := s.serveApart(env)
 	first.ready()
-	run := first.post("/api/etl/sync", `{"maxRepairs": 400, "batchSize": 20}`)
-	first.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 20 })
+	shown := first.post("/api/etl/sync", `{"maxRepairs": 400, "batchSize": 20}`)
+	first.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 20 })
 	second, _ := s.serveApart(env)
 	second.ready()
 	signal := func(what syscall.Signal) {
@@ -61,12 +61,12 @@ func TestAStoppedReplicaLosesItsRun(t *testing.T) {
 	signal(syscall.SIGSTOP)
 	t.Cleanup(func() { _ = process.Signal(syscall.SIGCONT) })
 	testenv.Eventually(t, watchFor, func() bool {
-		return second.get("/api/etl/runs/"+run.ID, &run) == http.StatusOK && run.Takeovers == 1
+		return second.get("/api/etl/runs/"+shown.ID, &shown) == http.StatusOK && shown.Takeovers == 1
 	}, "the run to be taken over")
 	signal(syscall.SIGCONT)
 	testenv.Eventually(t, watchFor, func() bool { return strings.Contains(first.stdout.String(), "a run is left") }, "the first replica to notice")
-	if run = second.ended(run.ID); run.Status != reconcile.StatusSucceeded || run.Report.Outcomes[reconcile.Verified] != 400 {
-		t.Errorf("%+v %+v", run, run.Report)
+	if shown = second.ended(shown.ID); shown.Status != run.StatusSucceeded || shown.Report.Outcomes[run.Verified] != 400 {
+		t.Errorf("%+v %+v", shown, shown.Report)
 	}
 	s.wantComplete()
 	wantEach(t, events, 400)
@@ -86,14 +86,14 @@ func TestReplicasAreKilledAgainAndAgain(t *testing.T) {
 		replicas[i], processes[i] = s.serveApart(env)
 		replicas[i].ready()
 	}
-	run := replicas[0].post("/api/etl/sync", `{"maxRepairs": 800, "batchSize": 20}`)
+	shown := replicas[0].post("/api/etl/sync", `{"maxRepairs": 800, "batchSize": 20}`)
 	for kill := range 3 {
 		wait := time.Duration(rand.IntN(4000)) * time.Millisecond
 		t.Logf("kill %d after %s", kill, wait)
 		time.Sleep(wait) // the moment itself, which is to be any
-		replicas[0].get("/api/etl/runs/"+run.ID, &run)
+		replicas[0].get("/api/etl/runs/"+shown.ID, &shown)
 		victim := 0
-		if strings.Contains(run.Owner, fmt.Sprintf("process %d,", processes[1].Pid)) {
+		if strings.Contains(shown.Owner, fmt.Sprintf("process %d,", processes[1].Pid)) {
 			victim = 1
 		}
 		if err := processes[victim].Kill(); err != nil {
@@ -103,8 +103,8 @@ func TestReplicasAreKilledAgainAndAgain(t *testing.T) {
 		replicas[victim], processes[victim] = s.serveApart(env)
 		replicas[victim].ready()
 	}
-	if run = replicas[0].ended(run.ID); run.Status != reconcile.StatusSucceeded || run.Report.Outcomes[reconcile.Verified] != 800 {
-		t.Errorf("%+v %+v", run, run.Report)
+	if shown = replicas[0].ended(shown.ID); shown.Status != run.StatusSucceeded || shown.Report.Outcomes[run.Verified] != 800 {
+		t.Errorf("%+v %+v", shown, shown.Report)
 	}
 	s.wantComplete()
 	wantEach(t, events, 800)
@@ -172,8 +172,8 @@ func TestServersComeLaterAndGo(t *testing.T) {
 	}
 	r.ready()
 	events := s.consumer(slowly)
-	run := r.post("/api/etl/sync", `{"maxRepairs": 100, "batchSize": 10}`)
-	r.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 0 })
+	shown := r.post("/api/etl/sync", `{"maxRepairs": 100, "batchSize": 10}`)
+	r.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 0 })
 	if err := postgres.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -184,8 +184,8 @@ func TestServersComeLaterAndGo(t *testing.T) {
 	r.ready()
 	events.Stop() // its real counterpart dies with its database, and is started again
 	s.consumer()
-	if run = r.ended(run.ID); run.Status != reconcile.StatusSucceeded {
-		t.Errorf("%+v %+v", run, run.Report)
+	if shown = r.ended(shown.ID); shown.Status != run.StatusSucceeded {
+		t.Errorf("%+v %+v", shown, shown.Report)
 	}
 	s.wantComplete()
 	s.wantNothingLeft()
@@ -199,16 +199,16 @@ func TestServiceOutlivesASilentDatabase(t *testing.T) {
 	events := s.consumer(slowly)
 	proxy, address := testenv.ProxyTo(t, s.cart.URL)
 	r := s.serve(map[string]string{"CART_DB_URL": address, "ETL_LEASE": "5s", "REPLAY_MAX_QUEUE_DEPTH": "20"}).ready()
-	run := r.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 10}`)
-	r.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 0 })
+	shown := r.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 10}`)
+	r.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 0 })
 	proxy.Freeze()
 	testenv.Eventually(t, watchFor, func() bool { return strings.Contains(r.stdout.String(), "a run is left") }, "the run to be dropped")
 	if status := r.get("/api/etl/live", nil); status != http.StatusOK {
 		t.Errorf("it does not live: %d", status)
 	}
 	proxy.Thaw()
-	if run = r.ended(run.ID); run.Status != reconcile.StatusSucceeded || run.Takeovers == 0 {
-		t.Errorf("%+v %+v", run, run.Report)
+	if shown = r.ended(shown.ID); shown.Status != run.StatusSucceeded || shown.Takeovers == 0 {
+		t.Errorf("%+v %+v", shown, shown.Report)
 	}
 	s.wantComplete()
 	wantEach(t, events, 200)
@@ -225,8 +225,8 @@ func TestALostNodesRunIsTakenOver(t *testing.T) {
 	env := map[string]string{"REPLAY_MAX_QUEUE_DEPTH": "20", "ETL_LEASE": "5s"}
 	first, process := s.with(map[string]string{"CART_DB_URL": address}).serveApart(env)
 	first.ready()
-	run := first.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 10}`)
-	first.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 20 })
+	shown := first.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 10}`)
+	first.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 20 })
 	second, _ := s.serveApart(env)
 	second.ready()
 	proxy.Freeze()
@@ -234,10 +234,10 @@ func TestALostNodesRunIsTakenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	testenv.Eventually(t, 3*watchFor, func() bool {
-		return second.get("/api/etl/runs/"+run.ID, &run) == http.StatusOK && !run.Status.Active()
+		return second.get("/api/etl/runs/"+shown.ID, &shown) == http.StatusOK && !shown.Status.Active()
 	}, "the run to end")
-	if run.Status != reconcile.StatusSucceeded || run.Takeovers == 0 || run.Report.Outcomes[reconcile.Verified] != 200 {
-		t.Errorf("%+v %+v", run, run.Report)
+	if shown.Status != run.StatusSucceeded || shown.Takeovers == 0 || shown.Report.Outcomes[run.Verified] != 200 {
+		t.Errorf("%+v %+v", shown, shown.Report)
 	}
 	s.wantComplete()
 	wantEach(t, events, 200)
@@ -252,8 +252,8 @@ func TestServiceEndsWhileItsDatabaseIsSilent(t *testing.T) {
 	s.consumer(slowly)
 	proxy, address := testenv.ProxyTo(t, s.cart.URL)
 	r := s.serve(map[string]string{"CART_DB_URL": address, "REPLAY_MAX_QUEUE_DEPTH": "20"}).ready()
-	run := r.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 10}`)
-	r.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 0 })
+	shown := r.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 10}`)
+	r.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 0 })
 	proxy.Freeze()
 	begun := time.Now()
 	r.stop()

@@ -18,7 +18,7 @@ import (
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/secret"
 	"github.com/ecom-micro/etl/internal/testenv"
 	"github.com/ecom-micro/etl/internal/testenv/cart"
@@ -144,7 +144,7 @@ func (r *replica) get(path string, into any) int {
 
 // record is a run as the API shows it.
 type record struct {
-	reconcile.Record
+	run.Record
 }
 
 // post starts a run, which must be accepted.
@@ -154,21 +154,21 @@ func (r *replica) post(path, body string) record {
 	if a.status != http.StatusAccepted {
 		r.tb.Fatalf("POST %s %s: %d %s", path, body, a.status, a.body)
 	}
-	var run record
-	if at := a.header.Get("Location"); r.get(at, &run) != http.StatusOK {
+	var shown record
+	if at := a.header.Get("Location"); r.get(at, &shown) != http.StatusOK {
 		r.tb.Fatalf("the run is not at its Location %q: %s", at, a.body)
 	}
-	return run
+	return shown
 }
 
 // ended waits until a run has ended.
 func (r *replica) ended(id string) record {
 	r.tb.Helper()
-	var run record
+	var shown record
 	testenv.Eventually(r.tb, 2*watchFor, func() bool {
-		return r.get("/api/etl/runs/"+id, &run) == http.StatusOK && !run.Status.Active()
+		return r.get("/api/etl/runs/"+id, &shown) == http.StatusOK && !shown.Status.Active()
 	}, "run "+id+" to end")
-	return run
+	return shown
 }
 
 // The service does what the seed's examples show, once a token is added.
@@ -190,10 +190,10 @@ func TestServiceRepairs(t *testing.T) {
 		t.Errorf("%+v from %s", result, a.body)
 	}
 	s.wantComplete()
-	var page reconcile.RunPage
-	if r.get("/api/etl/runs", &page) != http.StatusOK || len(page.Runs) != 1 || page.Runs[0].Status != reconcile.StatusSucceeded || page.Runs[0].Request.By != "ann@shop" {
+	var page run.RunPage
+	if r.get("/api/etl/runs", &page) != http.StatusOK || len(page.Runs) != 1 || page.Runs[0].Status != run.StatusSucceeded || page.Runs[0].Request.By != "ann@shop" {
 		t.Errorf("runs: %+v", page)
-	} else if p := page.Runs[0].Progress; p == nil || p.Phase != reconcile.PhaseDone || p.Compared != 300 || len(p.Phases) == 0 {
+	} else if p := page.Runs[0].Progress; p == nil || p.Phase != run.PhaseDone || p.Compared != 300 || len(p.Phases) == 0 {
 		t.Errorf("its progress in the end: %+v", p)
 	}
 	for _, path := range []string{"/api/etl/status", "/api/etl/validate", "/api/etl/stats", "/api/etl/health", "/api/etl/scheduler/status", "/metrics", "/api/etl/openapi.yaml"} {
@@ -236,9 +236,9 @@ func TestPublishedRequestStartsARun(t *testing.T) {
 	s.consumer()
 	r := s.serve(nil).ready()
 	s.broker.PublishTo("etl", "sync", amqp.Publishing{Body: []byte(`{"version":1,"mode":"direct","reason":"by hand"}`)})
-	var page reconcile.RunPage
+	var page run.RunPage
 	testenv.Eventually(t, watchFor, func() bool {
-		return r.get("/api/etl/runs?trigger=message", &page) == http.StatusOK && len(page.Runs) == 1 && page.Runs[0].Status == reconcile.StatusSucceeded
+		return r.get("/api/etl/runs?trigger=message", &page) == http.StatusOK && len(page.Runs) == 1 && page.Runs[0].Status == run.StatusSucceeded
 	}, "the run")
 	s.wantComplete()
 	s.broker.PublishTo("etl", "sync", amqp.Publishing{Body: []byte(`{"version":1,"mode":"magic"}`)})
@@ -258,13 +258,13 @@ func TestPublishedRequestStartsARun(t *testing.T) {
 		t.Errorf("list: %s%s", o.stdout, o.stderr)
 	}
 	o := s.etl(t.Context(), "sync", "--enqueue", "--dry-run", "--reason", "from the command line", "--output", "json")
-	var sent reconcile.Request
+	var sent run.Request
 	if err := json.Unmarshal([]byte(o.stdout), &sent); err != nil || o.code != exitOK {
 		t.Fatalf("%d %s%s", o.code, o.stdout, o.stderr)
 	}
 	testenv.Eventually(t, watchFor, func() bool { return r.get("/api/etl/runs/"+sent.ID, nil) == http.StatusOK }, "the run of the command line")
-	if run := r.ended(sent.ID); run.Status != reconcile.StatusSucceeded || run.Request.Trigger != reconcile.ByCLI {
-		t.Errorf("%+v", run)
+	if shown := r.ended(sent.ID); shown.Status != run.StatusSucceeded || shown.Request.Trigger != run.ByCLI {
+		t.Errorf("%+v", shown)
 	}
 }
 
@@ -287,7 +287,7 @@ func TestServiceOutlivesTheBroker(t *testing.T) {
 	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Errorf("POST: %d %v %s", a.status, a.header, a.body)
 	}
-	var page reconcile.RunPage
+	var page run.RunPage
 	if r.get("/api/etl/runs", &page); len(page.Runs) != 0 {
 		t.Errorf("a run is left behind: %+v", page.Runs)
 	}
@@ -296,8 +296,8 @@ func TestServiceOutlivesTheBroker(t *testing.T) {
 	}
 	r.ready()
 	s.consumer()
-	if run := r.ended(r.post("/api/etl/sync", `{}`).ID); run.Status != reconcile.StatusSucceeded {
-		t.Errorf("%+v", run)
+	if shown := r.ended(r.post("/api/etl/sync", `{}`).ID); shown.Status != run.StatusSucceeded {
+		t.Errorf("%+v", shown)
 	}
 	s.wantComplete()
 }
@@ -309,22 +309,22 @@ func TestApply(t *testing.T) {
 	s.consumer()
 	r := s.serve(nil).ready()
 	look := r.ended(r.post("/api/etl/sync", `{"dryRun": true}`).ID)
-	if look.Status != reconcile.StatusPartial || look.Report.Outcomes[reconcile.Verified] != 0 {
+	if look.Status != run.StatusPartial || look.Report.Outcomes[run.Verified] != 0 {
 		t.Fatalf("%+v", look)
 	}
-	var found reconcile.OutcomePage
+	var found run.OutcomePage
 	if r.get("/api/etl/runs/"+look.ID+"/products?limit=500", &found); len(found.Outcomes) != 20 {
 		t.Errorf("%d products are kept", len(found.Outcomes))
 	}
 	first := found.Outcomes[0].ID
 	s.cart.Fill(s.products.Where(func(i int) bool { return s.products.Key(i) == string(first) })) // arrives meanwhile
-	run := r.ended(r.post("/api/etl/runs/"+look.ID+"/apply", `{}`).ID)
-	if run.Status != reconcile.StatusSucceeded || run.Report.Acted != 19 || run.Report.Outcomes[reconcile.Verified] != 19 {
-		t.Errorf("%+v", run.Report)
+	shown := r.ended(r.post("/api/etl/runs/"+look.ID+"/apply", `{}`).ID)
+	if shown.Status != run.StatusSucceeded || shown.Report.Acted != 19 || shown.Report.Outcomes[run.Verified] != 19 {
+		t.Errorf("%+v", shown.Report)
 	}
 	s.wantComplete()
-	var explained reconcile.Explanation
-	if r.get("/api/etl/products/"+string(first), &explained) != http.StatusOK || explained.Verdict != reconcile.VerdictInSync || len(explained.History) == 0 {
+	var explained run.Explanation
+	if r.get("/api/etl/products/"+string(first), &explained) != http.StatusOK || explained.Verdict != run.VerdictInSync || len(explained.History) == 0 {
 		t.Errorf("%+v", explained)
 	}
 	o := s.etl(t.Context(), "explain", string(first))
@@ -337,21 +337,21 @@ func TestApply(t *testing.T) {
 func slowly(c *cart.Config) { c.DelayPerEvent = 20 * time.Millisecond }
 
 // while waits until an active run shows what is wanted.
-func (r *replica) while(run record, what string, wanted func(reconcile.Progress) bool) {
+func (r *replica) while(shown record, what string, wanted func(run.Progress) bool) {
 	r.tb.Helper()
 	testenv.Eventually(r.tb, watchFor, func() bool {
-		r.get("/api/etl/runs/"+run.ID, &run)
-		if !run.Status.Active() {
-			r.tb.Fatalf("the run has ended before %s: %+v", what, run)
+		r.get("/api/etl/runs/"+shown.ID, &shown)
+		if !shown.Status.Active() {
+			r.tb.Fatalf("the run has ended before %s: %+v", what, shown)
 		}
-		return run.Progress != nil && wanted(*run.Progress)
+		return shown.Progress != nil && wanted(*shown.Progress)
 	}, what)
 }
 
 // steer asks something of a run.
-func (r *replica) steer(run record, action string) {
+func (r *replica) steer(shown record, action string) {
 	r.tb.Helper()
-	if a := r.do(http.MethodPost, "/api/etl/runs/"+run.ID+"/"+action, ""); a.status >= 300 {
+	if a := r.do(http.MethodPost, "/api/etl/runs/"+shown.ID+"/"+action, ""); a.status >= 300 {
 		r.tb.Fatalf("%s: %d %s", action, a.status, a.body)
 	}
 }
@@ -363,29 +363,29 @@ func TestSteering(t *testing.T) {
 	s := newShop(t, 400, every(2))
 	s.consumer(slowly)
 	r := s.serve(map[string]string{"SYNC_GRACE": "3s", "REPLAY_MAX_QUEUE_DEPTH": "20"}).ready()
-	for _, phase := range []reconcile.Phase{"", reconcile.PhaseConfirming, reconcile.PhaseRepairing, reconcile.PhaseProving} {
+	for _, phase := range []run.Phase{"", run.PhaseConfirming, run.PhaseRepairing, run.PhaseProving} {
 		body := `{"maxRepairs": 10}` // so that a proof comes soon
-		if phase == reconcile.PhaseRepairing {
+		if phase == run.PhaseRepairing {
 			body = `{"maxRepairs": 400}`
 		}
-		run := r.post("/api/etl/sync", body)
+		shown := r.post("/api/etl/sync", body)
 		if phase != "" {
-			r.while(run, "the phase "+string(phase), func(p reconcile.Progress) bool { return p.Phase == phase })
+			r.while(shown, "the phase "+string(phase), func(p run.Progress) bool { return p.Phase == phase })
 		}
-		r.steer(run, "cancel")
-		if run = r.ended(run.ID); run.Status != reconcile.StatusCancelled {
-			t.Errorf("in phase %q: %+v", phase, run)
+		r.steer(shown, "cancel")
+		if shown = r.ended(shown.ID); shown.Status != run.StatusCancelled {
+			t.Errorf("in phase %q: %+v", phase, shown)
 		}
 	}
-	run := r.post("/api/etl/sync", `{"maxRepairs": 400, "batchSize": 10}`)
-	r.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 0 })
-	r.steer(run, "pause")
+	shown := r.post("/api/etl/sync", `{"maxRepairs": 400, "batchSize": 10}`)
+	r.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 0 })
+	r.steer(shown, "pause")
 	testenv.Eventually(t, watchFor, func() bool {
-		return r.get("/api/etl/runs/"+run.ID, &run) == http.StatusOK && run.Status == reconcile.StatusPaused && s.broker.QueueStats("product-created").Ready == 0
+		return r.get("/api/etl/runs/"+shown.ID, &shown) == http.StatusOK && shown.Status == run.StatusPaused && s.broker.QueueStats("product-created").Ready == 0
 	}, "the pause, and the queue to be consumed")
-	r.steer(run, "resume")
-	if run = r.ended(run.ID); run.Status != reconcile.StatusSucceeded {
-		t.Errorf("%+v", run)
+	r.steer(shown, "resume")
+	if shown = r.ended(shown.ID); shown.Status != run.StatusSucceeded {
+		t.Errorf("%+v", shown)
 	}
 	s.wantComplete()
 }
@@ -398,15 +398,15 @@ func TestARunIsHandedOver(t *testing.T) {
 	events := s.consumer(slowly)
 	env := map[string]string{"REPLAY_MAX_QUEUE_DEPTH": "20"}
 	first := s.serve(env).ready()
-	run := first.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 20}`)
-	first.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 0 })
+	shown := first.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 20}`)
+	first.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 0 })
 	second := s.serve(env).ready()
 	first.stop()
 	if o := first.wait(); o.code != exitOK {
 		t.Errorf("the first one ended with %d: %s", o.code, o.stderr)
 	}
-	if run = second.ended(run.ID); run.Status != reconcile.StatusSucceeded || run.Takeovers == 0 && run.Report.Outcomes[reconcile.Verified] != 200 {
-		t.Errorf("%+v %+v", run, run.Report)
+	if shown = second.ended(shown.ID); shown.Status != run.StatusSucceeded || shown.Takeovers == 0 && shown.Report.Outcomes[run.Verified] != 200 {
+		t.Errorf("%+v %+v", shown, shown.Report)
 	}
 	s.wantComplete()
 	if n := events.Counts(); n.Inserted != 200 || n.Ignored != 0 {
@@ -423,16 +423,16 @@ func TestAKilledReplicasRunIsTakenOver(t *testing.T) {
 	env := map[string]string{"REPLAY_MAX_QUEUE_DEPTH": "20", "ETL_LEASE": "5s"}
 	first, process := s.serveApart(env)
 	first.ready()
-	run := first.post("/api/etl/sync", `{"maxRepairs": 400, "batchSize": 20}`)
-	first.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 20 })
+	shown := first.post("/api/etl/sync", `{"maxRepairs": 400, "batchSize": 20}`)
+	first.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 20 })
 	second, _ := s.serveApart(env)
 	second.ready()
 	if err := process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	run = second.ended(run.ID)
-	if run.Status != reconcile.StatusSucceeded || run.Takeovers != 1 || run.Report.Outcomes[reconcile.Verified] != 400 || run.Report.Found[product.Missing] != 400 {
-		t.Errorf("%+v %+v", run, run.Report)
+	shown = second.ended(shown.ID)
+	if shown.Status != run.StatusSucceeded || shown.Takeovers != 1 || shown.Report.Outcomes[run.Verified] != 400 || shown.Report.Found[product.Missing] != 400 {
+		t.Errorf("%+v %+v", shown, shown.Report)
 	}
 	s.wantComplete()
 	if n := events.Counts(); n.Inserted != 400 || n.Ignored != 0 {
@@ -488,7 +488,7 @@ func TestTicksOnThreeReplicas(t *testing.T) {
 		testenv.Eventually(t, watchFor, func() error {
 			var shown struct {
 				Status struct {
-					Switch reconcile.Switch
+					Switch run.Switch
 					Sync   struct{ Running bool } `json:"productSyncScheduler"`
 				}
 			}
@@ -513,13 +513,13 @@ func TestRolesApart(t *testing.T) {
 	if status := back.get("/api/etl/runs", nil); status != http.StatusNotFound {
 		t.Errorf("a worker answers for the API: %d", status)
 	}
-	if run := front.ended(front.post("/api/etl/sync", `{}`).ID); run.Status != reconcile.StatusSucceeded {
-		t.Errorf("%+v", run)
+	if shown := front.ended(front.post("/api/etl/sync", `{}`).ID); shown.Status != run.StatusSucceeded {
+		t.Errorf("%+v", shown)
 	}
 	s.wantComplete()
 	ticking := s.serve(map[string]string{"ETL_ROLES": "scheduler", "SYNC_CRON_SCHEDULE": "* * * * * *"}).ready()
 	testenv.Eventually(t, watchFor, func() bool {
-		var page reconcile.RunPage
+		var page run.RunPage
 		return front.get("/api/etl/runs?trigger=schedule&status=succeeded", &page) == http.StatusOK && len(page.Runs) > 0
 	}, "a scheduled run")
 	ticking.stop()
@@ -535,20 +535,20 @@ func TestCommandsAndServiceShareTheSlot(t *testing.T) {
 	s.consumer(slowly)
 	s = s.with(map[string]string{"REPLAY_MAX_QUEUE_DEPTH": "20"})
 	r := s.serve(nil).ready()
-	run := r.post("/api/etl/sync", `{"maxRepairs": 400}`)
-	r.while(run, "the first events", func(p reconcile.Progress) bool { return p.Acted > 0 })
+	shown := r.post("/api/etl/sync", `{"maxRepairs": 400}`)
+	r.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 0 })
 	o := s.etl(t.Context(), "sync")
-	if o.code != exitActive || !strings.Contains(o.stderr, run.ID) {
+	if o.code != exitActive || !strings.Contains(o.stderr, shown.ID) {
 		t.Errorf("a command meanwhile ended with %d: %s", o.code, o.stderr)
 	}
 	if o := s.etl(t.Context(), "validate", "--id", s.products.Key(1)); o.code != exitOK {
 		t.Errorf("a command that only looks ended with %d: %s", o.code, o.stderr)
 	}
-	r.steer(run, "cancel")
-	r.ended(run.ID)
+	r.steer(shown, "cancel")
+	r.ended(shown.ID)
 
 	command := s.start(t.Context(), "sync", "--max-repairs", "400")
-	var page reconcile.RunPage
+	var page run.RunPage
 	testenv.Eventually(t, watchFor, func() bool {
 		r.get("/api/etl/runs?trigger=cli&status=running", &page)
 		return len(page.Runs) == 1
@@ -560,8 +560,8 @@ func TestCommandsAndServiceShareTheSlot(t *testing.T) {
 	if o := command.wait(); o.code != exitOK {
 		t.Errorf("the command ended with %d: %s%s", o.code, o.stdout, o.stderr)
 	}
-	if run := r.ended(page.Runs[0].ID); run.Status != reconcile.StatusSucceeded {
-		t.Errorf("%+v", run)
+	if shown := r.ended(page.Runs[0].ID); shown.Status != run.StatusSucceeded {
+		t.Errorf("%+v", shown)
 	}
 	s.wantComplete()
 }

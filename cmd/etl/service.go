@@ -22,6 +22,7 @@ import (
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/schedule"
 	"github.com/ecom-micro/etl/internal/target"
 )
@@ -101,7 +102,7 @@ func owner() string {
 	if err != nil {
 		host = "unknown host"
 	}
-	return fmt.Sprintf("%s, process %d, %s", host, os.Getpid(), reconcile.NewRunID()[24:])
+	return fmt.Sprintf("%s, process %d, %s", host, os.Getpid(), run.NewRunID()[24:])
 }
 
 // run serves until ctx ends, and then ends what is in hand within
@@ -213,7 +214,7 @@ func (s *service) await(ctx context.Context, what string, try func(context.Conte
 
 // execute does one run that the worker has claimed. When the process ends, or the
 // cart's lock is lost, the run goes back to be taken by another one.
-func (s *service) execute(parent context.Context, lease reconcile.Lease) error {
+func (s *service) execute(parent context.Context, lease run.Lease) error {
 	ctx, stop := context.WithCancelCause(context.WithoutCancel(parent))
 	defer stop(nil)
 	defer context.AfterFunc(parent, func() { stop(reconcile.ErrHandedBack) })()
@@ -241,28 +242,28 @@ func (s *service) execute(parent context.Context, lease reconcile.Lease) error {
 				return nil, err
 			}
 		}
-		run, err := j.prepare(ctx, &clean)
+		engine, err := j.prepare(ctx, &clean)
 		if err == nil && j.paused != nil {
 			s.watchPauses(j.paused, &clean)
 		}
-		return run, err
+		return engine, err
 	})
 	took := time.Since(begun)
-	if errors.Is(err, reconcile.ErrHandedBack) || errors.Is(err, reconcile.ErrFenced) {
+	if errors.Is(err, reconcile.ErrHandedBack) || errors.Is(err, run.ErrFenced) {
 		log.Warn("a run is left", "err", err)
 		return nil
 	}
-	status := reconcile.StatusFailed
+	status := run.StatusFailed
 	attributes := []any{"took", took}
 	if report != nil {
 		status = report.Result.Status()
 		attributes = append(attributes, "result", report.Result, "compared", report.Products, "found", report.Found, "outcomes", report.Outcomes, "rounds", report.Rounds)
 	} else if errors.Is(err, context.Canceled) {
-		status = reconcile.StatusCancelled
+		status = run.StatusCancelled
 	}
 	s.metrics.RunFinished(status, *request, report, took)
 	attributes = append(attributes, "status", status)
-	if err != nil && status == reconcile.StatusFailed {
+	if err != nil && status == run.StatusFailed {
 		log.Error("a run failed", append(attributes, "err", err)...)
 		return nil
 	}
@@ -272,7 +273,7 @@ func (s *service) execute(parent context.Context, lease reconcile.Lease) error {
 
 // loggedLease logs what a run writes to the ledger.
 type loggedLease struct {
-	reconcile.Lease
+	run.Lease
 	log *slog.Logger
 }
 
@@ -281,12 +282,12 @@ func (l loggedLease) Plan(ctx context.Context, ranges []product.Range) error {
 	return l.Lease.Plan(ctx, ranges)
 }
 
-func (l loggedLease) Begin(ctx context.Context, stage reconcile.Stage, ids []product.ID) error {
+func (l loggedLease) Begin(ctx context.Context, stage run.Stage, ids []product.ID) error {
 	l.log.Debug("products are in hand", "products", len(ids))
 	return l.Lease.Begin(ctx, stage, ids)
 }
 
-func (l loggedLease) Settle(ctx context.Context, settled reconcile.Settlement) error {
+func (l loggedLease) Settle(ctx context.Context, settled run.Settlement) error {
 	l.log.Debug("a window is settled", "stage", settled.Stage, "ranges", len(settled.Finished), "outcomes", len(settled.Outcomes),
 		"found", settled.Report.Found, "states", settled.Report.Outcomes)
 	return l.Lease.Settle(ctx, settled)

@@ -12,7 +12,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // The roles of a process of the service.
@@ -58,14 +58,14 @@ type tickConfig struct {
 }
 
 // order is what a tick asks for.
-func (c *tickConfig) order() reconcile.Order {
-	return reconcile.Order{Mode: reconcile.Mode(c.Mode), Repair: product.Kind(c.Repair), Fallback: reconcile.Fallback(c.Fallback)}
+func (c *tickConfig) order() run.Order {
+	return run.Order{Mode: run.Mode(c.Mode), Repair: product.Kind(c.Repair), Fallback: run.Fallback(c.Fallback)}
 }
 
 // Validate reports what is wrong with the variables.
 func (c *tickConfig) Validate() error {
 	order := c.order()
-	var invalid *reconcile.InvalidError
+	var invalid *run.InvalidError
 	if !errors.As(order.Check(), &invalid) {
 		return nil
 	}

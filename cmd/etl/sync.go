@@ -17,6 +17,7 @@ import (
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/target"
 )
 
@@ -36,7 +37,7 @@ func (f *runFlags) register(cmd *cobra.Command) {
 }
 
 // apply checks the flags and puts them into an order.
-func (f *runFlags) apply(cmd *cobra.Command, order *reconcile.Order) error {
+func (f *runFlags) apply(cmd *cobra.Command, order *run.Order) error {
 	seen := make(map[string]bool)
 	for _, id := range f.ids {
 		if id == "" {
@@ -63,9 +64,9 @@ func newSyncCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 	var flags runFlags
 	var batchSize, maxRepairs int
 	var dryRun bool
-	mode := &choice{value: string(reconcile.Replay), allowed: []string{string(reconcile.Replay), string(reconcile.Direct)}}
+	mode := &choice{value: string(run.Replay), allowed: []string{string(run.Replay), string(run.Direct)}}
 	repair := &choice{value: string(product.Missing), allowed: []string{string(product.Missing)}}
-	fallback := &choice{value: string(reconcile.NoFallback), allowed: []string{string(reconcile.NoFallback), string(reconcile.DirectFallback)}}
+	fallback := &choice{value: string(run.NoFallback), allowed: []string{string(run.NoFallback), string(run.DirectFallback)}}
 	var enqueue bool
 	var reason string
 	cmd := &cobra.Command{
@@ -103,22 +104,22 @@ meant.`,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		request := commandRequest()
-		request.Mode, request.DryRun, request.BatchSize, request.MaxRepairs = reconcile.Mode(mode.value), dryRun, batchSize, maxRepairs
-		request.Fallback, request.Reason = reconcile.Fallback(fallback.value), reason
+		request.Mode, request.DryRun, request.BatchSize, request.MaxRepairs = run.Mode(mode.value), dryRun, batchSize, maxRepairs
+		request.Fallback, request.Reason = run.Fallback(fallback.value), reason
 		if err := flags.apply(cmd, &request.Order); err != nil {
 			return err
 		}
 		switch {
-		case cmd.Flags().Changed("batch-size") && reconcile.CheckBatchSize(batchSize) != nil:
-			return usageError{fmt.Errorf("--batch-size: %w", reconcile.CheckBatchSize(batchSize))}
+		case cmd.Flags().Changed("batch-size") && run.CheckBatchSize(batchSize) != nil:
+			return usageError{fmt.Errorf("--batch-size: %w", run.CheckBatchSize(batchSize))}
 		case cmd.Flags().Changed("max-repairs") && maxRepairs < 1:
 			return usageError{fmt.Errorf("--max-repairs is %d, it must be at least 1", maxRepairs)}
-		case flags.withoutBroker && request.Mode == reconcile.Replay && !dryRun:
+		case flags.withoutBroker && request.Mode == run.Replay && !dryRun:
 			return usageError{errors.New("--without-broker needs --mode direct or --dry-run: a replay goes through the broker")}
-		case request.Fallback != reconcile.NoFallback && request.Mode != reconcile.Replay:
+		case request.Fallback != run.NoFallback && request.Mode != run.Replay:
 			return usageError{errors.New("--fallback direct goes with --mode replay")}
-		case len(reason) > reconcile.MaxReason:
-			return usageError{fmt.Errorf("--reason has %d bytes, at most %d are kept", len(reason), reconcile.MaxReason)}
+		case len(reason) > run.MaxReason:
+			return usageError{fmt.Errorf("--reason has %d bytes, at most %d are kept", len(reason), run.MaxReason)}
 		case enqueue && flags.withoutBroker:
 			return usageError{errors.New("--enqueue goes through the broker, so --without-broker does not go with it")}
 		case enqueue:
@@ -132,8 +133,8 @@ meant.`,
 }
 
 // commandRequest is a request from the command line for the defaults.
-func commandRequest() reconcile.Request {
-	r := reconcile.Request{Version: reconcile.RequestVersion, ID: reconcile.NewRunID(), Trigger: reconcile.ByCLI}
+func commandRequest() run.Request {
+	r := run.Request{Version: run.RequestVersion, ID: run.NewRunID(), Trigger: run.ByCLI}
 	if who, err := user.Current(); err == nil {
 		r.By = who.Username
 	}
@@ -141,7 +142,7 @@ func commandRequest() reconcile.Request {
 }
 
 // enqueueRequest sends a request to the service's workers.
-func enqueueRequest(ctx context.Context, t terminal, env envconfig.Lookuper, output string, request reconcile.Request) error {
+func enqueueRequest(ctx context.Context, t terminal, env envconfig.Lookuper, output string, request run.Request) error {
 	c, err := load(ctx, env, func(c *config) []section { return []section{&c.Rabbit, &c.Ledger} })
 	if err != nil {
 		return err
@@ -165,13 +166,13 @@ func enqueueRequest(ctx context.Context, t terminal, env envconfig.Lookuper, out
 }
 
 // conclude prints the report and turns its result into the command's error.
-func conclude(t terminal, output string, report *reconcile.Report, err error) error {
+func conclude(t terminal, output string, report *run.Report, err error) error {
 	if report != nil {
 		if printErr := printReport(t.out, output, report, report); printErr != nil {
 			return printErr
 		}
 	}
-	if err == nil && report.Result != reconcile.InSync && report.Result != reconcile.Succeeded {
+	if err == nil && report.Result != run.InSync && report.Result != run.Succeeded {
 		return errDifferences
 	}
 	return err
@@ -180,7 +181,7 @@ func conclude(t terminal, output string, report *reconcile.Report, err error) er
 // syncing is one run from the command line.
 type syncing struct {
 	terminal
-	request       reconcile.Request
+	request       run.Request
 	withoutBroker bool
 }
 
@@ -190,7 +191,7 @@ const commandLease = 15 * time.Second
 // run executes the run in this process and shows its progress. One that repairs is
 // in the ledger and takes the slot that the service's runs take too. The report is
 // nil where the run could not begin.
-func (s *syncing) run(ctx context.Context, env envconfig.Lookuper, output string) (*reconcile.Report, error) {
+func (s *syncing) run(ctx context.Context, env envconfig.Lookuper, output string) (*run.Report, error) {
 	j := job{command: true, withoutBroker: s.withoutBroker, request: s.request}
 	var err error
 	j.config, err = load(ctx, env, func(c *config) []section {
@@ -214,21 +215,21 @@ func (s *syncing) run(ctx context.Context, env envconfig.Lookuper, output string
 	ctx, j.stop = context.WithCancelCause(ctx)
 	defer j.stop(nil)
 	prepare := func(ctx context.Context) (*reconcile.Run, error) {
-		run, err := j.prepare(ctx, &clean)
+		engine, err := j.prepare(ctx, &clean)
 		if err != nil {
 			return nil, err
 		}
-		display := newDisplay(s.terminal, output, run)
+		display := newDisplay(s.terminal, output, engine)
 		display.start()
 		clean.add(func(context.Context) { display.stop() })
-		return run, nil
+		return engine, nil
 	}
 	if j.request.DryRun {
-		run, err := prepare(ctx)
+		engine, err := prepare(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return run.Do(ctx)
+		return engine.Do(ctx)
 	}
 	// What cannot be reached is said before the run is in the ledger.
 	if err := j.open(ctx, &clean); err != nil {
@@ -258,22 +259,22 @@ func named(ctx context.Context, memory *ledger.Ledger, err error) error {
 	if !errors.Is(err, target.ErrLocked) {
 		return err
 	}
-	if active, lookErr := memory.Active(ctx, reconcile.RepairSlot); lookErr == nil && active != nil {
-		return &reconcile.ActiveError{Active: *active}
+	if active, lookErr := memory.Active(ctx, run.RepairSlot); lookErr == nil && active != nil {
+		return &run.ActiveError{Active: *active}
 	}
 	return err
 }
 
 // begin takes the slot of repairing runs. A command that was killed leaves its run
 // active until its lease ends: a holder that gives no sign of life is waited for.
-func (s *syncing) begin(ctx context.Context, memory *ledger.Ledger, request reconcile.Request) (reconcile.Lease, error) {
+func (s *syncing) begin(ctx context.Context, memory *ledger.Ledger, request run.Request) (run.Lease, error) {
 	host, _ := os.Hostname() // only shown
 	owner := fmt.Sprintf("command on %s, process %d", host, os.Getpid())
-	var first *reconcile.Record
+	var first *run.Record
 	for begun := time.Now(); ; {
 		lease, err := memory.Begin(ctx, request, owner, commandLease)
-		var active *reconcile.ActiveError
-		if !errors.As(err, &active) || active.Active.Status == reconcile.StatusQueued {
+		var active *run.ActiveError
+		if !errors.As(err, &active) || active.Active.Status == run.StatusQueued {
 			return lease, err
 		}
 		if first == nil {

@@ -8,16 +8,16 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 	"github.com/ecom-micro/etl/internal/testenv/cart"
 	"github.com/ecom-micro/etl/internal/testenv/platform"
 )
 
 // eachMode runs a test once for each way to repair.
-func eachMode(t *testing.T, test func(*testing.T, reconcile.Mode)) {
+func eachMode(t *testing.T, test func(*testing.T, run.Mode)) {
 	t.Helper()
-	for _, mode := range []reconcile.Mode{reconcile.Replay, reconcile.Direct} {
+	for _, mode := range []run.Mode{run.Replay, run.Direct} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			test(t, mode)
@@ -27,16 +27,16 @@ func eachMode(t *testing.T, test func(*testing.T, reconcile.Mode)) {
 
 func TestSyncRepairsAndProvesWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	eachMode(t, func(t *testing.T, mode reconcile.Mode) {
+	eachMode(t, func(t *testing.T, mode run.Mode) {
 		s := newShop(t, 3000, every(10))
 		s.consumer()
 		report := s.mustSync(t.Context(), exitOK, "--mode", string(mode))
-		if report.Result != reconcile.Succeeded || report.Outcomes[reconcile.Verified] != 300 || report.Acted != 300 {
+		if report.Result != run.Succeeded || report.Outcomes[run.Verified] != 300 || report.Acted != 300 {
 			t.Errorf("the report is %+v, want 300 verified by 300 repairs", report)
 		}
 		s.wantComplete()
 		again := s.mustSync(t.Context(), exitOK, "--mode", string(mode))
-		if again.Result != reconcile.InSync || again.Acted != 0 {
+		if again.Result != run.InSync || again.Acted != 0 {
 			t.Errorf("a second run is %s with %d repairs, want in sync with none", again.Result, again.Acted)
 		}
 	})
@@ -57,7 +57,7 @@ func TestSyncDryRunChangesNothing(t *testing.T) {
 
 func TestSyncBlocksWhatTheCartCannotHold(t *testing.T) {
 	t.Parallel()
-	eachMode(t, func(t *testing.T, mode reconcile.Mode) {
+	eachMode(t, func(t *testing.T, mode run.Mode) {
 		s := newShop(t, 500, every(10))
 		consumer := s.consumer()
 		want := map[string]string{}
@@ -74,15 +74,15 @@ func TestSyncBlocksWhatTheCartCannotHold(t *testing.T) {
 		text := s.catalogue.InsertOdd(bson.E{Key: "price", Value: "777"})
 
 		report := s.mustSync(t.Context(), exitDifferences, "--mode", string(mode))
-		if got := report.Outcomes[reconcile.Blocked]; got != int64(len(want)) {
+		if got := report.Outcomes[run.Blocked]; got != int64(len(want)) {
 			t.Errorf("%d blocked, want %d", got, len(want))
 		}
 		for _, o := range report.Samples {
-			if o.State == reconcile.Blocked && (want[string(o.ID)] != o.Column || o.Reason == "" || o.Remedy == "") {
+			if o.State == run.Blocked && (want[string(o.ID)] != o.Column || o.Reason == "" || o.Remedy == "") {
 				t.Errorf("%s is blocked by %q (%s; %s), want %q with a reason and a remedy", o.ID, o.Column, o.Reason, o.Remedy, want[string(o.ID)])
 			}
 		}
-		if got := report.Outcomes[reconcile.Verified]; got != 52 {
+		if got := report.Outcomes[run.Verified]; got != 52 {
 			t.Errorf("%d verified, want 52: all others", got)
 		}
 		if row, _ := s.cart.Row(whole.ID.Hex()); row.Price != 9 {
@@ -106,10 +106,10 @@ func TestSyncLeavesWhatIsQueued(t *testing.T) {
 	for p := range s.products.Where(func(i int) bool { return i < queued }) {
 		s.broker.Publish(platform.ProductCreated, p.Event())
 	}
-	run := s.start(t.Context(), "sync")
-	testenv.Eventually(t, time.Minute, func() bool { return strings.Contains(run.stderr.String(), "confirming") }, "the run to wait for the queue")
+	sync := s.start(t.Context(), "sync")
+	testenv.Eventually(t, time.Minute, func() bool { return strings.Contains(sync.stderr.String(), "confirming") }, "the run to wait for the queue")
 	consumer := s.consumer()
-	o := run.wait()
+	o := sync.wait()
 	if o.code != exitOK || !strings.Contains(o.stdout, "50 of 50 missing products verified") || !strings.Contains(o.stdout, "│ resolved           │ 5,000") {
 		t.Errorf("etl sync ended with %d\n%s%s", o.code, o.stdout, o.stderr)
 	}
@@ -125,9 +125,9 @@ func TestSyncReportsWhatStaysQueuedAsInFlight(t *testing.T) {
 	for p := range s.products.Where(every(10)) {
 		s.broker.Publish(platform.ProductCreated, p.Event())
 	}
-	for _, mode := range []reconcile.Mode{reconcile.Replay, reconcile.Direct} { // one after the other: they share the lock
+	for _, mode := range []run.Mode{run.Replay, run.Direct} { // one after the other: they share the lock
 		report := s.mustSync(t.Context(), exitDifferences, "--mode", string(mode))
-		if got := report.Outcomes[reconcile.InFlight]; got != 30 || report.Acted != 0 {
+		if got := report.Outcomes[run.InFlight]; got != 30 || report.Acted != 0 {
 			t.Errorf("%d in flight and %d repaired, want 30 and none", got, report.Acted)
 		}
 		if reason := report.Samples[0].Reason; !strings.Contains(reason, "30 messages still queued in product-created") {
@@ -144,8 +144,8 @@ func TestSyncSurvivesAThief(t *testing.T) {
 	s.consumer(func(c *cart.Config) { c.DelayPerEvent = pace })
 	s.thief(pace)
 	report := s.mustSync(t.Context(), exitOK)
-	if report.Outcomes[reconcile.Verified] != 500 || report.Rounds < 2 {
-		t.Errorf("%d verified in %d rounds, want 500 in several", report.Outcomes[reconcile.Verified], report.Rounds)
+	if report.Outcomes[run.Verified] != 500 || report.Rounds < 2 {
+		t.Errorf("%d verified in %d rounds, want 500 in several", report.Outcomes[run.Verified], report.Rounds)
 	}
 	if notes := strings.Join(report.Notes, "\n"); !strings.Contains(notes, "left no row") || !strings.Contains(notes, "2 consumers") {
 		t.Errorf("the notes do not say why it took rounds: %q", notes)
@@ -159,8 +159,8 @@ func TestSyncFallsBackToDirect(t *testing.T) {
 	s.consumer(func(c *cart.Config) { c.DelayPerEvent = 10 * time.Millisecond })
 	s.thief(0)
 	report := s.mustSync(t.Context(), exitOK, "--fallback", "direct")
-	if report.Outcomes[reconcile.Verified] != 50 || !strings.Contains(strings.Join(report.Notes, "\n"), "fallback") {
-		t.Errorf("%d verified, want 50; the notes are %q", report.Outcomes[reconcile.Verified], report.Notes)
+	if report.Outcomes[run.Verified] != 50 || !strings.Contains(strings.Join(report.Notes, "\n"), "fallback") {
+		t.Errorf("%d verified, want 50; the notes are %q", report.Outcomes[run.Verified], report.Notes)
 	}
 	s.wantComplete()
 }
@@ -172,8 +172,8 @@ func TestManagementAPINamesTheThief(t *testing.T) {
 	s.consumer(func(c *cart.Config) { c.DelayPerEvent = 10 * time.Millisecond })
 	thief := s.thief(0)
 	report := s.mustSync(t.Context(), exitDifferences)
-	if report.Outcomes[reconcile.Lost] != int64(thief.Taken()) {
-		t.Errorf("%d lost, the thief took %d", report.Outcomes[reconcile.Lost], thief.Taken())
+	if report.Outcomes[run.Lost] != int64(thief.Taken()) {
+		t.Errorf("%d lost, the thief took %d", report.Outcomes[run.Lost], thief.Taken())
 	}
 	if notes := strings.Join(report.Notes, "\n"); !strings.Contains(notes, cart.ThiefName) || !strings.Contains(notes, cart.ConnectionName) {
 		t.Errorf("the notes do not name the consumers: %q", notes)

@@ -13,7 +13,7 @@ import (
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/metrics"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/schedule"
 	"github.com/ecom-micro/etl/producer"
 )
@@ -22,8 +22,8 @@ import (
 // so that one run comes of it. A broker that is away is tried until the next tick.
 func (s *service) tick(ctx context.Context, t schedule.Tick) {
 	log := s.log.With("component", "scheduler", "instant", t.Instant)
-	request := reconcile.Request{
-		Version: reconcile.RequestVersion, ID: reconcile.NewRunID(), Trigger: reconcile.BySchedule, By: "scheduler",
+	request := run.Request{
+		Version: run.RequestVersion, ID: run.NewRunID(), Trigger: run.BySchedule, By: "scheduler",
 		At: time.Now().UTC(), Expires: t.Next, Pipeline: s.config.Ledger.Pipeline, Key: "tick " + t.Instant.UTC().Format(time.RFC3339), Order: s.config.Tick.order(),
 	}
 	ctx, cancel := context.WithDeadline(ctx, t.Next)
@@ -59,7 +59,7 @@ func (s *service) checkHealth(ctx context.Context, t schedule.Tick) {
 	found["topology"] = health.Topology
 	document, err := json.Marshal(found)
 	if err == nil {
-		err = s.ledger.SaveHealth(ctx, reconcile.HealthRecord{At: t.Instant, Healthy: health.Healthy, Document: document})
+		err = s.ledger.SaveHealth(ctx, run.HealthRecord{At: t.Instant, Healthy: health.Healthy, Document: document})
 	}
 	if err != nil {
 		s.metrics.Tick("health", metrics.Failed)
@@ -88,12 +88,12 @@ func (s *service) schedule() api.Schedule {
 func (s *service) findings(ctx context.Context, id string) ([]product.ID, error) {
 	ids, complete, err := s.ledger.Findings(ctx, id)
 	switch {
-	case errors.Is(err, reconcile.ErrNotFound):
+	case errors.Is(err, run.ErrNotFound):
 		return nil, fmt.Errorf("the run %s, whose findings were to be applied, is not kept any more: start a run of its own", id)
 	case err != nil:
 		return nil, err
 	case !complete:
-		return nil, fmt.Errorf("the run %s found more than the %d products that are kept one by one: start a run with maxRepairs instead", id, reconcile.MaxOutcomes)
+		return nil, fmt.Errorf("the run %s found more than the %d products that are kept one by one: start a run with maxRepairs instead", id, run.MaxOutcomes)
 	case len(ids) == 0:
 		return nil, fmt.Errorf("the run %s found nothing missing", id)
 	}

@@ -5,7 +5,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // validation is what `etl validate --output json` prints. Its first fields are
@@ -13,7 +13,7 @@ import (
 type validation struct {
 	IsValid bool              `json:"isValid"`
 	Details validationDetails `json:"details"`
-	Report  *reconcile.Report `json:"report"`
+	Report  *run.Report       `json:"report"`
 }
 
 type validationDetails struct {
@@ -45,7 +45,7 @@ func newValidateCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 			return conclude(t, outputText, report, err)
 		}
 		document := validation{
-			IsValid: report.Result == reconcile.InSync,
+			IsValid: report.Result == run.InSync,
 			Details: validationDetails{
 				SourceCount: report.Products, TargetCount: report.Rows, MissingInTarget: report.Found[product.Missing],
 				ExtraInTarget: report.Found[product.Orphaned], StaleInTarget: report.Found[product.Stale],

@@ -8,7 +8,7 @@ import (
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/consumer"
 	"github.com/ecom-micro/etl/internal/metrics"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // watchEvery is how old what the metrics show of other parts may be.
@@ -53,10 +53,10 @@ func (p *probes) sample(ctx context.Context) metrics.Sample {
 	if !m.Dependencies[ledgerStore] {
 		return m
 	}
-	m.Active = make(map[reconcile.Slot]reconcile.Status)
-	for _, slot := range []reconcile.Slot{reconcile.RepairSlot, reconcile.LookSlot} {
-		if run, err := p.ledger.Active(ctx, slot); err == nil && run != nil {
-			m.Active[slot] = run.Status
+	m.Active = make(map[run.Slot]run.Status)
+	for _, slot := range []run.Slot{run.RepairSlot, run.LookSlot} {
+		if record, err := p.ledger.Active(ctx, slot); err == nil && record != nil {
+			m.Active[slot] = record.Status
 		}
 	}
 	if wanted, err := p.ledger.Switch(ctx); err == nil {

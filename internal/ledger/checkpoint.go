@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // write changes what the ledger keeps of the run, in one transaction that first
@@ -21,7 +21,7 @@ func (l *lease) write(ctx context.Context, what, set string, args pgx.NamedArgs,
 				return err
 			}
 			if tag.RowsAffected() == 0 {
-				return reconcile.ErrFenced
+				return run.ErrFenced
 			}
 			return then(ctx, tx)
 		})
@@ -61,7 +61,7 @@ func columnsOf(ranges []product.Range) pgx.NamedArgs {
 
 // Begin keeps the products that are about to be repaired as being in hand. They are
 // not merely found any more.
-func (l *lease) Begin(ctx context.Context, s reconcile.Stage, ids []product.ID) error {
+func (l *lease) Begin(ctx context.Context, s run.Stage, ids []product.ID) error {
 	args := l.args(pgx.NamedArgs{"stage": string(s), "products": storedAll(ids)})
 	return l.write(ctx, "keep what is in hand", "stage = @stage", args, func(ctx context.Context, tx pgx.Tx) error {
 		return exec(ctx, tx, args,
@@ -74,7 +74,7 @@ func (l *lease) Begin(ctx context.Context, s reconcile.Stage, ids []product.ID) 
 
 // Settle keeps what a window led to, all of it or nothing. A memory or a report that
 // is nil leaves the one before.
-func (l *lease) Settle(ctx context.Context, s reconcile.Settlement) error {
+func (l *lease) Settle(ctx context.Context, s run.Settlement) error {
 	const what = "settle a window"
 	report, err := reportDocument(s.Report)
 	if err != nil {
@@ -109,7 +109,7 @@ func (l *lease) Settle(ctx context.Context, s reconcile.Settlement) error {
 	})
 }
 
-func (l *lease) finish(ctx context.Context, tx pgx.Tx, finished []reconcile.FinishedRange) error {
+func (l *lease) finish(ctx context.Context, tx pgx.Tx, finished []run.FinishedRange) error {
 	if len(finished) == 0 {
 		return nil
 	}
@@ -129,8 +129,8 @@ WHERE r.run = @id AND (r.class, r.after, r.through) = (f.class, f.after, f.throu
 
 // Resume returns what an earlier process of this run left, nil where it left
 // nothing.
-func (l *lease) Resume(ctx context.Context) (*reconcile.Checkpoint, error) {
-	return retried(ctx, l.ledger, "resume run "+l.record.ID, func() (*reconcile.Checkpoint, error) {
+func (l *lease) Resume(ctx context.Context) (*run.Checkpoint, error) {
+	return retried(ctx, l.ledger, "resume run "+l.record.ID, func() (*run.Checkpoint, error) {
 		const look = `
 SELECT coalesce(stage, ''), memory, planned, sum.products, sum.rows, sum.matched,
 	ARRAY(SELECT product FROM etl.in_hand WHERE run = @id ORDER BY product),
@@ -141,17 +141,17 @@ FROM etl.run, (
 	FROM etl.key_range WHERE run = @id AND finished) AS sum
 WHERE ` + mine
 		const unfinished = `SELECT class, after, through FROM etl.key_range WHERE run = @id AND NOT finished ORDER BY n`
-		args := l.args(pgx.NamedArgs{"limit": reconcile.MaxWindow})
+		args := l.args(pgx.NamedArgs{"limit": run.MaxWindow})
 		left, err := first(ctx, l.ledger.pool, scanCheckpoint, look, args)
 		switch {
 		case err != nil:
 			return nil, err
 		case left == nil:
-			return nil, reconcile.ErrFenced
+			return nil, run.ErrFenced
 		case left.Stage == "" && !left.Planned:
 			return nil, nil
 		}
-		if len(left.Missing) > reconcile.MaxWindow {
+		if len(left.Missing) > run.MaxWindow {
 			left.Missing = nil
 		}
 		left.Ranges, err = collect(ctx, l.ledger.pool, scanRange, unfinished, args)
@@ -159,7 +159,7 @@ WHERE ` + mine
 	})
 }
 
-func scanCheckpoint(row pgx.CollectableRow) (c reconcile.Checkpoint, err error) {
+func scanCheckpoint(row pgx.CollectableRow) (c run.Checkpoint, err error) {
 	var memory []byte
 	err = row.Scan(&c.Stage, &memory, &c.Planned, &c.Products, &c.Rows, &c.Matched, &c.InHand, &c.Missing)
 	c.Memory = memory
@@ -181,7 +181,7 @@ SELECT ARRAY(SELECT DISTINCT product FROM etl.outcome WHERE run = @id AND produc
 	found, err := retried(ctx, l.ledger, "look up outcomes of run "+l.record.ID, func() (*[]string, error) {
 		found, err := first(ctx, l.ledger.pool, pgx.RowTo[[]string], look, args)
 		if err == nil && found == nil {
-			err = reconcile.ErrFenced
+			err = run.ErrFenced
 		}
 		return found, err
 	})

@@ -9,28 +9,28 @@ import (
 	"testing"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
-func settle(tb testing.TB, lease reconcile.Lease, s reconcile.Settlement) {
+func settle(tb testing.TB, lease run.Lease, s run.Settlement) {
 	tb.Helper()
 	if s.Stage == "" {
-		s.Stage = reconcile.Repairing
+		s.Stage = run.Repairing
 	}
 	if err := lease.Settle(tb.Context(), s); err != nil {
 		tb.Fatal(err)
 	}
 }
 
-func outcomesOf(state reconcile.State, ids ...product.ID) []reconcile.Outcome {
-	all := make([]reconcile.Outcome, len(ids))
+func outcomesOf(state run.State, ids ...product.ID) []run.Outcome {
+	all := make([]run.Outcome, len(ids))
 	for i, id := range ids {
-		all[i] = reconcile.Outcome{ID: id, Kind: product.Missing, State: state}
+		all[i] = run.Outcome{ID: id, Kind: product.Missing, State: state}
 	}
 	return all
 }
 
-func resumed(tb testing.TB, lease reconcile.Lease) *reconcile.Checkpoint {
+func resumed(tb testing.TB, lease run.Lease) *run.Checkpoint {
 	tb.Helper()
 	at, err := lease.Resume(tb.Context())
 	if err != nil {
@@ -40,7 +40,7 @@ func resumed(tb testing.TB, lease reconcile.Lease) *reconcile.Checkpoint {
 }
 
 // outcomes reads all outcomes of a run, page by page.
-func outcomes(tb testing.TB, l *Ledger, id string, filter reconcile.OutcomeFilter) (all []reconcile.Outcome) {
+func outcomes(tb testing.TB, l *Ledger, id string, filter run.OutcomeFilter) (all []run.Outcome) {
 	tb.Helper()
 	for {
 		page, err := l.Outcomes(tb.Context(), id, filter)
@@ -55,7 +55,7 @@ func outcomes(tb testing.TB, l *Ledger, id string, filter reconcile.OutcomeFilte
 	}
 }
 
-func names(outcomes []reconcile.Outcome) (all []string) {
+func names(outcomes []run.Outcome) (all []string) {
 	for _, o := range outcomes {
 		all = append(all, fmt.Sprintf("%s %s %s", o.ID, o.Kind, o.State))
 	}
@@ -80,7 +80,7 @@ func TestCheckpoint(t *testing.T) {
 		{Class: product.ObjectIDs, Through: "65f2a1b2c3d4e5f6a7b8c9d0"},
 		{Class: product.ObjectIDs, After: "65f2a1b2c3d4e5f6a7b8c9d0"},
 	}
-	check := func(step string, want reconcile.Checkpoint) {
+	check := func(step string, want run.Checkpoint) {
 		t.Helper()
 		want.Planned = true
 		at := resumed(t, lease)
@@ -97,24 +97,24 @@ func TestCheckpoint(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	check("planned", reconcile.Checkpoint{Ranges: ranges})
+	check("planned", run.Checkpoint{Ranges: ranges})
 
 	memory := json.RawMessage("{ \"b\": 1e2, \"a\": \"\\u0000<\" }") // as it was written
-	settle(t, lease, reconcile.Settlement{Stage: reconcile.Counting, Memory: memory, Outcomes: outcomesOf(reconcile.Found, "c", "a", "b"),
-		Finished: []reconcile.FinishedRange{{Range: ranges[0], Products: 10, Rows: 8, Matched: 7}, {Range: ranges[3], Products: 1}}})
-	check("counted", reconcile.Checkpoint{Stage: reconcile.Counting, Memory: memory, Ranges: ranges[1:3], Products: 11, Rows: 8, Matched: 7,
+	settle(t, lease, run.Settlement{Stage: run.Counting, Memory: memory, Outcomes: outcomesOf(run.Found, "c", "a", "b"),
+		Finished: []run.FinishedRange{{Range: ranges[0], Products: 10, Rows: 8, Matched: 7}, {Range: ranges[3], Products: 1}}})
+	check("counted", run.Checkpoint{Stage: run.Counting, Memory: memory, Ranges: ranges[1:3], Products: 11, Rows: 8, Matched: 7,
 		Missing: []product.ID{"a", "b", "c"}})
 
-	if err := lease.Begin(t.Context(), reconcile.Repairing, []product.ID{"z", "a", "b", "a"}); err != nil {
+	if err := lease.Begin(t.Context(), run.Repairing, []product.ID{"z", "a", "b", "a"}); err != nil {
 		t.Fatal(err)
 	}
-	check("begun", reconcile.Checkpoint{Stage: reconcile.Repairing, Memory: memory, Ranges: ranges[1:3], Products: 11, Rows: 8, Matched: 7,
+	check("begun", run.Checkpoint{Stage: run.Repairing, Memory: memory, Ranges: ranges[1:3], Products: 11, Rows: 8, Matched: 7,
 		InHand: []product.ID{"a", "b", "z"}, Missing: []product.ID{"c"}})
 
-	settle(t, lease, reconcile.Settlement{Outcomes: outcomesOf(reconcile.Lost, "b"), Finished: []reconcile.FinishedRange{{Range: ranges[1], Products: 5, Rows: 5, Matched: 5}}})
-	check("settled", reconcile.Checkpoint{Stage: reconcile.Repairing, Memory: memory, Ranges: ranges[2:3], Products: 16, Rows: 13, Matched: 12,
+	settle(t, lease, run.Settlement{Outcomes: outcomesOf(run.Lost, "b"), Finished: []run.FinishedRange{{Range: ranges[1], Products: 5, Rows: 5, Matched: 5}}})
+	check("settled", run.Checkpoint{Stage: run.Repairing, Memory: memory, Ranges: ranges[2:3], Products: 16, Rows: 13, Matched: 12,
 		Missing: []product.ID{"c"}})
-	if got := names(outcomes(t, l, lease.Record().ID, reconcile.OutcomeFilter{})); !slices.Equal(got, []string{"b missing lost", "c missing found"}) {
+	if got := names(outcomes(t, l, lease.Record().ID, run.OutcomeFilter{})); !slices.Equal(got, []string{"b missing lost", "c missing found"}) {
 		t.Errorf("the outcomes are %q", got)
 	}
 	judged, err := lease.Judged(t.Context(), []product.ID{"a", "b", "c", "d", "z"})
@@ -122,9 +122,9 @@ func TestCheckpoint(t *testing.T) {
 		t.Errorf("judged are %v, %v", judged, err)
 	}
 
-	settle(t, lease, reconcile.Settlement{Restart: true, Memory: json.RawMessage("2"), Outcomes: outcomesOf(reconcile.Found, "y"),
-		Finished: []reconcile.FinishedRange{{Range: ranges[2], Products: 3, Rows: 2, Matched: 1}}})
-	check("restarted", reconcile.Checkpoint{Stage: reconcile.Repairing, Memory: json.RawMessage("2"), Products: 3, Rows: 2, Matched: 1,
+	settle(t, lease, run.Settlement{Restart: true, Memory: json.RawMessage("2"), Outcomes: outcomesOf(run.Found, "y"),
+		Finished: []run.FinishedRange{{Range: ranges[2], Products: 3, Rows: 2, Matched: 1}}})
+	check("restarted", run.Checkpoint{Stage: run.Repairing, Memory: json.RawMessage("2"), Products: 3, Rows: 2, Matched: 1,
 		Ranges: []product.Range{ranges[0], ranges[1], ranges[3]}, Missing: []product.ID{"y"}})
 }
 
@@ -132,19 +132,19 @@ func TestNextProcessResumes(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	lease := begun(t, l, gone)
-	report := &reconcile.Report{Notes: []string{"so far"}}
-	settle(t, lease, reconcile.Settlement{Stage: reconcile.Counting, Memory: json.RawMessage("1"), Report: report})
-	settle(t, lease, reconcile.Settlement{Stage: reconcile.Repairing}) // leaves what it does not say
-	if err := lease.Begin(t.Context(), reconcile.Repairing, []product.ID{"a"}); err != nil {
+	report := &run.Report{Notes: []string{"so far"}}
+	settle(t, lease, run.Settlement{Stage: run.Counting, Memory: json.RawMessage("1"), Report: report})
+	settle(t, lease, run.Settlement{Stage: run.Repairing}) // leaves what it does not say
+	if err := lease.Begin(t.Context(), run.Repairing, []product.ID{"a"}); err != nil {
 		t.Fatal(err)
 	}
 	next := claimed(t, l, "next", long)
 	at := resumed(t, next)
-	if at == nil || at.Planned || at.Stage != reconcile.Repairing || string(at.Memory) != "1" || !slices.Equal(at.InHand, []product.ID{"a"}) {
+	if at == nil || at.Planned || at.Stage != run.Repairing || string(at.Memory) != "1" || !slices.Equal(at.InHand, []product.ID{"a"}) {
 		t.Errorf("it resumes at %+v", at)
 	}
-	if run := next.Record(); run.Report == nil || !slices.Equal(run.Report.Notes, report.Notes) {
-		t.Errorf("the report so far is %+v", run.Report)
+	if record := next.Record(); record.Report == nil || !slices.Equal(record.Report.Notes, report.Notes) {
+		t.Errorf("the report so far is %+v", record.Report)
 	}
 }
 
@@ -155,11 +155,11 @@ func TestFinishRemovesWhatNobodyNeeds(t *testing.T) {
 	if err := lease.Plan(t.Context(), []product.Range{{Class: product.Strings}}); err != nil {
 		t.Fatal(err)
 	}
-	settle(t, lease, reconcile.Settlement{Memory: json.RawMessage("1"), Outcomes: outcomesOf(reconcile.Failed, "a")})
-	if err := lease.Begin(t.Context(), reconcile.Repairing, []product.ID{"a"}); err != nil {
+	settle(t, lease, run.Settlement{Memory: json.RawMessage("1"), Outcomes: outcomesOf(run.Failed, "a")})
+	if err := lease.Begin(t.Context(), run.Repairing, []product.ID{"a"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := lease.Finish(t.Context(), reconcile.StatusFailed, nil, "no"); err != nil {
+	if err := lease.Finish(t.Context(), run.StatusFailed, nil, "no"); err != nil {
 		t.Fatal(err)
 	}
 	for _, table := range []string{"etl.key_range", "etl.in_hand", "etl.run WHERE memory IS NOT NULL"} {
@@ -185,12 +185,12 @@ func TestOutcomesBeyondTheBoundAreCounted(t *testing.T) {
 			t.Errorf("found %v, %t, %v, want %v, %t", ids, complete, err, want, wantComplete)
 		}
 	}
-	settle(t, lease, reconcile.Settlement{Outcomes: outcomesOf(reconcile.Found, "a", "b", "c", "c")})
+	settle(t, lease, run.Settlement{Outcomes: outcomesOf(run.Found, "a", "b", "c", "c")})
 	ask(true, "a", "b", "c")
-	settle(t, lease, reconcile.Settlement{Outcomes: append(outcomesOf(reconcile.Blocked, "d", "e", "f", "g"), outcomesOf(reconcile.Found, "b")...)})
-	settle(t, lease, reconcile.Settlement{Outcomes: []reconcile.Outcome{{ID: "s", Kind: product.Stale, State: reconcile.Found}}})
+	settle(t, lease, run.Settlement{Outcomes: append(outcomesOf(run.Blocked, "d", "e", "f", "g"), outcomesOf(run.Found, "b")...)})
+	settle(t, lease, run.Settlement{Outcomes: []run.Outcome{{ID: "s", Kind: product.Stale, State: run.Found}}})
 	ask(true, "a", "b", "c") // what is dropped was not found missing
-	settle(t, lease, reconcile.Settlement{Outcomes: append(outcomesOf(reconcile.Found, "h"), outcomesOf(reconcile.Gone, "a")...)})
+	settle(t, lease, run.Settlement{Outcomes: append(outcomesOf(run.Found, "h"), outcomesOf(run.Gone, "a")...)})
 	ask(false, "b", "c")
 	if at := resumed(t, lease); at.Missing != nil {
 		t.Errorf("%v are missing, and there were more", at.Missing)
@@ -198,18 +198,18 @@ func TestOutcomesBeyondTheBoundAreCounted(t *testing.T) {
 	if n := count(t, l, "etl.run WHERE kept = 5 AND dropped = 4 AND dropped_missing = 1"); n != 1 {
 		t.Error("what is dropped is not counted")
 	}
-	if got := names(outcomes(t, l, id, reconcile.OutcomeFilter{})); !slices.Equal(got, []string{
+	if got := names(outcomes(t, l, id, run.OutcomeFilter{})); !slices.Equal(got, []string{
 		"a missing gone", "b missing found", "c missing found", "d missing blocked", "e missing blocked"}) {
 		t.Errorf("the outcomes are %q", got)
 	}
-	if err := lease.Begin(t.Context(), reconcile.Repairing, []product.ID{"b"}); err != nil { // makes room for one
+	if err := lease.Begin(t.Context(), run.Repairing, []product.ID{"b"}); err != nil { // makes room for one
 		t.Fatal(err)
 	}
-	settle(t, lease, reconcile.Settlement{Outcomes: outcomesOf(reconcile.Failed, "x", "y")})
+	settle(t, lease, run.Settlement{Outcomes: outcomesOf(run.Failed, "x", "y")})
 	if n := count(t, l, "etl.outcome"); n != 5 {
 		t.Errorf("%d outcomes", n)
 	}
-	settle(t, lease, reconcile.Settlement{Restart: true})
+	settle(t, lease, run.Settlement{Restart: true})
 	ask(true)
 }
 
@@ -217,15 +217,15 @@ func TestMoreMissingThanAWindowAreLeftOut(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	lease := begun(t, l, long)
-	ids := make([]product.ID, reconcile.MaxWindow)
+	ids := make([]product.ID, run.MaxWindow)
 	for i := range ids {
 		ids[i] = product.ID(fmt.Sprintf("65f2a1b2c3d4e5f6%08x", i))
 	}
-	settle(t, lease, reconcile.Settlement{Outcomes: outcomesOf(reconcile.Found, ids...)})
+	settle(t, lease, run.Settlement{Outcomes: outcomesOf(run.Found, ids...)})
 	if at := resumed(t, lease); !slices.Equal(at.Missing, ids) {
 		t.Errorf("%d are missing", len(at.Missing))
 	}
-	settle(t, lease, reconcile.Settlement{Outcomes: outcomesOf(reconcile.Found, "one more")})
+	settle(t, lease, run.Settlement{Outcomes: outcomesOf(run.Found, "one more")})
 	if at := resumed(t, lease); len(at.Missing) != 0 {
 		t.Errorf("%d are missing", len(at.Missing))
 	}
@@ -236,7 +236,7 @@ func TestMoreMissingThanAWindowAreLeftOut(t *testing.T) {
 	if err != nil || len(judged) != len(ids) {
 		t.Errorf("%d are judged, %v", len(judged), err)
 	}
-	if err := lease.Begin(t.Context(), reconcile.Repairing, ids); err != nil {
+	if err := lease.Begin(t.Context(), run.Repairing, ids); err != nil {
 		t.Fatal(err)
 	}
 	if at := resumed(t, lease); len(at.InHand) != len(ids) || !slices.Equal(at.Missing, []product.ID{"one more"}) {
@@ -256,21 +256,21 @@ func TestIDsThatPostgreSQLCannotHold(t *testing.T) {
 	}
 	ids := []product.ID{"", "a\x00b", "a\xffb", "ö", product.ID(random), product.ID(string(random) + "x"), product.ID(random[:maxID]),
 		product.ID(strings.Repeat("ä", maxID)), product.ID(strings.Repeat("\xff", maxID))}
-	if err := lease.Begin(t.Context(), reconcile.Repairing, ids); err != nil {
+	if err := lease.Begin(t.Context(), run.Repairing, ids); err != nil {
 		t.Fatal(err)
 	}
-	settle(t, lease, reconcile.Settlement{Outcomes: outcomesOf(reconcile.Blocked, ids...)})
+	settle(t, lease, run.Settlement{Outcomes: outcomesOf(run.Blocked, ids...)})
 	judged, err := lease.Judged(t.Context(), ids)
 	if err != nil || len(judged) != len(ids) {
 		t.Errorf("%d are judged, %v", len(judged), err)
 	}
 	for _, id := range ids {
 		past, err := l.History(t.Context(), id, 10)
-		if err != nil || len(past) != 1 || past[0].State != reconcile.Blocked {
+		if err != nil || len(past) != 1 || past[0].State != run.Blocked {
 			t.Errorf("the history of %.20q is %+v, %v", id, past, err)
 		}
 	}
-	if got := outcomes(t, l, lease.Record().ID, reconcile.OutcomeFilter{Limit: 2}); len(got) != len(ids)-1 { // a NUL and a byte that is no UTF-8 look alike
+	if got := outcomes(t, l, lease.Record().ID, run.OutcomeFilter{Limit: 2}); len(got) != len(ids)-1 { // a NUL and a byte that is no UTF-8 look alike
 		t.Errorf("%d outcomes of %d ids", len(got), len(ids))
 	}
 }

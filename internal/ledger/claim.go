@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // claimable are runs that a worker may begin, or go on with after another one.
@@ -28,15 +28,15 @@ RETURNING ` + columns
 // Claim takes the lease of the oldest run that waits for a worker, or that another
 // process has left; nil where there is none. Nothing is tried again: if the answer
 // is lost, the lease expires.
-func (l *Ledger) Claim(ctx context.Context, owner string, length time.Duration) (reconcile.Lease, error) {
-	run, err := first(ctx, l.pool, scanRecord, claimRun, pgx.NamedArgs{"pipeline": l.pipeline, "owner": cut(owner, maxText), "lease": length})
+func (l *Ledger) Claim(ctx context.Context, owner string, length time.Duration) (run.Lease, error) {
+	record, err := first(ctx, l.pool, scanRecord, claimRun, pgx.NamedArgs{"pipeline": l.pipeline, "owner": cut(owner, maxText), "lease": length})
 	if err != nil {
 		return nil, fmt.Errorf("claim a run: %w", l.explained(err))
 	}
-	if run == nil {
+	if record == nil {
 		return nil, nil
 	}
-	return newLease(l, *run, length), nil
+	return newLease(l, *record, length), nil
 }
 
 const (

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
@@ -25,14 +25,14 @@ func TestClaimTakesTheOldest(t *testing.T) {
 	l := fresh(t)
 	nothingToClaim(t, l)
 	newer := submitted(t, l, look)
-	older := submitted(t, l, func(r *reconcile.Request) { r.At = time.Now().Add(-time.Hour) })
+	older := submitted(t, l, func(r *run.Request) { r.At = time.Now().Add(-time.Hour) })
 	if claimable, err := l.Sweep(t.Context()); err != nil || !claimable {
 		t.Errorf("something is claimable: %t, %v", claimable, err)
 	}
-	for _, want := range []reconcile.Record{older, newer} {
-		run := claimed(t, l, "worker", long).Record()
-		if run.ID != want.ID || run.Status != reconcile.StatusRunning || run.Owner != "worker" || run.Started.IsZero() || run.Takeovers != 0 || run.Version != 2 {
-			t.Errorf("claimed %+v, want run %s", run, want.ID)
+	for _, want := range []run.Record{older, newer} {
+		record := claimed(t, l, "worker", long).Record()
+		if record.ID != want.ID || record.Status != run.StatusRunning || record.Owner != "worker" || record.Started.IsZero() || record.Takeovers != 0 || record.Version != 2 {
+			t.Errorf("claimed %+v, want run %s", record, want.ID)
 		}
 	}
 	nothingToClaim(t, l)
@@ -44,15 +44,15 @@ func TestClaimLeavesAlone(t *testing.T) {
 		"a run of another pipeline": func(t *testing.T, l *Ledger) {
 			submitted(t, open(t, l.pool.Config().ConnString(), "another"))
 		},
-		"a run that ended": func(t *testing.T, l *Ledger) { finished(t, l, reconcile.StatusFailed) },
+		"a run that ended": func(t *testing.T, l *Ledger) { finished(t, l, run.StatusFailed) },
 		"a queued run that is to pause": func(t *testing.T, l *Ledger) {
-			if _, err := l.Ask(t.Context(), submitted(t, l).ID, reconcile.WantPause); err != nil {
+			if _, err := l.Ask(t.Context(), submitted(t, l).ID, run.WantPause); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"a run whose lease holds": func(t *testing.T, l *Ledger) { begun(t, l, long) },
 		"a paused run whose lease holds": func(t *testing.T, l *Ledger) {
-			if _, err := begun(t, l, long).Beat(t.Context(), reconcile.StatusPaused, reconcile.Progress{}); err != nil {
+			if _, err := begun(t, l, long).Beat(t.Context(), run.StatusPaused, run.Progress{}); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -84,7 +84,7 @@ func TestOneOfManyClaims(t *testing.T) {
 		for n := range cap(i) {
 			i <- replicas[n%len(replicas)]
 		}
-		var leases []reconcile.Lease
+		var leases []run.Lease
 		concurrently(cap(i), func() func() {
 			lease, err := (<-i).Claim(t.Context(), "worker", long)
 			return func() {
@@ -101,7 +101,7 @@ func TestOneOfManyClaims(t *testing.T) {
 			t.Fatalf("round %d: claimed %v", round, won)
 		}
 		for _, lease := range leases {
-			if err := lease.Finish(t.Context(), reconcile.StatusSucceeded, nil, ""); err != nil {
+			if err := lease.Finish(t.Context(), run.StatusSucceeded, nil, ""); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -115,10 +115,10 @@ func TestTakeover(t *testing.T) {
 	lease := claimed(t, l, "first", 200*time.Millisecond)
 	started := lease.Record().Started
 	for takeovers, owner := range []string{"second", "third"} {
-		if _, err := lease.Beat(t.Context(), reconcile.StatusRunning, reconcile.Progress{Acted: 7}); err != nil {
+		if _, err := lease.Beat(t.Context(), run.StatusRunning, run.Progress{Acted: 7}); err != nil {
 			t.Fatal(err)
 		}
-		var next reconcile.Lease
+		var next run.Lease
 		testenv.Eventually(t, wait, func() bool {
 			var err error
 			next, err = l.Claim(t.Context(), owner, 200*time.Millisecond)
@@ -127,11 +127,11 @@ func TestTakeover(t *testing.T) {
 			}
 			return next != nil
 		}, "the lease to expire")
-		run := next.Record()
-		if run.ID != lease.Record().ID || run.Owner != owner || run.Takeovers != takeovers+1 || run.Vanished != takeovers+1 || !run.Started.Equal(started) || run.Progress.Acted != 7 {
-			t.Errorf("%s took over %+v", owner, run)
+		record := next.Record()
+		if record.ID != lease.Record().ID || record.Owner != owner || record.Takeovers != takeovers+1 || record.Vanished != takeovers+1 || !record.Started.Equal(started) || record.Progress.Acted != 7 {
+			t.Errorf("%s took over %+v", owner, record)
 		}
-		if _, err := lease.Beat(t.Context(), reconcile.StatusRunning, reconcile.Progress{}); !errors.Is(err, reconcile.ErrFenced) {
+		if _, err := lease.Beat(t.Context(), run.StatusRunning, run.Progress{}); !errors.Is(err, run.ErrFenced) {
 			t.Errorf("the lease before: %v", err)
 		}
 		lease = next
@@ -144,7 +144,7 @@ func TestVanishedOwners(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	submitted(t, l)
-	vanish := func(want int) reconcile.Lease {
+	vanish := func(want int) run.Lease {
 		t.Helper()
 		lease := claimed(t, l, "worker", gone)
 		if got := lease.Record().Vanished; got != want {
@@ -158,7 +158,7 @@ func TestVanishedOwners(t *testing.T) {
 		t.Fatal(err)
 	}
 	vanish(2)
-	if err := vanish(3).Settle(t.Context(), reconcile.Settlement{Stage: reconcile.Counting, Report: &reconcile.Report{}}); err != nil {
+	if err := vanish(3).Settle(t.Context(), run.Settlement{Stage: run.Counting, Report: &run.Report{}}); err != nil {
 		t.Fatal(err)
 	}
 	vanish(1)
@@ -171,7 +171,7 @@ func TestLateBeatRenewsTheLease(t *testing.T) {
 	submitted(t, l)
 	late := claimed(t, l, "worker", gone)
 	other := newLease(l, late.Record(), long)
-	if _, err := other.Beat(t.Context(), reconcile.StatusRunning, reconcile.Progress{}); err != nil {
+	if _, err := other.Beat(t.Context(), run.StatusRunning, run.Progress{}); err != nil {
 		t.Fatal(err)
 	}
 	nothingToClaim(t, l)
@@ -181,40 +181,40 @@ func TestPausedRunIsTakenOverPaused(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	lease := begun(t, l, gone)
-	if _, err := l.Ask(t.Context(), lease.Record().ID, reconcile.WantPause); err != nil {
+	if _, err := l.Ask(t.Context(), lease.Record().ID, run.WantPause); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lease.Beat(t.Context(), reconcile.StatusPaused, reconcile.Progress{}); err != nil {
+	if _, err := lease.Beat(t.Context(), run.StatusPaused, run.Progress{}); err != nil {
 		t.Fatal(err)
 	}
-	run := claimed(t, l, "next", long).Record()
-	if run.Status != reconcile.StatusPaused || run.Wanted != reconcile.WantPause || run.Takeovers != 1 {
-		t.Errorf("took over %+v", run)
+	record := claimed(t, l, "next", long).Record()
+	if record.Status != run.StatusPaused || record.Wanted != run.WantPause || record.Takeovers != 1 {
+		t.Errorf("took over %+v", record)
 	}
 }
 
 func TestHandedBackRunIsClaimedAtOnce(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	run := submitted(t, l, func(r *reconcile.Request) { r.Expires = time.Now().Add(time.Hour) })
+	record := submitted(t, l, func(r *run.Request) { r.Expires = time.Now().Add(time.Hour) })
 	lease := claimed(t, l, "first", long)
 	for range 2 { // the answer to the first may be lost
 		if err := lease.HandBack(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if run = found(t, l, run.ID); run.Status != reconcile.StatusQueued || run.Owner != "" || run.Started.IsZero() {
-		t.Errorf("handed back: %+v", run)
+	if record = found(t, l, record.ID); record.Status != run.StatusQueued || record.Owner != "" || record.Started.IsZero() {
+		t.Errorf("handed back: %+v", record)
 	}
 	// It has begun, so it does not expire any more.
 	execute(t, l, "UPDATE etl.run SET expires_at = now() - interval '1 hour'")
 	if claimable, err := l.Sweep(t.Context()); err != nil || !claimable {
 		t.Errorf("claimable: %t, %v", claimable, err)
 	}
-	if next := claimed(t, l, "second", long).Record(); next.ID != run.ID || next.Takeovers != 1 {
+	if next := claimed(t, l, "second", long).Record(); next.ID != record.ID || next.Takeovers != 1 {
 		t.Errorf("claimed %+v", next)
 	}
-	if err := lease.HandBack(t.Context()); !errors.Is(err, reconcile.ErrFenced) {
+	if err := lease.HandBack(t.Context()); !errors.Is(err, run.ErrFenced) {
 		t.Errorf("handed back by the first again: %v", err)
 	}
 }
@@ -222,19 +222,19 @@ func TestHandedBackRunIsClaimedAtOnce(t *testing.T) {
 func TestSweepSkipsWhatExpired(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	expired, fresh := submitted(t, l), submitted(t, l, look, func(r *reconcile.Request) { r.Expires = time.Now().Add(time.Hour) })
+	expired, fresh := submitted(t, l), submitted(t, l, look, func(r *run.Request) { r.Expires = time.Now().Add(time.Hour) })
 	execute(t, l, "UPDATE etl.run SET expires_at = '2026-01-02 03:04:05Z' WHERE id = $1", expired.ID)
 	for range 2 {
 		if claimable, err := l.Sweep(t.Context()); err != nil || !claimable {
 			t.Fatalf("claimable: %t, %v", claimable, err)
 		}
 	}
-	run := found(t, l, expired.ID)
-	if run.Status != reconcile.StatusSkipped || run.Error != "expired: no worker began it by 2026-01-02T03:04:05Z" || run.Finished.IsZero() || run.Version != 2 {
-		t.Errorf("the expired run is %+v", run)
+	record := found(t, l, expired.ID)
+	if record.Status != run.StatusSkipped || record.Error != "expired: no worker began it by 2026-01-02T03:04:05Z" || record.Finished.IsZero() || record.Version != 2 {
+		t.Errorf("the expired run is %+v", record)
 	}
-	if run := found(t, l, fresh.ID); run.Status != reconcile.StatusQueued {
-		t.Errorf("the other run is %s", run.Status)
+	if record := found(t, l, fresh.ID); record.Status != run.StatusQueued {
+		t.Errorf("the other run is %s", record.Status)
 	}
 }
 
@@ -244,26 +244,26 @@ func TestSweepRemovesWhatIsOld(t *testing.T) {
 	other := open(t, l.pool.Config().ConnString(), "another")
 	const old = 2*removeBatch + 3
 	for range old {
-		finished(t, l, reconcile.StatusSucceeded)
+		finished(t, l, run.StatusSucceeded)
 	}
 	lease := begun(t, l, long)
-	settle(t, lease, reconcile.Settlement{Outcomes: outcomesOf(reconcile.Found, "a", "b")})
-	if err := lease.Finish(t.Context(), reconcile.StatusPartial, nil, ""); err != nil {
+	settle(t, lease, run.Settlement{Outcomes: outcomesOf(run.Found, "a", "b")})
+	if err := lease.Finish(t.Context(), run.StatusPartial, nil, ""); err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := finished(t, other, reconcile.StatusFailed)
+	elsewhere := finished(t, other, run.StatusFailed)
 	for _, at := range []time.Time{time.Now().Add(-2 * time.Hour), time.Now()} {
-		if err := l.SaveHealth(t.Context(), reconcile.HealthRecord{At: at}); err != nil {
+		if err := l.SaveHealth(t.Context(), run.HealthRecord{At: at}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	execute(t, l, "UPDATE etl.run SET finished_at = now() - interval '61 minutes'")
-	kept := finished(t, l, reconcile.StatusCancelled)
-	active := submitted(t, l, func(r *reconcile.Request) { r.At = time.Now().Add(-24 * time.Hour) })
+	kept := finished(t, l, run.StatusCancelled)
+	active := submitted(t, l, func(r *run.Request) { r.At = time.Now().Add(-24 * time.Hour) })
 	if _, err := l.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	page, err := l.Runs(t.Context(), reconcile.RunFilter{})
+	page, err := l.Runs(t.Context(), run.RunFilter{})
 	if err != nil || len(page.Runs) != 2 {
 		t.Fatalf("%d runs are left, %v", len(page.Runs), err)
 	}
@@ -288,9 +288,9 @@ func TestLongOwnersAreCut(t *testing.T) {
 	}
 	submitted(t, l, look)
 	second := claimed(t, l, owner, long)
-	for _, run := range []reconcile.Record{first.Record(), second.Record()} {
-		if len(run.Owner) > maxText || !strings.HasPrefix(run.Owner, "öö") {
-			t.Errorf("the owner is %q", run.Owner)
+	for _, record := range []run.Record{first.Record(), second.Record()} {
+		if len(record.Owner) > maxText || !strings.HasPrefix(record.Owner, "öö") {
+			t.Errorf("the owner is %q", record.Owner)
 		}
 	}
 }

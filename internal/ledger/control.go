@@ -7,19 +7,19 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Ask pauses, resumes or cancels an active run: whoever executes it obeys with its
 // next beat, and a queued run is cancelled at once. Cancelling is final. A run that
-// has ended, or is being cancelled, is a *reconcile.StatusError.
-func (l *Ledger) Ask(ctx context.Context, id string, wanted reconcile.Wanted) (run reconcile.Record, err error) {
-	actions := map[reconcile.Wanted]string{
-		reconcile.WantPause: "be paused", reconcile.WantRun: "be resumed", reconcile.WantCancel: "be cancelled",
+// has ended, or is being cancelled, is a *run.StatusError.
+func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (record run.Record, err error) {
+	actions := map[run.Wanted]string{
+		run.WantPause: "be paused", run.WantRun: "be resumed", run.WantCancel: "be cancelled",
 	}
 	action, known := actions[wanted]
 	if !known {
-		return run, fmt.Errorf("%q is nothing that may be asked of a run", wanted)
+		return record, fmt.Errorf("%q is nothing that may be asked of a run", wanted)
 	}
 	const (
 		look   = `SELECT ` + columns + ` FROM etl.run WHERE id = @id AND pipeline = @pipeline FOR UPDATE`
@@ -30,10 +30,10 @@ UPDATE etl.run SET version = version + 1, wanted = @wanted,
 WHERE id = @id RETURNING ` + columns
 	)
 	args := pgx.NamedArgs{"id": parseID(id), "pipeline": l.pipeline, "wanted": string(wanted)}
-	found, err := retried(ctx, l, "ask run "+id+" to "+action, func() (found *reconcile.Record, err error) {
+	found, err := retried(ctx, l, "ask run "+id+" to "+action, func() (found *run.Record, err error) {
 		err = l.inTx(ctx, func(tx pgx.Tx) error {
 			found, err = first(ctx, tx, scanRecord, look, args)
-			if err == nil && found != nil && found.Status.Active() && found.Wanted != wanted && found.Wanted != reconcile.WantCancel {
+			if err == nil && found != nil && found.Status.Active() && found.Wanted != wanted && found.Wanted != run.WantCancel {
 				if found, err = first(ctx, tx, scanRecord, change, args); err == nil && !found.Status.Active() {
 					err = exec(ctx, tx, args, abandon...)
 				}
@@ -44,49 +44,49 @@ WHERE id = @id RETURNING ` + columns
 	})
 	switch {
 	case err != nil:
-		return run, err
+		return record, err
 	case found == nil:
-		return run, reconcile.ErrNotFound
-	case found.Wanted == wanted && (found.Status.Active() || found.Status == reconcile.StatusCancelled && wanted == reconcile.WantCancel):
+		return record, run.ErrNotFound
+	case found.Wanted == wanted && (found.Status.Active() || found.Status == run.StatusCancelled && wanted == run.WantCancel):
 		return *found, nil
 	case found.Status.Active():
 		action += ": it is being cancelled"
 	}
-	return run, &reconcile.StatusError{Run: *found, Action: action}
+	return record, &run.StatusError{Run: *found, Action: action}
 }
 
 // Switch tells whether scheduled runs are wanted; they are until somebody says
 // otherwise.
-func (l *Ledger) Switch(ctx context.Context) (reconcile.Switch, error) {
+func (l *Ledger) Switch(ctx context.Context) (run.Switch, error) {
 	const look = `SELECT is_on, changed_by, changed_at FROM etl.switch WHERE pipeline = @pipeline`
-	found, err := retried(ctx, l, "read the scheduler's switch", func() (*reconcile.Switch, error) {
+	found, err := retried(ctx, l, "read the scheduler's switch", func() (*run.Switch, error) {
 		return first(ctx, l.pool, scanSwitch, look, pgx.NamedArgs{"pipeline": l.pipeline})
 	})
 	if err != nil {
-		return reconcile.Switch{}, err
+		return run.Switch{}, err
 	}
 	if found == nil {
-		return reconcile.Switch{On: true}, nil
+		return run.Switch{On: true}, nil
 	}
 	return *found, nil
 }
 
 // SetSwitch says whether scheduled runs are wanted, and who says so.
-func (l *Ledger) SetSwitch(ctx context.Context, on bool, by string) (reconcile.Switch, error) {
+func (l *Ledger) SetSwitch(ctx context.Context, on bool, by string) (run.Switch, error) {
 	const set = `
 INSERT INTO etl.switch (pipeline, is_on, changed_by) VALUES (@pipeline, @on, @by)
 ON CONFLICT (pipeline) DO UPDATE SET is_on = excluded.is_on, changed_by = excluded.changed_by, changed_at = now()
 RETURNING is_on, changed_by, changed_at`
-	now, err := retried(ctx, l, "set the scheduler's switch", func() (*reconcile.Switch, error) {
+	now, err := retried(ctx, l, "set the scheduler's switch", func() (*run.Switch, error) {
 		return first(ctx, l.pool, scanSwitch, set, pgx.NamedArgs{"pipeline": l.pipeline, "on": on, "by": cut(by, maxText)})
 	})
 	if err != nil {
-		return reconcile.Switch{}, err
+		return run.Switch{}, err
 	}
 	return *now, nil
 }
 
-func scanSwitch(row pgx.CollectableRow) (s reconcile.Switch, err error) {
+func scanSwitch(row pgx.CollectableRow) (s run.Switch, err error) {
 	err = row.Scan(&s.On, &s.By, &s.At)
 	s.At = s.At.UTC()
 	return s, err
@@ -94,7 +94,7 @@ func scanSwitch(row pgx.CollectableRow) (s reconcile.Switch, err error) {
 
 // SaveHealth keeps the result of a scheduled health check, as of now where it has
 // no time.
-func (l *Ledger) SaveHealth(ctx context.Context, h reconcile.HealthRecord) error {
+func (l *Ledger) SaveHealth(ctx context.Context, h run.HealthRecord) error {
 	if h.At.IsZero() {
 		h.At = time.Now()
 	}
@@ -113,14 +113,14 @@ ON CONFLICT (pipeline, at) DO UPDATE SET healthy = excluded.healthy, document = 
 }
 
 // LastHealth returns the latest health check, nil where there is none.
-func (l *Ledger) LastHealth(ctx context.Context) (*reconcile.HealthRecord, error) {
+func (l *Ledger) LastHealth(ctx context.Context) (*run.HealthRecord, error) {
 	const last = `SELECT at, healthy, document::text FROM etl.health WHERE pipeline = @pipeline ORDER BY at DESC LIMIT 1`
-	return retried(ctx, l, "read the last health check", func() (*reconcile.HealthRecord, error) {
+	return retried(ctx, l, "read the last health check", func() (*run.HealthRecord, error) {
 		return first(ctx, l.pool, scanHealth, last, pgx.NamedArgs{"pipeline": l.pipeline})
 	})
 }
 
-func scanHealth(row pgx.CollectableRow) (h reconcile.HealthRecord, err error) {
+func scanHealth(row pgx.CollectableRow) (h run.HealthRecord, err error) {
 	var document string
 	err = row.Scan(&h.At, &h.Healthy, &document)
 	h.At, h.Document = h.At.UTC(), []byte(document)

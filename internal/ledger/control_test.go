@@ -7,23 +7,23 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
 func TestAskAQueuedRun(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	run := submitted(t, l)
-	for i, wanted := range []reconcile.Wanted{reconcile.WantPause, reconcile.WantPause, reconcile.WantRun, reconcile.WantRun} {
-		asked, err := l.Ask(t.Context(), run.ID, wanted)
-		if err != nil || asked.Wanted != wanted || asked.Status != reconcile.StatusQueued || asked.Version != int64(2+i/2) {
+	record := submitted(t, l)
+	for i, wanted := range []run.Wanted{run.WantPause, run.WantPause, run.WantRun, run.WantRun} {
+		asked, err := l.Ask(t.Context(), record.ID, wanted)
+		if err != nil || asked.Wanted != wanted || asked.Status != run.StatusQueued || asked.Version != int64(2+i/2) {
 			t.Errorf("asked to %s, it is %+v, %v", wanted, asked, err)
 		}
 	}
 	for range 2 {
-		asked, err := l.Ask(t.Context(), run.ID, reconcile.WantCancel)
-		if err != nil || asked.Status != reconcile.StatusCancelled || asked.Finished.IsZero() || asked.Version != 4 {
+		asked, err := l.Ask(t.Context(), record.ID, run.WantCancel)
+		if err != nil || asked.Status != run.StatusCancelled || asked.Finished.IsZero() || asked.Version != 4 {
 			t.Errorf("asked to cancel, it is %+v, %v", asked, err)
 		}
 	}
@@ -39,24 +39,24 @@ func TestCancelAHandedBackRun(t *testing.T) {
 	if err := lease.HandBack(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	run, err := l.Ask(t.Context(), lease.Record().ID, reconcile.WantCancel)
-	if err != nil || run.Status != reconcile.StatusCancelled {
-		t.Errorf("%+v, %v", run, err)
+	record, err := l.Ask(t.Context(), lease.Record().ID, run.WantCancel)
+	if err != nil || record.Status != run.StatusCancelled {
+		t.Errorf("%+v, %v", record, err)
 	}
-	isAbandoned(t, l, run.ID)
+	isAbandoned(t, l, record.ID)
 }
 
 func TestAskARunningRun(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	id := begun(t, l, long).Record().ID
-	for i, wanted := range []reconcile.Wanted{reconcile.WantPause, reconcile.WantRun, reconcile.WantCancel, reconcile.WantCancel} {
+	for i, wanted := range []run.Wanted{run.WantPause, run.WantRun, run.WantCancel, run.WantCancel} {
 		asked, err := l.Ask(t.Context(), id, wanted)
-		if err != nil || asked.Wanted != wanted || asked.Status != reconcile.StatusRunning || asked.Version != int64(min(2+i, 4)) || !asked.Finished.IsZero() {
+		if err != nil || asked.Wanted != wanted || asked.Status != run.StatusRunning || asked.Version != int64(min(2+i, 4)) || !asked.Finished.IsZero() {
 			t.Errorf("asked to %s, it is %+v, %v", wanted, asked, err)
 		}
 	}
-	for _, wanted := range []reconcile.Wanted{reconcile.WantPause, reconcile.WantRun} {
+	for _, wanted := range []run.Wanted{run.WantPause, run.WantRun} {
 		_, err := l.Ask(t.Context(), id, wanted)
 		isRefused(t, err, id)
 		testenv.CheckMessage(t, err, "it is being cancelled")
@@ -66,18 +66,18 @@ func TestAskARunningRun(t *testing.T) {
 func TestAskARunThatEnded(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	for _, status := range []reconcile.Status{reconcile.StatusSucceeded, reconcile.StatusPartial, reconcile.StatusFailed, reconcile.StatusCancelled} {
-		run := finished(t, l, status)
-		for _, wanted := range []reconcile.Wanted{reconcile.WantPause, reconcile.WantRun, reconcile.WantCancel} {
-			_, err := l.Ask(t.Context(), run.ID, wanted)
-			isRefused(t, err, run.ID)
+	for _, status := range []run.Status{run.StatusSucceeded, run.StatusPartial, run.StatusFailed, run.StatusCancelled} {
+		record := finished(t, l, status)
+		for _, wanted := range []run.Wanted{run.WantPause, run.WantRun, run.WantCancel} {
+			_, err := l.Ask(t.Context(), record.ID, wanted)
+			isRefused(t, err, record.ID)
 			testenv.CheckMessage(t, err, string(status), "cannot be ")
 		}
 	}
-	if _, err := l.Ask(t.Context(), reconcile.NewRunID(), reconcile.WantCancel); !errors.Is(err, reconcile.ErrNotFound) {
+	if _, err := l.Ask(t.Context(), run.NewRunID(), run.WantCancel); !errors.Is(err, run.ErrNotFound) {
 		t.Errorf("no run: %v", err)
 	}
-	_, err := l.Ask(t.Context(), reconcile.NewRunID(), "stop")
+	_, err := l.Ask(t.Context(), run.NewRunID(), "stop")
 	testenv.CheckMessage(t, err, `"stop"`)
 }
 
@@ -85,7 +85,7 @@ func TestSwitch(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	other := open(t, l.pool.Config().ConnString(), "another")
-	now := func(l *Ledger) reconcile.Switch {
+	now := func(l *Ledger) run.Switch {
 		t.Helper()
 		s, err := l.Switch(t.Context())
 		if err != nil {
@@ -93,7 +93,7 @@ func TestSwitch(t *testing.T) {
 		}
 		return s
 	}
-	if s := now(l); s != (reconcile.Switch{On: true}) {
+	if s := now(l); s != (run.Switch{On: true}) {
 		t.Errorf("at first it is %+v", s)
 	}
 	for _, on := range []bool{false, true, false} {
@@ -117,7 +117,7 @@ func TestHealth(t *testing.T) {
 		t.Errorf("at first it is %+v, %v", last, err)
 	}
 	at := time.Now().UTC().Truncate(time.Microsecond)
-	for _, h := range []reconcile.HealthRecord{
+	for _, h := range []run.HealthRecord{
 		{At: at, Healthy: true, Document: json.RawMessage(`{"mongodb":"up \u0000"}`)},
 		{At: at, Document: json.RawMessage(`{"mongodb":"down"}`)}, // the answer to the first was lost
 		{At: at.Add(-time.Minute), Healthy: true},
@@ -130,8 +130,8 @@ func TestHealth(t *testing.T) {
 	if err != nil || !last.At.Equal(at) || last.Healthy || string(last.Document) != `{"mongodb":"down"}` {
 		t.Errorf("the last is %+v, %v", last, err)
 	}
-	testenv.CheckMessage(t, l.SaveHealth(t.Context(), reconcile.HealthRecord{Document: json.RawMessage(`{`)}), "keep the health check")
-	if err := l.SaveHealth(t.Context(), reconcile.HealthRecord{Healthy: true}); err != nil {
+	testenv.CheckMessage(t, l.SaveHealth(t.Context(), run.HealthRecord{Document: json.RawMessage(`{`)}), "keep the health check")
+	if err := l.SaveHealth(t.Context(), run.HealthRecord{Healthy: true}); err != nil {
 		t.Fatal(err)
 	}
 	if last, err := l.LastHealth(t.Context()); err != nil || !last.Healthy || last.At.Before(at) || string(last.Document) != "null" {

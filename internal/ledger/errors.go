@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/ecom-micro/etl/internal/postgres"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // retried does something that may be done twice, again after a growing pause where
@@ -14,7 +14,7 @@ import (
 func retried[T any](ctx context.Context, l *Ledger, what string, do func() (T, error)) (T, error) {
 	result, before, err := postgres.Retry(ctx, do)
 	switch {
-	case err == nil || errors.Is(err, reconcile.ErrFenced):
+	case err == nil || errors.Is(err, run.ErrFenced):
 	case ctx.Err() != nil && before != nil: // the reason for the time that it took
 		err = fmt.Errorf("%s: %w: %w", what, ctx.Err(), l.explained(before))
 	default:

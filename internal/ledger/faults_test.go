@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/secret"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
@@ -58,16 +58,16 @@ func TestBrokenConnectionsAreNoFailure(t *testing.T) {
 	direct := fresh(t)
 	proxy, address := testenv.ProxyTo(t, direct.pool.Config().ConnString())
 	l := open(t, address, "products")
-	run := submitted(t, l)
+	record := submitted(t, l)
 	steps := []func() error{
-		func() error { _, err := l.Submit(t.Context(), run.Request); return err },
+		func() error { _, err := l.Submit(t.Context(), record.Request); return err },
 		func() error { _, err := l.Accept(t.Context(), wanting(t)); return err },
-		func() error { _, err := l.Run(t.Context(), run.ID); return err },
-		func() error { _, err := l.Runs(t.Context(), reconcile.RunFilter{}); return err },
-		func() error { _, err := l.Ask(t.Context(), run.ID, reconcile.WantPause); return err },
+		func() error { _, err := l.Run(t.Context(), record.ID); return err },
+		func() error { _, err := l.Runs(t.Context(), run.RunFilter{}); return err },
+		func() error { _, err := l.Ask(t.Context(), record.ID, run.WantPause); return err },
 		func() error { _, err := l.Sweep(t.Context()); return err },
 		func() error { _, err := l.SetSwitch(t.Context(), true, ""); return err },
-		func() error { return l.Discard(t.Context(), run.ID) },
+		func() error { return l.Discard(t.Context(), record.ID) },
 	}
 	for i, step := range steps {
 		proxy.Reset()
@@ -78,12 +78,12 @@ func TestBrokenConnectionsAreNoFailure(t *testing.T) {
 	lease := begun(t, l, long)
 	for name, step := range map[string]func() error{
 		"Beat": func() error {
-			_, err := lease.Beat(t.Context(), reconcile.StatusRunning, reconcile.Progress{})
+			_, err := lease.Beat(t.Context(), run.StatusRunning, run.Progress{})
 			return err
 		},
 		"Plan":   func() error { return lease.Plan(t.Context(), nil) },
-		"Begin":  func() error { return lease.Begin(t.Context(), reconcile.Counting, nil) },
-		"Settle": func() error { return lease.Settle(t.Context(), reconcile.Settlement{}) },
+		"Begin":  func() error { return lease.Begin(t.Context(), run.Counting, nil) },
+		"Settle": func() error { return lease.Settle(t.Context(), run.Settlement{}) },
 		"Resume": func() error { _, err := lease.Resume(t.Context()); return err },
 	} {
 		proxy.Reset()
@@ -94,7 +94,7 @@ func TestBrokenConnectionsAreNoFailure(t *testing.T) {
 	proxy.Cut()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- lease.Finish(ctx, reconcile.StatusSucceeded, nil, "") }()
+	go func() { done <- lease.Finish(ctx, run.StatusSucceeded, nil, "") }()
 	proxy.Restore()
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -111,7 +111,7 @@ func TestBeatHonoursItsContext(t *testing.T) {
 	for _, breakIt := range []func(){proxy.Freeze, proxy.Cut} {
 		breakIt()
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		if _, err := lease.Beat(ctx, reconcile.StatusRunning, reconcile.Progress{}); err == nil || errors.Is(err, reconcile.ErrFenced) {
+		if _, err := lease.Beat(ctx, run.StatusRunning, run.Progress{}); err == nil || errors.Is(err, run.ErrFenced) {
 			t.Error(err)
 		}
 		cancel()
@@ -126,6 +126,6 @@ func TestTheReasonForWaitingIsTold(t *testing.T) {
 	l := open(t, address, "products")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err := l.Run(ctx, reconcile.NewRunID())
+	_, err := l.Run(ctx, run.NewRunID())
 	testenv.CheckMessage(t, err, "no server answers", "ETL_STATE_DB_URL", "read run")
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // After another process has claimed the run, nothing of the first has any effect.
@@ -18,37 +18,37 @@ func TestZombie(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	zombie := begun(t, l, gone)
-	run := zombie.Record().ID
+	runID := zombie.Record().ID
 	ranges := []product.Range{{Class: product.Strings}}
 	if err := zombie.Plan(t.Context(), ranges); err != nil {
 		t.Fatal(err)
 	}
-	settle(t, zombie, reconcile.Settlement{Memory: json.RawMessage("1"), Outcomes: outcomesOf(reconcile.Found, "a")})
+	settle(t, zombie, run.Settlement{Memory: json.RawMessage("1"), Outcomes: outcomesOf(run.Found, "a")})
 	methods := map[string]func() error{
 		"Resume": func() error { _, err := zombie.Resume(t.Context()); return err },
 		"Plan":   func() error { return zombie.Plan(t.Context(), nil) },
-		"Begin":  func() error { return zombie.Begin(t.Context(), reconcile.Counting, []product.ID{"a"}) },
+		"Begin":  func() error { return zombie.Begin(t.Context(), run.Counting, []product.ID{"a"}) },
 		"Settle": func() error {
-			return zombie.Settle(t.Context(), reconcile.Settlement{Restart: true, Outcomes: outcomesOf(reconcile.Lost, "a", "b"),
-				Finished: []reconcile.FinishedRange{{Range: ranges[0]}}, Report: &reconcile.Report{}, Memory: json.RawMessage("2")})
+			return zombie.Settle(t.Context(), run.Settlement{Restart: true, Outcomes: outcomesOf(run.Lost, "a", "b"),
+				Finished: []run.FinishedRange{{Range: ranges[0]}}, Report: &run.Report{}, Memory: json.RawMessage("2")})
 		},
 		"Judged": func() error { _, err := zombie.Judged(t.Context(), []product.ID{"a"}); return err },
 		"Beat": func() error {
-			_, err := zombie.Beat(t.Context(), reconcile.StatusRunning, reconcile.Progress{})
+			_, err := zombie.Beat(t.Context(), run.StatusRunning, run.Progress{})
 			return err
 		},
-		"Finish":   func() error { return zombie.Finish(t.Context(), reconcile.StatusFailed, nil, "no") },
+		"Finish":   func() error { return zombie.Finish(t.Context(), run.StatusFailed, nil, "no") },
 		"HandBack": func() error { return zombie.HandBack(t.Context()) },
 	}
 	fenced := func(when string) {
 		t.Helper()
-		before, ranges, rows := found(t, l, run), count(t, l, "etl.key_range"), count(t, l, "etl.outcome WHERE state = 'found'")
+		before, ranges, rows := found(t, l, runID), count(t, l, "etl.key_range"), count(t, l, "etl.outcome WHERE state = 'found'")
 		for name, method := range methods {
-			if err := method(); !errors.Is(err, reconcile.ErrFenced) {
+			if err := method(); !errors.Is(err, run.ErrFenced) {
 				t.Errorf("%s, %s: %v", when, name, err)
 			}
 		}
-		if after := found(t, l, run); !reflect.DeepEqual(before, after) {
+		if after := found(t, l, runID); !reflect.DeepEqual(before, after) {
 			t.Errorf("%s: the run was %+v and is %+v", when, before, after)
 		}
 		if count(t, l, "etl.key_range") != ranges || count(t, l, "etl.outcome WHERE state = 'found'") != rows || count(t, l, "etl.in_hand") != 0 {
@@ -65,7 +65,7 @@ func TestZombie(t *testing.T) {
 	}
 	fenced("handed back")
 	next = claimed(t, l, "third", long)
-	if err := next.Finish(t.Context(), reconcile.StatusFailed, nil, "no"); err != nil {
+	if err := next.Finish(t.Context(), run.StatusFailed, nil, "no"); err != nil {
 		t.Fatal(err)
 	}
 	fenced("ended")
@@ -80,9 +80,9 @@ func TestSettleRacesWithATakeover(t *testing.T) {
 		lease := begun(t, l, gone)
 		settled := make(chan error, 1)
 		go func() {
-			settled <- lease.Settle(t.Context(), reconcile.Settlement{Stage: reconcile.Counting, Memory: json.RawMessage("1"), Outcomes: outcomesOf(reconcile.Found, "a")})
+			settled <- lease.Settle(t.Context(), run.Settlement{Stage: run.Counting, Memory: json.RawMessage("1"), Outcomes: outcomesOf(run.Found, "a")})
 		}()
-		var next reconcile.Lease
+		var next run.Lease
 		for next == nil { // a row that is locked is skipped
 			var err error
 			if next, err = l.Claim(t.Context(), "next", long); err != nil {
@@ -91,10 +91,10 @@ func TestSettleRacesWithATakeover(t *testing.T) {
 		}
 		err := <-settled
 		at := resumed(t, next)
-		if err == nil && (at == nil || len(at.Missing) != 1) || err != nil && (!errors.Is(err, reconcile.ErrFenced) || at != nil) {
+		if err == nil && (at == nil || len(at.Missing) != 1) || err != nil && (!errors.Is(err, run.ErrFenced) || at != nil) {
 			t.Errorf("settled with %v, and the next process resumes at %+v", err, at)
 		}
-		if err := next.Finish(t.Context(), reconcile.StatusSucceeded, nil, ""); err != nil {
+		if err := next.Finish(t.Context(), run.StatusSucceeded, nil, ""); err != nil {
 			t.Fatal(err)
 		}
 	}

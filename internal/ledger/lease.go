@@ -8,24 +8,24 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // lease is the right of one process to execute one run. Each claim of the run
 // raises its fence, so that whoever claimed it before can write no more.
 type lease struct {
 	ledger *Ledger
-	record reconcile.Record
+	record run.Record
 	id     pgtype.UUID
 	length time.Duration
 }
 
-func newLease(l *Ledger, record reconcile.Record, length time.Duration) *lease {
+func newLease(l *Ledger, record run.Record, length time.Duration) *lease {
 	return &lease{l, record, parseID(record.ID), length}
 }
 
 // Record is the run as it was when the lease was taken.
-func (l *lease) Record() reconcile.Record { return l.record }
+func (l *lease) Record() run.Record { return l.record }
 
 // mine is true of the run only while it is this lease's.
 const mine = `id = @id AND fence = @fence AND status IN ('running', 'paused')`
@@ -41,9 +41,9 @@ func (l *lease) args(more pgx.NamedArgs) pgx.NamedArgs {
 
 // Beat renews the lease by the server's clock, shows the progress, and returns what
 // is wanted. status is running or paused.
-func (l *lease) Beat(ctx context.Context, status reconcile.Status, progress reconcile.Progress) (reconcile.Wanted, error) {
+func (l *lease) Beat(ctx context.Context, status run.Status, progress run.Progress) (run.Wanted, error) {
 	what := "renew the lease of run " + l.record.ID
-	if status != reconcile.StatusRunning && status != reconcile.StatusPaused {
+	if status != run.StatusRunning && status != run.StatusPaused {
 		return "", fmt.Errorf("%s: a run that is %s has none", what, status)
 	}
 	progress.Throttle = cut(progress.Throttle, maxReason)
@@ -54,13 +54,13 @@ func (l *lease) Beat(ctx context.Context, status reconcile.Status, progress reco
 	const beat = `UPDATE etl.run SET version = version + 1, status = @status, progress = @progress, lease_until = now() + @lease::interval
 		WHERE ` + mine + ` RETURNING wanted`
 	args := l.args(pgx.NamedArgs{"status": string(status), "progress": shown, "lease": l.length})
-	return retried(ctx, l.ledger, what, func() (reconcile.Wanted, error) {
-		wanted, err := first(ctx, l.ledger.pool, pgx.RowTo[reconcile.Wanted], beat, args)
+	return retried(ctx, l.ledger, what, func() (run.Wanted, error) {
+		wanted, err := first(ctx, l.ledger.pool, pgx.RowTo[run.Wanted], beat, args)
 		if err != nil {
 			return "", err
 		}
 		if wanted == nil {
-			return "", reconcile.ErrFenced
+			return "", run.ErrFenced
 		}
 		return *wanted, nil
 	})
@@ -68,7 +68,7 @@ func (l *lease) Beat(ctx context.Context, status reconcile.Status, progress reco
 
 // Finish ends the run. What only a process that goes on with it would need is
 // removed.
-func (l *lease) Finish(ctx context.Context, status reconcile.Status, report *reconcile.Report, problem string) error {
+func (l *lease) Finish(ctx context.Context, status run.Status, report *run.Report, problem string) error {
 	what := "finish run " + l.record.ID
 	kept, err := reportDocument(report)
 	if err != nil {
@@ -87,7 +87,7 @@ hands AS (DELETE FROM etl.in_hand USING ended WHERE run = ended.id)
 SELECT true FROM ended`
 	const done = `SELECT true FROM etl.run WHERE id = @id AND fence = @fence AND status = @status AND error IS NOT DISTINCT FROM nullif(@problem, '')`
 	return l.end(ctx, what, finish, done, l.args(pgx.NamedArgs{
-		"status": string(status), "report": kept, "problem": cut(problem, reconcile.MaxError)}))
+		"status": string(status), "report": kept, "problem": cut(problem, run.MaxError)}))
 }
 
 // HandBack gives the run to whoever claims it next.
@@ -106,7 +106,7 @@ func (l *lease) end(ctx context.Context, what, write, done string, args pgx.Name
 				return yes, err
 			}
 		}
-		return nil, reconcile.ErrFenced
+		return nil, run.ErrFenced
 	})
 	return err
 }

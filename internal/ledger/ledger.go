@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/secret"
 )
 
@@ -43,7 +43,7 @@ func Open(ctx context.Context, config Config, fallback secret.URL) (*Ledger, err
 	if err != nil {
 		return nil, fmt.Errorf("prepare connections to the ledger: %w", err)
 	}
-	return &Ledger{pool: pool, variable: variable, pipeline: config.Pipeline, retention: config.Retention, cap: reconcile.MaxOutcomes}, nil
+	return &Ledger{pool: pool, variable: variable, pipeline: config.Pipeline, retention: config.Retention, cap: run.MaxOutcomes}, nil
 }
 
 // Close ends the connections.

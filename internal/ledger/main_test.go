@@ -8,7 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/secret"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
@@ -49,9 +49,9 @@ func fresh(tb testing.TB) *Ledger {
 }
 
 // wanting is a valid request with some of it changed.
-func wanting(tb testing.TB, changes ...func(*reconcile.Request)) reconcile.Request {
+func wanting(tb testing.TB, changes ...func(*run.Request)) run.Request {
 	tb.Helper()
-	r := reconcile.Request{Version: reconcile.RequestVersion, Trigger: reconcile.ByHTTP, By: "somebody"}
+	r := run.Request{Version: run.RequestVersion, Trigger: run.ByHTTP, By: "somebody"}
 	for _, change := range changes {
 		change(&r)
 	}
@@ -61,26 +61,26 @@ func wanting(tb testing.TB, changes ...func(*reconcile.Request)) reconcile.Reque
 	return r
 }
 
-func look(r *reconcile.Request)       { r.DryRun = true }
-func late(r *reconcile.Request)       { r.Expires = time.Now().Add(-time.Minute) }
-func recorded(r *reconcile.Request)   { r.ID, r.Recorded = reconcile.NewRunID(), true }
-func from(t reconcile.Trigger) change { return func(r *reconcile.Request) { r.Trigger = t } }
-func keyed(key string) change         { return func(r *reconcile.Request) { r.Key = key } }
+func look(r *run.Request)       { r.DryRun = true }
+func late(r *run.Request)       { r.Expires = time.Now().Add(-time.Minute) }
+func recorded(r *run.Request)   { r.ID, r.Recorded = run.NewRunID(), true }
+func from(t run.Trigger) change { return func(r *run.Request) { r.Trigger = t } }
+func keyed(key string) change   { return func(r *run.Request) { r.Key = key } }
 
-type change = func(*reconcile.Request)
+type change = func(*run.Request)
 
 // submitted enters a run that must become queued.
-func submitted(tb testing.TB, l *Ledger, changes ...change) reconcile.Record {
+func submitted(tb testing.TB, l *Ledger, changes ...change) run.Record {
 	tb.Helper()
-	run, err := l.Submit(tb.Context(), wanting(tb, changes...))
-	if err != nil || run.Status != reconcile.StatusQueued {
-		tb.Fatalf("submitted a run: it is %q, %v", run.Status, err)
+	record, err := l.Submit(tb.Context(), wanting(tb, changes...))
+	if err != nil || record.Status != run.StatusQueued {
+		tb.Fatalf("submitted a run: it is %q, %v", record.Status, err)
 	}
-	return run
+	return record
 }
 
 // claimed claims a run that must be there.
-func claimed(tb testing.TB, l *Ledger, owner string, length time.Duration) reconcile.Lease {
+func claimed(tb testing.TB, l *Ledger, owner string, length time.Duration) run.Lease {
 	tb.Helper()
 	lease, err := l.Claim(tb.Context(), owner, length)
 	if err != nil || lease == nil {
@@ -90,7 +90,7 @@ func claimed(tb testing.TB, l *Ledger, owner string, length time.Duration) recon
 }
 
 // begun is a run that has begun under a lease.
-func begun(tb testing.TB, l *Ledger, length time.Duration, changes ...change) reconcile.Lease {
+func begun(tb testing.TB, l *Ledger, length time.Duration, changes ...change) run.Lease {
 	tb.Helper()
 	lease, err := l.Begin(tb.Context(), wanting(tb, changes...), "begun", length)
 	if err != nil {
@@ -100,7 +100,7 @@ func begun(tb testing.TB, l *Ledger, length time.Duration, changes ...change) re
 }
 
 // finished is a run that has ended.
-func finished(tb testing.TB, l *Ledger, status reconcile.Status, changes ...change) reconcile.Record {
+func finished(tb testing.TB, l *Ledger, status run.Status, changes ...change) run.Record {
 	tb.Helper()
 	lease := begun(tb, l, long, changes...)
 	if err := lease.Finish(tb.Context(), status, nil, ""); err != nil {
@@ -110,13 +110,13 @@ func finished(tb testing.TB, l *Ledger, status reconcile.Status, changes ...chan
 }
 
 // found is a run that must be there.
-func found(tb testing.TB, l *Ledger, id string) reconcile.Record {
+func found(tb testing.TB, l *Ledger, id string) run.Record {
 	tb.Helper()
-	run, err := l.Run(tb.Context(), id)
+	record, err := l.Run(tb.Context(), id)
 	if err != nil {
 		tb.Fatalf("run %s: %v", id, err)
 	}
-	return run
+	return record
 }
 
 func count(tb testing.TB, l *Ledger, from string) (n int) {
@@ -137,7 +137,7 @@ func execute(tb testing.TB, l *Ledger, sql string, args ...any) {
 // isActive checks that an error says that a run is in the way.
 func isActive(tb testing.TB, err error, id string) {
 	tb.Helper()
-	var active *reconcile.ActiveError
+	var active *run.ActiveError
 	if !errors.As(err, &active) || active.Active.ID != id {
 		tb.Errorf("the error is %v, want that run %s is active", err, id)
 	}
@@ -146,7 +146,7 @@ func isActive(tb testing.TB, err error, id string) {
 // isRefused checks that an error says that a run's status does not allow something.
 func isRefused(tb testing.TB, err error, id string) {
 	tb.Helper()
-	var refused *reconcile.StatusError
+	var refused *run.StatusError
 	if !errors.As(err, &refused) || refused.Run.ID != id {
 		tb.Errorf("the error is %v, want that run %s cannot", err, id)
 	}

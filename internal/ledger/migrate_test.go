@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
@@ -210,25 +210,25 @@ func TestRestrictedRole(t *testing.T) {
 	if err := l.Discard(t.Context(), first.ID); err != nil {
 		t.Error(err)
 	}
-	run := submitted(t, l)
+	record := submitted(t, l)
 	lease := claimed(t, l, "worker", gone)
-	if _, err := lease.Beat(t.Context(), reconcile.StatusRunning, reconcile.Progress{}); err != nil {
+	if _, err := lease.Beat(t.Context(), run.StatusRunning, run.Progress{}); err != nil {
 		t.Error(err)
 	}
 	if err := lease.Plan(t.Context(), []product.Range{{Class: product.Strings}}); err != nil {
 		t.Error(err)
 	}
-	if err := lease.Begin(t.Context(), reconcile.Repairing, []product.ID{"a", "b"}); err != nil {
+	if err := lease.Begin(t.Context(), run.Repairing, []product.ID{"a", "b"}); err != nil {
 		t.Error(err)
 	}
-	settle(t, lease, reconcile.Settlement{Restart: true, Outcomes: outcomesOf(reconcile.Found, "a"), Finished: []reconcile.FinishedRange{{Range: product.Range{Class: product.Strings}}}})
+	settle(t, lease, run.Settlement{Restart: true, Outcomes: outcomesOf(run.Found, "a"), Finished: []run.FinishedRange{{Range: product.Range{Class: product.Strings}}}})
 	if at := resumed(t, lease); at == nil || len(at.Missing) != 1 || len(at.Ranges) != 0 {
 		t.Errorf("it resumes at %+v", at)
 	}
 	if judged, err := lease.Judged(t.Context(), []product.ID{"a"}); err != nil || !judged["a"] {
 		t.Errorf("judged are %v, %v", judged, err)
 	}
-	if ids, _, err := l.Findings(t.Context(), run.ID); err != nil || len(ids) != 1 {
+	if ids, _, err := l.Findings(t.Context(), record.ID); err != nil || len(ids) != 1 {
 		t.Errorf("found %v, %v", ids, err)
 	}
 	if past, err := l.History(t.Context(), "a", 9); err != nil || len(past) != 1 {
@@ -237,18 +237,18 @@ func TestRestrictedRole(t *testing.T) {
 	if err := lease.HandBack(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := claimed(t, l, "next", long).Finish(t.Context(), reconcile.StatusPartial, &reconcile.Report{}, ""); err != nil {
+	if err := claimed(t, l, "next", long).Finish(t.Context(), run.StatusPartial, &run.Report{}, ""); err != nil {
 		t.Error(err)
 	}
 	begun(t, l, gone)
 	last := begun(t, l, long).Record()
-	if _, err := l.Ask(t.Context(), last.ID, reconcile.WantPause); err != nil {
+	if _, err := l.Ask(t.Context(), last.ID, run.WantPause); err != nil {
 		t.Error(err)
 	}
-	if ids := list(t, l, reconcile.RunFilter{}); len(ids) != 4 {
+	if ids := list(t, l, run.RunFilter{}); len(ids) != 4 {
 		t.Errorf("the runs are %v", ids)
 	}
-	if got := outcomes(t, l, run.ID, reconcile.OutcomeFilter{}); len(got) != 1 {
+	if got := outcomes(t, l, record.ID, run.OutcomeFilter{}); len(got) != 1 {
 		t.Errorf("the outcomes are %v", got)
 	}
 	if _, err := l.SetSwitch(t.Context(), false, "ada"); err != nil {
@@ -257,7 +257,7 @@ func TestRestrictedRole(t *testing.T) {
 	if s, err := l.Switch(t.Context()); err != nil || s.On {
 		t.Errorf("the switch is %+v, %v", s, err)
 	}
-	if err := l.SaveHealth(t.Context(), reconcile.HealthRecord{}); err != nil {
+	if err := l.SaveHealth(t.Context(), run.HealthRecord{}); err != nil {
 		t.Error(err)
 	}
 	if h, err := l.LastHealth(t.Context()); err != nil || h == nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // outcomeRow is a row of the table outcome.
@@ -19,7 +19,7 @@ type outcomeRow struct {
 type outcomeKey struct{ product, kind string }
 
 // outcomeRows are the rows of outcomes, of each product and kind the last one.
-func outcomeRows(outcomes []reconcile.Outcome) ([]outcomeRow, error) {
+func outcomeRows(outcomes []run.Outcome) ([]outcomeRow, error) {
 	rows := make([]outcomeRow, 0, len(outcomes))
 	at := make(map[outcomeKey]int, len(outcomes))
 	for i := range outcomes {
@@ -66,7 +66,7 @@ func (l *lease) keep(ctx context.Context, tx pgx.Tx, rows []outcomeRow) error {
 			admitted = append(admitted, row)
 		default:
 			dropped++
-			if row.kind == string(product.Missing) && row.state == string(reconcile.Found) {
+			if row.kind == string(product.Missing) && row.state == string(run.Found) {
 				droppedMissing++
 			}
 		}
@@ -86,7 +86,7 @@ ON CONFLICT (run, product, kind) DO UPDATE SET state = excluded.state, column_na
 // bound is how many outcomes are kept when one of this state comes. What needs no eye
 // any more leaves room for the others.
 func (l *Ledger) bound(state string) int64 {
-	if state == string(reconcile.Verified) {
+	if state == string(run.Verified) {
 		return l.cap / 2
 	}
 	return l.cap

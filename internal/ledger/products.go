@@ -7,12 +7,12 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 const outcomeColumns = `run::text, at, product, kind, state, column_name, reason, fields`
 
-func scanOutcome(row pgx.CollectableRow) (o reconcile.PastOutcome, err error) {
+func scanOutcome(row pgx.CollectableRow) (o run.PastOutcome, err error) {
 	var fields []byte
 	if err := row.Scan(&o.Run, &o.At, &o.ID, &o.Kind, &o.State, &o.Column, &o.Reason, &fields); err != nil {
 		return o, err
@@ -32,21 +32,21 @@ WHERE run = @run AND (product, kind) > (@after, @after_kind)
 ORDER BY product, kind LIMIT @limit`
 
 // Outcomes returns a page of what became of products in a run. An After that is no
-// page's Next is reconcile.ErrCursor.
-func (l *Ledger) Outcomes(ctx context.Context, id string, f reconcile.OutcomeFilter) (reconcile.OutcomePage, error) {
-	page := reconcile.OutcomePage{}
-	run, err := l.Run(ctx, id)
+// page's Next is run.ErrCursor.
+func (l *Ledger) Outcomes(ctx context.Context, id string, f run.OutcomeFilter) (run.OutcomePage, error) {
+	page := run.OutcomePage{}
+	record, err := l.Run(ctx, id)
 	if err != nil {
 		return page, err
 	}
 	limit := pageLimit(f.Limit)
-	args := pgx.NamedArgs{"run": run.ID, "after": "", "after_kind": "", "state": texts(f.State), "kind": texts(f.Kind), "limit": limit + 1}
+	args := pgx.NamedArgs{"run": record.ID, "after": "", "after_kind": "", "state": texts(f.State), "kind": texts(f.Kind), "limit": limit + 1}
 	if f.After != "" {
 		if args["after_kind"], args["after"], err = parseCursor(f.After); err != nil {
 			return page, err
 		}
 	}
-	all, err := retried(ctx, l, "list the products of run "+run.ID, func() ([]reconcile.PastOutcome, error) {
+	all, err := retried(ctx, l, "list the products of run "+record.ID, func() ([]run.PastOutcome, error) {
 		return collect(ctx, l.pool, scanOutcome, listOutcomes, args)
 	})
 	if len(all) > limit {
@@ -54,7 +54,7 @@ func (l *Ledger) Outcomes(ctx context.Context, id string, f reconcile.OutcomeFil
 		last := &all[limit-1]
 		page.Next = cursor(string(last.Kind), string(last.ID))
 	}
-	page.Outcomes = make([]reconcile.Outcome, len(all))
+	page.Outcomes = make([]run.Outcome, len(all))
 	for i := range all {
 		page.Outcomes[i] = all[i].Outcome
 	}
@@ -78,7 +78,7 @@ FROM etl.run r WHERE id = @id AND pipeline = @pipeline`
 		return nil, false, err
 	}
 	if found == nil {
-		return nil, false, reconcile.ErrNotFound
+		return nil, false, run.ErrNotFound
 	}
 	return found.IDs, found.Complete, nil
 }
@@ -90,8 +90,8 @@ ORDER BY at DESC, run DESC, kind LIMIT @limit`
 
 // History returns what became of one product in the runs that the ledger knows, the
 // latest first, at most limit many.
-func (l *Ledger) History(ctx context.Context, id product.ID, limit int) ([]reconcile.PastOutcome, error) {
-	return retried(ctx, l, "read the history of a product", func() ([]reconcile.PastOutcome, error) {
+func (l *Ledger) History(ctx context.Context, id product.ID, limit int) ([]run.PastOutcome, error) {
+	return retried(ctx, l, "read the history of a product", func() ([]run.PastOutcome, error) {
 		return collect(ctx, l.pool, scanOutcome, listHistory, pgx.NamedArgs{"product": stored(id), "pipeline": l.pipeline, "limit": pageLimit(limit)})
 	})
 }

@@ -8,16 +8,16 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // columns are what scanRecord reads. The first lease is no takeover, each other is.
 const columns = `id, version, status, wanted, request, started_at, finished_at, coalesce(owner, ''), greatest(fence - 1, 0), vanished,
 	progress, report, coalesce(error, ''), coalesce(active_run::text, '')`
 
-func scanRecord(row pgx.CollectableRow) (reconcile.Record, error) {
+func scanRecord(row pgx.CollectableRow) (run.Record, error) {
 	var (
-		r                         reconcile.Record
+		r                         run.Record
 		id                        pgtype.UUID
 		started, finished         *time.Time
 		request, progress, report []byte

@@ -11,23 +11,23 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Run returns one run.
-func (l *Ledger) Run(ctx context.Context, id string) (reconcile.Record, error) {
-	run, err := retried(ctx, l, "read run "+cut(id, maxText), func() (*reconcile.Record, error) { return l.find(ctx, id) })
-	if err == nil && run == nil {
-		err = reconcile.ErrNotFound
+func (l *Ledger) Run(ctx context.Context, id string) (run.Record, error) {
+	record, err := retried(ctx, l, "read run "+cut(id, maxText), func() (*run.Record, error) { return l.find(ctx, id) })
+	if err == nil && record == nil {
+		err = run.ErrNotFound
 	}
 	if err != nil {
-		return reconcile.Record{}, err
+		return run.Record{}, err
 	}
-	return *run, nil
+	return *record, nil
 }
 
 // find returns nil where there is no such run.
-func (l *Ledger) find(ctx context.Context, id string) (*reconcile.Record, error) {
+func (l *Ledger) find(ctx context.Context, id string) (*run.Record, error) {
 	return first(ctx, l.pool, scanRecord, "SELECT "+columns+" FROM etl.run WHERE id = @id AND pipeline = @pipeline",
 		pgx.NamedArgs{"id": parseID(id), "pipeline": l.pipeline})
 }
@@ -44,8 +44,8 @@ WHERE pipeline = @pipeline
 ORDER BY requested_at DESC, id DESC LIMIT @limit`
 
 // Runs returns a page of runs, the latest first. A Before that is no page's Next is
-// reconcile.ErrCursor.
-func (l *Ledger) Runs(ctx context.Context, f reconcile.RunFilter) (reconcile.RunPage, error) {
+// run.ErrCursor.
+func (l *Ledger) Runs(ctx context.Context, f run.RunFilter) (run.RunPage, error) {
 	limit := pageLimit(f.Limit)
 	args := pgx.NamedArgs{
 		"pipeline": l.pipeline, "before": nil, "before_id": nil, "since": nil, "status": texts(f.Status), "trigger": texts(f.Trigger),
@@ -54,15 +54,15 @@ func (l *Ledger) Runs(ctx context.Context, f reconcile.RunFilter) (reconcile.Run
 	if f.Before != "" {
 		at, id, err := parseRunCursor(f.Before)
 		if err != nil {
-			return reconcile.RunPage{}, err
+			return run.RunPage{}, err
 		}
 		args["before"], args["before_id"] = at, id
 	}
 	if !f.Since.IsZero() {
 		args["since"] = f.Since
 	}
-	runs, err := retried(ctx, l, "list runs", func() ([]reconcile.Record, error) { return collect(ctx, l.pool, scanRecord, listRuns, args) })
-	page := reconcile.RunPage{Runs: runs}
+	runs, err := retried(ctx, l, "list runs", func() ([]run.Record, error) { return collect(ctx, l.pool, scanRecord, listRuns, args) })
+	page := run.RunPage{Runs: runs}
 	if len(runs) > limit {
 		page.Runs = runs[:limit]
 		last := &page.Runs[limit-1]
@@ -72,36 +72,36 @@ func (l *Ledger) Runs(ctx context.Context, f reconcile.RunFilter) (reconcile.Run
 }
 
 // Active returns the run that holds the slot, nil where none does.
-func (l *Ledger) Active(ctx context.Context, slot reconcile.Slot) (*reconcile.Record, error) {
+func (l *Ledger) Active(ctx context.Context, slot run.Slot) (*run.Record, error) {
 	return l.pick(ctx, "find the active run", `slot = @slot AND status IN ('queued', 'running', 'paused')`,
 		pgx.NamedArgs{"slot": string(slot)})
 }
 
 // Latest returns the run of the slot that finished last, nil where none has.
-func (l *Ledger) Latest(ctx context.Context, slot reconcile.Slot) (*reconcile.Record, error) {
+func (l *Ledger) Latest(ctx context.Context, slot run.Slot) (*run.Record, error) {
 	return l.pick(ctx, "find the latest run", `slot = @slot AND status IN ('succeeded', 'partial', 'failed', 'cancelled')
 		ORDER BY finished_at DESC, id DESC LIMIT 1`, pgx.NamedArgs{"slot": string(slot)})
 }
 
 // LatestLook returns the dry run over the whole catalogue that finished last, where
 // it did not fail and is not older than the given time; otherwise nil.
-func (l *Ledger) LatestLook(ctx context.Context, notOlderThan time.Time) (*reconcile.Record, error) {
+func (l *Ledger) LatestLook(ctx context.Context, notOlderThan time.Time) (*run.Record, error) {
 	return l.pick(ctx, "find the latest comparison", `dry_run AND whole AND status IN ('succeeded', 'partial') AND finished_at >= @since
 		ORDER BY finished_at DESC, id DESC LIMIT 1`, pgx.NamedArgs{"since": notOlderThan})
 }
 
-func (l *Ledger) pick(ctx context.Context, what, where string, args pgx.NamedArgs) (*reconcile.Record, error) {
+func (l *Ledger) pick(ctx context.Context, what, where string, args pgx.NamedArgs) (*run.Record, error) {
 	args["pipeline"] = l.pipeline
-	return retried(ctx, l, what, func() (*reconcile.Record, error) {
+	return retried(ctx, l, what, func() (*run.Record, error) {
 		return first(ctx, l.pool, scanRecord, "SELECT "+columns+" FROM etl.run WHERE pipeline = @pipeline AND "+where, args)
 	})
 }
 
 func pageLimit(limit int) int {
 	if limit <= 0 {
-		return reconcile.DefaultPage
+		return run.DefaultPage
 	}
-	return min(limit, reconcile.MaxPage)
+	return min(limit, run.MaxPage)
 }
 
 // cursor is a place between two rows, in a form that nobody is tempted to build.
@@ -113,7 +113,7 @@ func parseCursor(text string) (first, second string, err error) {
 	plain, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	first, second, ok := strings.Cut(string(plain), " ")
 	if err != nil || !ok || storable(string(plain)) != string(plain) {
-		return "", "", fmt.Errorf("%w: %q", reconcile.ErrCursor, cut(text, maxText))
+		return "", "", fmt.Errorf("%w: %q", run.ErrCursor, cut(text, maxText))
 	}
 	return first, second, nil
 }
@@ -127,7 +127,7 @@ func parseRunCursor(text string) (at time.Time, id pgtype.UUID, err error) {
 	at, id = time.UnixMicro(micros).UTC(), parseID(second)
 	// What the ledger holds are times that JSON can say.
 	if err != nil || !id.Valid || at.Year() < 0 || at.Year() > 9999 {
-		return at, id, fmt.Errorf("%w: %q", reconcile.ErrCursor, cut(text, maxText))
+		return at, id, fmt.Errorf("%w: %q", run.ErrCursor, cut(text, maxText))
 	}
 	return at, id, nil
 }

@@ -8,31 +8,31 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 func TestRunThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	for _, id := range []string{"", "run", reconcile.NewRunID(), "\x00", "65f2a1b2c3d4e5f6a7b8c9d065f2a1b2", "' OR true --"} {
-		if _, err := l.Run(t.Context(), id); !errors.Is(err, reconcile.ErrNotFound) {
+	for _, id := range []string{"", "run", run.NewRunID(), "\x00", "65f2a1b2c3d4e5f6a7b8c9d065f2a1b2", "' OR true --"} {
+		if _, err := l.Run(t.Context(), id); !errors.Is(err, run.ErrNotFound) {
 			t.Errorf("Run %q: %v", id, err)
 		}
-		if _, err := l.Outcomes(t.Context(), id, reconcile.OutcomeFilter{}); !errors.Is(err, reconcile.ErrNotFound) {
+		if _, err := l.Outcomes(t.Context(), id, run.OutcomeFilter{}); !errors.Is(err, run.ErrNotFound) {
 			t.Errorf("Outcomes of %q: %v", id, err)
 		}
-		if _, _, err := l.Findings(t.Context(), id); !errors.Is(err, reconcile.ErrNotFound) {
+		if _, _, err := l.Findings(t.Context(), id); !errors.Is(err, run.ErrNotFound) {
 			t.Errorf("Findings of %q: %v", id, err)
 		}
 	}
 }
 
 // list reads all runs that a filter picks, page by page.
-func list(t *testing.T, l *Ledger, filter reconcile.RunFilter) (ids []string) {
+func list(t *testing.T, l *Ledger, filter run.RunFilter) (ids []string) {
 	t.Helper()
 	limit := filter.Limit
 	if limit == 0 {
-		limit = reconcile.DefaultPage
+		limit = run.DefaultPage
 	}
 	for {
 		page, err := l.Runs(t.Context(), filter)
@@ -58,24 +58,24 @@ func TestRunsAreListedInPages(t *testing.T) {
 	noon := time.Date(2026, 11, 22, 12, 0, 0, 999_999_999, time.UTC)
 	var all []string // the latest first
 	for i := range 60 {
-		run := finished(t, l, reconcile.StatusSucceeded, func(r *reconcile.Request) {
+		record := finished(t, l, run.StatusSucceeded, func(r *run.Request) {
 			r.At = noon.Add(time.Duration(i/3) * time.Microsecond) // three at one instant
 			r.ID = fmt.Sprintf("01a203e8-a114-7bc7-969a-%012x", i)
 		})
-		all = slices.Insert(all, 0, run.ID)
+		all = slices.Insert(all, 0, record.ID)
 	}
-	finished(t, open(t, l.pool.Config().ConnString(), "another"), reconcile.StatusSucceeded)
-	for _, limit := range []int{0, 1, 7, 59, 60, reconcile.MaxPage} {
-		if got := list(t, l, reconcile.RunFilter{Limit: limit}); !slices.Equal(got, all) {
+	finished(t, open(t, l.pool.Config().ConnString(), "another"), run.StatusSucceeded)
+	for _, limit := range []int{0, 1, 7, 59, 60, run.MaxPage} {
+		if got := list(t, l, run.RunFilter{Limit: limit}); !slices.Equal(got, all) {
 			t.Errorf("in pages of %d: %v", limit, got)
 		}
 	}
-	for limit, want := range map[int]int{0: reconcile.DefaultPage, -1: reconcile.DefaultPage, reconcile.MaxPage + 1: 60} {
-		if page, err := l.Runs(t.Context(), reconcile.RunFilter{Limit: limit}); err != nil || len(page.Runs) != want {
+	for limit, want := range map[int]int{0: run.DefaultPage, -1: run.DefaultPage, run.MaxPage + 1: 60} {
+		if page, err := l.Runs(t.Context(), run.RunFilter{Limit: limit}); err != nil || len(page.Runs) != want {
 			t.Errorf("a page of %d has %d runs, %v", limit, len(page.Runs), err)
 		}
 	}
-	if page, err := l.Runs(t.Context(), reconcile.RunFilter{Since: noon.Add(time.Hour)}); err != nil || page.Runs == nil || len(page.Runs) != 0 {
+	if page, err := l.Runs(t.Context(), run.RunFilter{Since: noon.Add(time.Hour)}); err != nil || page.Runs == nil || len(page.Runs) != 0 {
 		t.Errorf("an empty page is %+v, %v", page, err)
 	}
 }
@@ -84,24 +84,24 @@ func TestRunsAreFiltered(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	early := time.Now().Add(-time.Hour)
-	a := finished(t, l, reconcile.StatusSucceeded, from(reconcile.BySchedule), func(r *reconcile.Request) { r.At = early })
-	b := finished(t, l, reconcile.StatusFailed, from(reconcile.ByCLI), func(r *reconcile.Request) { r.Mode = reconcile.Direct; r.At = early.Add(time.Minute) })
-	c := finished(t, l, reconcile.StatusPartial, look, func(r *reconcile.Request) { r.At = early.Add(2 * time.Minute) })
+	a := finished(t, l, run.StatusSucceeded, from(run.BySchedule), func(r *run.Request) { r.At = early })
+	b := finished(t, l, run.StatusFailed, from(run.ByCLI), func(r *run.Request) { r.Mode = run.Direct; r.At = early.Add(time.Minute) })
+	c := finished(t, l, run.StatusPartial, look, func(r *run.Request) { r.At = early.Add(2 * time.Minute) })
 	d := submitted(t, l, look)
 	yes, no := true, false
 	for name, tt := range map[string]struct {
-		filter reconcile.RunFilter
+		filter run.RunFilter
 		want   []string
 	}{
-		"all":      {reconcile.RunFilter{}, []string{d.ID, c.ID, b.ID, a.ID}},
-		"status":   {reconcile.RunFilter{Status: []reconcile.Status{reconcile.StatusFailed, reconcile.StatusQueued}}, []string{d.ID, b.ID}},
-		"trigger":  {reconcile.RunFilter{Trigger: []reconcile.Trigger{reconcile.BySchedule, reconcile.ByCLI}}, []string{b.ID, a.ID}},
-		"mode":     {reconcile.RunFilter{Mode: reconcile.Direct}, []string{b.ID}},
-		"looks":    {reconcile.RunFilter{DryRun: &yes}, []string{d.ID, c.ID}},
-		"repairs":  {reconcile.RunFilter{DryRun: &no}, []string{b.ID, a.ID}},
-		"since":    {reconcile.RunFilter{Since: b.Request.At}, []string{d.ID, c.ID, b.ID}},
-		"together": {reconcile.RunFilter{DryRun: &yes, Status: []reconcile.Status{reconcile.StatusPartial}, Since: early, Mode: reconcile.Replay}, []string{c.ID}},
-		"nothing":  {reconcile.RunFilter{Status: []reconcile.Status{"no status"}}, nil},
+		"all":      {run.RunFilter{}, []string{d.ID, c.ID, b.ID, a.ID}},
+		"status":   {run.RunFilter{Status: []run.Status{run.StatusFailed, run.StatusQueued}}, []string{d.ID, b.ID}},
+		"trigger":  {run.RunFilter{Trigger: []run.Trigger{run.BySchedule, run.ByCLI}}, []string{b.ID, a.ID}},
+		"mode":     {run.RunFilter{Mode: run.Direct}, []string{b.ID}},
+		"looks":    {run.RunFilter{DryRun: &yes}, []string{d.ID, c.ID}},
+		"repairs":  {run.RunFilter{DryRun: &no}, []string{b.ID, a.ID}},
+		"since":    {run.RunFilter{Since: b.Request.At}, []string{d.ID, c.ID, b.ID}},
+		"together": {run.RunFilter{DryRun: &yes, Status: []run.Status{run.StatusPartial}, Since: early, Mode: run.Replay}, []string{c.ID}},
+		"nothing":  {run.RunFilter{Status: []run.Status{"no status"}}, nil},
 	} {
 		for _, limit := range []int{0, 1} {
 			tt.filter.Limit = limit
@@ -115,72 +115,72 @@ func TestRunsAreFiltered(t *testing.T) {
 func TestLatest(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	latest := func(slot reconcile.Slot, want string) {
+	latest := func(slot run.Slot, want string) {
 		t.Helper()
-		run, err := l.Latest(t.Context(), slot)
-		if err != nil || (run == nil) != (want == "") || run != nil && run.ID != want {
-			t.Errorf("the latest %s is %+v, %v, want %q", slot, run, err, want)
+		record, err := l.Latest(t.Context(), slot)
+		if err != nil || (record == nil) != (want == "") || record != nil && record.ID != want {
+			t.Errorf("the latest %s is %+v, %v, want %q", slot, record, err, want)
 		}
 	}
 	latestLook := func(since time.Time, want string) {
 		t.Helper()
-		run, err := l.LatestLook(t.Context(), since)
-		if err != nil || (run == nil) != (want == "") || run != nil && run.ID != want {
-			t.Errorf("the latest comparison since %s is %+v, %v, want %q", since, run, err, want)
+		record, err := l.LatestLook(t.Context(), since)
+		if err != nil || (record == nil) != (want == "") || record != nil && record.ID != want {
+			t.Errorf("the latest comparison since %s is %+v, %v, want %q", since, record, err, want)
 		}
 	}
-	latest(reconcile.RepairSlot, "")
+	latest(run.RepairSlot, "")
 	latestLook(time.Time{}, "")
-	repair := finished(t, l, reconcile.StatusFailed)
+	repair := finished(t, l, run.StatusFailed)
 	active := submitted(t, l)
 	if _, err := l.Accept(t.Context(), wanting(t)); err != nil { // skipped
 		t.Fatal(err)
 	}
-	latest(reconcile.RepairSlot, repair.ID)
-	latest(reconcile.LookSlot, "")
+	latest(run.RepairSlot, repair.ID)
+	latest(run.LookSlot, "")
 	latestLook(time.Time{}, "")
-	whole := finished(t, l, reconcile.StatusPartial, look)
-	finished(t, l, reconcile.StatusFailed, look)
-	finished(t, l, reconcile.StatusSucceeded, look, func(r *reconcile.Request) { r.IDs = []product.ID{"a"} })
-	part := finished(t, l, reconcile.StatusSucceeded, look, func(r *reconcile.Request) { r.Since.Time = time.Now().Add(-time.Hour) })
-	latest(reconcile.LookSlot, part.ID)
-	latest(reconcile.RepairSlot, repair.ID)
+	whole := finished(t, l, run.StatusPartial, look)
+	finished(t, l, run.StatusFailed, look)
+	finished(t, l, run.StatusSucceeded, look, func(r *run.Request) { r.IDs = []product.ID{"a"} })
+	part := finished(t, l, run.StatusSucceeded, look, func(r *run.Request) { r.Since.Time = time.Now().Add(-time.Hour) })
+	latest(run.LookSlot, part.ID)
+	latest(run.RepairSlot, repair.ID)
 	latestLook(time.Time{}, whole.ID)
 	latestLook(whole.Finished, whole.ID)
 	latestLook(whole.Finished.Add(time.Microsecond), "")
-	newer := finished(t, l, reconcile.StatusSucceeded, look)
+	newer := finished(t, l, run.StatusSucceeded, look)
 	latestLook(whole.Finished, newer.ID)
-	if _, err := l.Ask(t.Context(), active.ID, reconcile.WantCancel); err != nil {
+	if _, err := l.Ask(t.Context(), active.ID, run.WantCancel); err != nil {
 		t.Fatal(err)
 	}
-	latest(reconcile.RepairSlot, active.ID)
+	latest(run.RepairSlot, active.ID)
 }
 
 func TestOutcomesAreListedInPages(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	lease := begun(t, l, long)
-	var all []reconcile.Outcome
+	var all []run.Outcome
 	for i := range 20 {
 		for _, kind := range []product.Kind{product.Missing, product.Orphaned, product.Stale} { // in the order of their names
-			all = append(all, reconcile.Outcome{ID: product.ID(fmt.Sprintf("product %02d", i)), Kind: kind, State: reconcile.States()[i%3]})
+			all = append(all, run.Outcome{ID: product.ID(fmt.Sprintf("product %02d", i)), Kind: kind, State: run.States()[i%3]})
 		}
 	}
 	mixed := slices.Clone(all)
 	slices.Reverse(mixed)
-	settle(t, lease, reconcile.Settlement{Outcomes: mixed})
-	picked := func(pick func(reconcile.Outcome) bool) []string {
-		return names(slices.DeleteFunc(slices.Clone(all), func(o reconcile.Outcome) bool { return !pick(o) }))
+	settle(t, lease, run.Settlement{Outcomes: mixed})
+	picked := func(pick func(run.Outcome) bool) []string {
+		return names(slices.DeleteFunc(slices.Clone(all), func(o run.Outcome) bool { return !pick(o) }))
 	}
 	for name, tt := range map[string]struct {
-		filter reconcile.OutcomeFilter
+		filter run.OutcomeFilter
 		want   []string
 	}{
-		"all":   {reconcile.OutcomeFilter{}, names(all)},
-		"state": {reconcile.OutcomeFilter{State: []reconcile.State{reconcile.Lost, reconcile.Gone}}, picked(func(o reconcile.Outcome) bool { return o.State == reconcile.Lost })},
-		"kind":  {reconcile.OutcomeFilter{Kind: []product.Kind{product.Stale, product.Missing}}, picked(func(o reconcile.Outcome) bool { return o.Kind != product.Orphaned })},
-		"both": {reconcile.OutcomeFilter{Kind: []product.Kind{product.Stale}, State: []reconcile.State{reconcile.Verified}},
-			picked(func(o reconcile.Outcome) bool { return o.Kind == product.Stale && o.State == reconcile.Verified })},
+		"all":   {run.OutcomeFilter{}, names(all)},
+		"state": {run.OutcomeFilter{State: []run.State{run.Lost, run.Gone}}, picked(func(o run.Outcome) bool { return o.State == run.Lost })},
+		"kind":  {run.OutcomeFilter{Kind: []product.Kind{product.Stale, product.Missing}}, picked(func(o run.Outcome) bool { return o.Kind != product.Orphaned })},
+		"both": {run.OutcomeFilter{Kind: []product.Kind{product.Stale}, State: []run.State{run.Verified}},
+			picked(func(o run.Outcome) bool { return o.Kind == product.Stale && o.State == run.Verified })},
 	} {
 		for _, limit := range []int{0, 1, 7, 60} {
 			tt.filter.Limit = limit
@@ -189,7 +189,7 @@ func TestOutcomesAreListedInPages(t *testing.T) {
 			}
 		}
 	}
-	empty, err := l.Outcomes(t.Context(), lease.Record().ID, reconcile.OutcomeFilter{State: []reconcile.State{"no state"}})
+	empty, err := l.Outcomes(t.Context(), lease.Record().ID, run.OutcomeFilter{State: []run.State{"no state"}})
 	if err != nil || empty.Outcomes == nil || len(empty.Outcomes) != 0 {
 		t.Errorf("an empty page is %+v, %v", empty, err)
 	}
@@ -198,18 +198,18 @@ func TestOutcomesAreListedInPages(t *testing.T) {
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	states := []reconcile.State{reconcile.Found, reconcile.Lost, reconcile.Blocked}
+	states := []run.State{run.Found, run.Lost, run.Blocked}
 	var runs []string
 	for _, state := range states {
 		lease := begun(t, l, long)
-		settle(t, lease, reconcile.Settlement{Outcomes: outcomesOf(state, "a", "b")})
-		if err := lease.Finish(t.Context(), reconcile.StatusPartial, nil, ""); err != nil {
+		settle(t, lease, run.Settlement{Outcomes: outcomesOf(state, "a", "b")})
+		if err := lease.Finish(t.Context(), run.StatusPartial, nil, ""); err != nil {
 			t.Fatal(err)
 		}
 		runs = append(runs, lease.Record().ID)
 	}
 	elsewhere := begun(t, open(t, l.pool.Config().ConnString(), "another"), long)
-	settle(t, elsewhere, reconcile.Settlement{Outcomes: outcomesOf(reconcile.Failed, "a")})
+	settle(t, elsewhere, run.Settlement{Outcomes: outcomesOf(run.Failed, "a")})
 	for limit, want := range map[int]int{0: 3, 1: 1, 2: 2, 9: 3} {
 		past, err := l.History(t.Context(), "a", limit)
 		if err != nil || len(past) != want {
@@ -229,15 +229,15 @@ func TestHistory(t *testing.T) {
 func TestCursors(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	run := submitted(t, l)
-	for _, bad := range []string{"x", "!", cursor("", ""), cursor("1", "no id"), cursor("one", run.ID), cursor("9223372036854775807", run.ID),
-		cursor("-9223372036854775808", run.ID), run.ID, "AA==", cursor("missing", "\x00"), cursor("missing", "\xff")} {
-		if _, err := l.Runs(t.Context(), reconcile.RunFilter{Before: bad}); !errors.Is(err, reconcile.ErrCursor) {
+	record := submitted(t, l)
+	for _, bad := range []string{"x", "!", cursor("", ""), cursor("1", "no id"), cursor("one", record.ID), cursor("9223372036854775807", record.ID),
+		cursor("-9223372036854775808", record.ID), record.ID, "AA==", cursor("missing", "\x00"), cursor("missing", "\xff")} {
+		if _, err := l.Runs(t.Context(), run.RunFilter{Before: bad}); !errors.Is(err, run.ErrCursor) {
 			t.Errorf("runs before %q: %v", bad, err)
 		}
 	}
-	for _, bad := range []string{"x", "!", run.ID, "AA==", cursor("missing", "\x00"), cursor("missing", "\xff"), cursor("\xff", "a")} {
-		if _, err := l.Outcomes(t.Context(), run.ID, reconcile.OutcomeFilter{After: bad}); !errors.Is(err, reconcile.ErrCursor) {
+	for _, bad := range []string{"x", "!", record.ID, "AA==", cursor("missing", "\x00"), cursor("missing", "\xff"), cursor("\xff", "a")} {
+		if _, err := l.Outcomes(t.Context(), record.ID, run.OutcomeFilter{After: bad}); !errors.Is(err, run.ErrCursor) {
 			t.Errorf("outcomes after %q: %v", bad, err)
 		}
 	}
@@ -250,7 +250,7 @@ func FuzzCursor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		first, second, err := parseCursor(text)
 		if err != nil {
-			if !errors.Is(err, reconcile.ErrCursor) {
+			if !errors.Is(err, run.ErrCursor) {
 				t.Error(err)
 			}
 		} else if again := cursor(first, second); again != text {

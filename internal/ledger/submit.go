@@ -9,76 +9,76 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Submit enters a run that waits for a worker. An id or a key that the ledger knows
-// returns that run. A slot that is taken is a *reconcile.ActiveError.
-func (l *Ledger) Submit(ctx context.Context, request reconcile.Request) (reconcile.Record, error) {
-	run, active, err := l.enter(ctx, request, entry{status: reconcile.StatusQueued})
+// returns that run. A slot that is taken is a *run.ActiveError.
+func (l *Ledger) Submit(ctx context.Context, request run.Request) (run.Record, error) {
+	record, active, err := l.enter(ctx, request, entry{status: run.StatusQueued})
 	if err == nil && active != nil {
-		err = &reconcile.ActiveError{Active: *active}
+		err = &run.ActiveError{Active: *active}
 	}
-	return run, err
+	return record, err
 }
 
 // Accept enters a request that came as a message, and so has nobody to tell that
 // its slot is taken or that it expired: such a run is entered as skipped. A request
 // whose run is recorded is only looked up.
-func (l *Ledger) Accept(ctx context.Context, request reconcile.Request) (reconcile.Record, error) {
+func (l *Ledger) Accept(ctx context.Context, request run.Request) (run.Record, error) {
 	if request.Recorded {
 		return l.Run(ctx, request.ID)
 	}
 	if request.Pipeline != "" && request.Pipeline != l.pipeline {
-		return reconcile.Record{}, &reconcile.InvalidError{Fields: []reconcile.FieldError{{Field: "pipeline",
+		return run.Record{}, &run.InvalidError{Fields: []run.FieldError{{Field: "pipeline",
 			Message: "is another one than that of the service here, " + l.pipeline + ": each pipeline needs a virtual host of its own"}}}
 	}
-	run, active, err := l.enter(ctx, request, entry{status: reconcile.StatusQueued})
+	record, active, err := l.enter(ctx, request, entry{status: run.StatusQueued})
 	if err != nil || active == nil {
-		return run, err
+		return record, err
 	}
-	problem := (&reconcile.ActiveError{Active: *active}).Error()
-	run, _, err = l.enter(ctx, request, entry{status: reconcile.StatusSkipped, problem: problem, active: &active.ID})
-	return run, err
+	problem := (&run.ActiveError{Active: *active}).Error()
+	record, _, err = l.enter(ctx, request, entry{status: run.StatusSkipped, problem: problem, active: &active.ID})
+	return record, err
 }
 
 // Begin enters a run that this process executes itself, and takes its lease. A slot
-// that is taken is a *reconcile.ActiveError, but for one whose holder's lease has
+// that is taken is a *run.ActiveError, but for one whose holder's lease has
 // expired: there may be no worker to take that run over, so it ends as failed.
-func (l *Ledger) Begin(ctx context.Context, request reconcile.Request, owner string, length time.Duration) (reconcile.Lease, error) {
+func (l *Ledger) Begin(ctx context.Context, request run.Request, owner string, length time.Duration) (run.Lease, error) {
 	owner = cut(owner, maxText)
-	run, active, err := l.enter(ctx, request, entry{status: reconcile.StatusRunning, owner: &owner, lease: &length})
+	record, active, err := l.enter(ctx, request, entry{status: run.StatusRunning, owner: &owner, lease: &length})
 	switch {
 	case err != nil:
 		return nil, err
 	case active != nil:
-		return nil, &reconcile.ActiveError{Active: *active}
-	case run.Status != reconcile.StatusRunning || run.Owner != owner || run.Takeovers > 0:
-		return nil, &reconcile.StatusError{Run: run, Action: "begin again"}
+		return nil, &run.ActiveError{Active: *active}
+	case record.Status != run.StatusRunning || record.Owner != owner || record.Takeovers > 0:
+		return nil, &run.StatusError{Run: record, Action: "begin again"}
 	}
-	return newLease(l, run, length), nil
+	return newLease(l, record, length), nil
 }
 
 // Discard removes a run that no worker has begun, such as one whose message could
 // not be sent. Where there is none it does nothing; a run that has begun is a
-// *reconcile.StatusError.
+// *run.StatusError.
 func (l *Ledger) Discard(ctx context.Context, id string) error {
 	const remove = `DELETE FROM etl.run WHERE id = @id AND pipeline = @pipeline AND status = 'queued' AND fence = 0`
-	left, err := retried(ctx, l, "discard run "+id, func() (*reconcile.Record, error) {
+	left, err := retried(ctx, l, "discard run "+id, func() (*run.Record, error) {
 		if _, err := l.pool.Exec(ctx, remove, pgx.NamedArgs{"id": parseID(id), "pipeline": l.pipeline}); err != nil {
 			return nil, err
 		}
 		return l.find(ctx, id)
 	})
 	if err == nil && left != nil {
-		err = &reconcile.StatusError{Run: *left, Action: "be discarded"}
+		err = &run.StatusError{Run: *left, Action: "be discarded"}
 	}
 	return err
 }
 
 // entry is how a run enters the ledger.
 type entry struct {
-	status  reconcile.Status
+	status  run.Status
 	problem string
 	active  *string // the run that is in the way
 	owner   *string
@@ -91,46 +91,46 @@ const maxEntries = 20
 
 // enter inserts a run. What stands in the way is returned: the run that has its id
 // or its key as if it were the run, and the one that holds its slot as active.
-func (l *Ledger) enter(ctx context.Context, r reconcile.Request, e entry) (run reconcile.Record, active *reconcile.Record, err error) {
+func (l *Ledger) enter(ctx context.Context, r run.Request, e entry) (record run.Record, active *run.Record, err error) {
 	id := parseID(r.ID)
 	if !id.Valid {
-		return run, nil, fmt.Errorf("enter run %q: the id is no UUID", cut(r.ID, maxText))
+		return record, nil, fmt.Errorf("enter run %q: the id is no UUID", cut(r.ID, maxText))
 	}
 	args, err := l.arguments(&r, e)
 	if err != nil {
-		return run, nil, fmt.Errorf("enter run %s: %w", r.ID, err)
+		return record, nil, fmt.Errorf("enter run %s: %w", r.ID, err)
 	}
 	for range maxEntries {
-		inserted, err := retried(ctx, l, "enter run "+r.ID, func() (*reconcile.Record, error) { return l.insert(ctx, e, args) })
+		inserted, err := retried(ctx, l, "enter run "+r.ID, func() (*run.Record, error) { return l.insert(ctx, e, args) })
 		if err != nil {
-			return run, nil, err
+			return record, nil, err
 		}
 		if inserted != nil {
 			return *inserted, nil, nil
 		}
-		other, err := retried(ctx, l, "enter run "+r.ID, func() (*reconcile.Record, error) {
+		other, err := retried(ctx, l, "enter run "+r.ID, func() (*run.Record, error) {
 			return first(ctx, l.pool, scanRecord, inTheWay, args)
 		})
 		switch {
 		case err != nil:
-			return run, nil, err
+			return record, nil, err
 		case other == nil: // it has ended
 		case other.ID == id.String() || r.Key != "" && other.Request.Key == r.Key:
 			return *other, nil, nil
 		case e.status.Active():
-			return run, other, nil
+			return record, other, nil
 		}
 	}
 	if foreign, err := first(ctx, l.pool, pgx.RowTo[bool], `SELECT true FROM etl.run WHERE id = @id AND pipeline <> @pipeline`, args); err != nil || foreign != nil {
 		if err == nil {
-			err = &reconcile.InvalidError{Fields: []reconcile.FieldError{{Field: "id", Message: "is that of a run of another pipeline"}}}
+			err = &run.InvalidError{Fields: []run.FieldError{{Field: "id", Message: "is that of a run of another pipeline"}}}
 		}
-		return run, nil, err
+		return record, nil, err
 	}
-	return run, nil, fmt.Errorf("enter run %s: other runs come and go too quickly", r.ID)
+	return record, nil, fmt.Errorf("enter run %s: other runs come and go too quickly", r.ID)
 }
 
-func (l *Ledger) arguments(r *reconcile.Request, e entry) (pgx.NamedArgs, error) {
+func (l *Ledger) arguments(r *run.Request, e entry) (pgx.NamedArgs, error) {
 	request, err := document(r)
 	if err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func (l *Ledger) arguments(r *reconcile.Request, e entry) (pgx.NamedArgs, error)
 		"id": r.ID, "pipeline": l.pipeline, "slot": string(r.Slot()), "key": nil, "trigger": string(r.Trigger),
 		"mode": string(r.Mode), "dry_run": r.DryRun, "whole": len(r.IDs) == 0 && r.Since.IsZero(),
 		"request": request, "requested_at": r.At, "expires_at": nil,
-		"status": string(e.status), "problem": cut(e.problem, reconcile.MaxError), "active": e.active, "owner": e.owner, "lease": e.lease,
+		"status": string(e.status), "problem": cut(e.problem, run.MaxError), "active": e.active, "owner": e.owner, "lease": e.lease,
 		"stale": "its process gave no sign of life any more; run " + r.ID + " took its place",
 	}
 	if r.Key != "" {
@@ -185,8 +185,8 @@ var abandon = []string{
 var errInTheWay = errors.New("another run is in the way")
 
 // insert returns nil where another run is in the way.
-func (l *Ledger) insert(ctx context.Context, e entry, args pgx.NamedArgs) (run *reconcile.Record, err error) {
-	if e.status != reconcile.StatusRunning {
+func (l *Ledger) insert(ctx context.Context, e entry, args pgx.NamedArgs) (record *run.Record, err error) {
+	if e.status != run.StatusRunning {
 		return first(ctx, l.pool, scanRecord, insertRun, args)
 	}
 	err = l.inTx(ctx, func(tx pgx.Tx) error {
@@ -199,7 +199,7 @@ func (l *Ledger) insert(ctx context.Context, e entry, args pgx.NamedArgs) (run *
 				return err
 			}
 		}
-		if run, err = first(ctx, tx, scanRecord, insertRun, args); err == nil && run == nil {
+		if record, err = first(ctx, tx, scanRecord, insertRun, args); err == nil && record == nil {
 			err = errInTheWay // nor may the holder of the slot end
 		}
 		return err
@@ -207,7 +207,7 @@ func (l *Ledger) insert(ctx context.Context, e entry, args pgx.NamedArgs) (run *
 	if errors.Is(err, errInTheWay) {
 		return nil, nil
 	}
-	return run, err
+	return record, err
 }
 
 // inTheWay finds what kept a run from being inserted, the run itself before others.

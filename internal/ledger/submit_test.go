@@ -9,31 +9,31 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
 func TestSubmitEntersTheWholeRequest(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	request := wanting(t, keyed("k"), func(r *reconcile.Request) {
-		r.Mode, r.BatchSize, r.MaxRepairs, r.Reason = reconcile.Direct, 7, 9, "weil's muß \\u0000"
-		r.Since = reconcile.Moment{Time: time.Now().Add(-time.Hour).UTC()}
+	request := wanting(t, keyed("k"), func(r *run.Request) {
+		r.Mode, r.BatchSize, r.MaxRepairs, r.Reason = run.Direct, 7, 9, "weil's muß \\u0000"
+		r.Since = run.Moment{Time: time.Now().Add(-time.Hour).UTC()}
 		r.Expires = time.Now().Add(time.Hour).UTC()
 	})
-	run, err := l.Submit(t.Context(), request)
+	record, err := l.Submit(t.Context(), request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if run.ID != request.ID || run.Version != 1 || run.Status != reconcile.StatusQueued || run.Wanted != reconcile.WantRun || !run.Started.IsZero() || run.Takeovers != 0 {
-		t.Errorf("the run is %+v", run)
+	if record.ID != request.ID || record.Version != 1 || record.Status != run.StatusQueued || record.Wanted != run.WantRun || !record.Started.IsZero() || record.Takeovers != 0 {
+		t.Errorf("the run is %+v", record)
 	}
-	same := run.Request
+	same := record.Request
 	if !same.At.Equal(request.At) || !same.Since.Equal(request.Since.Time) || !same.Expires.Equal(request.Expires) ||
 		same.Reason != request.Reason || same.Mode != request.Mode || same.Key != "k" || same.BatchSize != 7 || same.MaxRepairs != 9 || same.By != "somebody" {
 		t.Errorf("the request is %+v, want %+v", same, request)
 	}
-	if again := found(t, l, strings.ToUpper(run.ID)); again.ID != run.ID {
+	if again := found(t, l, strings.ToUpper(record.ID)); again.ID != record.ID {
 		t.Errorf("found run %s", again.ID)
 	}
 }
@@ -46,17 +46,17 @@ func TestSubmitTwiceIsOneRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, again := range map[string]reconcile.Request{
+	for name, again := range map[string]run.Request{
 		"the same id":                        request,
-		"the same id in capitals":            wanting(t, func(r *reconcile.Request) { r.ID = strings.ToUpper(request.ID) }),
+		"the same id in capitals":            wanting(t, func(r *run.Request) { r.ID = strings.ToUpper(request.ID) }),
 		"the same key":                       wanting(t, keyed("noon")),
 		"the same key for the other slot":    wanting(t, keyed("noon"), look),
-		"the same id for the other slot":     wanting(t, look, func(r *reconcile.Request) { r.ID = request.ID }),
-		"the same id, and expired meanwhile": wanting(t, late, func(r *reconcile.Request) { r.ID = request.ID }),
+		"the same id for the other slot":     wanting(t, look, func(r *run.Request) { r.ID = request.ID }),
+		"the same id, and expired meanwhile": wanting(t, late, func(r *run.Request) { r.ID = request.ID }),
 	} {
-		for enter, do := range map[string]func(context.Context, reconcile.Request) (reconcile.Record, error){"Submit": l.Submit, "Accept": l.Accept} {
-			if run, err := do(t.Context(), again); err != nil || run.ID != first.ID {
-				t.Errorf("%s, %s: run %s, %v, want %s", name, enter, run.ID, err, first.ID)
+		for enter, do := range map[string]func(context.Context, run.Request) (run.Record, error){"Submit": l.Submit, "Accept": l.Accept} {
+			if record, err := do(t.Context(), again); err != nil || record.ID != first.ID {
+				t.Errorf("%s, %s: run %s, %v, want %s", name, enter, record.ID, err, first.ID)
 			}
 		}
 	}
@@ -68,16 +68,16 @@ func TestSubmitTwiceIsOneRun(t *testing.T) {
 func TestAcceptRefusesARequestForAnotherPipeline(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	_, err := l.Accept(t.Context(), wanting(t, func(r *reconcile.Request) { r.Pipeline = "elsewhere" }))
-	if !errors.As(err, new(*reconcile.InvalidError)) {
+	_, err := l.Accept(t.Context(), wanting(t, func(r *run.Request) { r.Pipeline = "elsewhere" }))
+	if !errors.As(err, new(*run.InvalidError)) {
 		t.Errorf("the error is %T", err)
 	}
 	testenv.CheckMessage(t, err, "pipeline is another one than that of the service here, products", "virtual host of its own")
 	if n := count(t, l, "etl.run"); n != 0 {
 		t.Errorf("%d runs are entered", n)
 	}
-	if run, err := l.Accept(t.Context(), wanting(t, func(r *reconcile.Request) { r.Pipeline = "products" })); err != nil || run.Status != reconcile.StatusQueued {
-		t.Errorf("its own: %+v, %v", run, err)
+	if record, err := l.Accept(t.Context(), wanting(t, func(r *run.Request) { r.Pipeline = "products" })); err != nil || record.Status != run.StatusQueued {
+		t.Errorf("its own: %+v, %v", record, err)
 	}
 }
 
@@ -91,16 +91,16 @@ func TestSlots(t *testing.T) {
 	isActive(t, err, comparison.ID)
 	_, err = l.Begin(t.Context(), wanting(t), "cli", long)
 	isActive(t, err, repair.ID)
-	for slot, want := range map[reconcile.Slot]string{reconcile.RepairSlot: repair.ID, reconcile.LookSlot: comparison.ID} {
+	for slot, want := range map[run.Slot]string{run.RepairSlot: repair.ID, run.LookSlot: comparison.ID} {
 		if active, err := l.Active(t.Context(), slot); err != nil || active == nil || active.ID != want {
 			t.Errorf("%s: active is %v, %v", slot, active, err)
 		}
 	}
 	other := open(t, l.pool.Config().ConnString(), "another")
-	if active, err := other.Active(t.Context(), reconcile.RepairSlot); err != nil || active != nil {
+	if active, err := other.Active(t.Context(), run.RepairSlot); err != nil || active != nil {
 		t.Errorf("another pipeline sees %v, %v", active, err)
 	}
-	if _, err := other.Run(t.Context(), repair.ID); !errors.Is(err, reconcile.ErrNotFound) {
+	if _, err := other.Run(t.Context(), repair.ID); !errors.Is(err, run.ErrNotFound) {
 		t.Errorf("another pipeline finds the run: %v", err)
 	}
 	submitted(t, other)
@@ -110,9 +110,9 @@ func TestSlots(t *testing.T) {
 	testenv.CheckMessage(t, err, "id is that of a run of another pipeline")
 }
 
-func mustActive(t *testing.T, l *Ledger) *reconcile.Record {
+func mustActive(t *testing.T, l *Ledger) *run.Record {
 	t.Helper()
-	active, err := l.Active(t.Context(), reconcile.RepairSlot)
+	active, err := l.Active(t.Context(), run.RepairSlot)
 	if err != nil || active == nil {
 		t.Fatalf("active: %v, %v", active, err)
 	}
@@ -125,12 +125,12 @@ func TestTenSubmitAtOnce(t *testing.T) {
 	for range 5 {
 		var won, lost []string
 		concurrently(10, func() func() {
-			run, err := l.Submit(t.Context(), wanting(t))
+			record, err := l.Submit(t.Context(), wanting(t))
 			return func() {
-				var active *reconcile.ActiveError
+				var active *run.ActiveError
 				switch {
 				case err == nil:
-					won = append(won, run.ID)
+					won = append(won, record.ID)
 				case errors.As(err, &active):
 					lost = append(lost, active.Active.ID)
 				default:
@@ -146,7 +146,7 @@ func TestTenSubmitAtOnce(t *testing.T) {
 				t.Errorf("a loser was told of run %s, the winner is %s", winner, won[0])
 			}
 		}
-		if _, err := l.Ask(t.Context(), won[0], reconcile.WantCancel); err != nil {
+		if _, err := l.Ask(t.Context(), won[0], run.WantCancel); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -174,10 +174,10 @@ func TestSubmitWhileRunsEnd(t *testing.T) {
 	concurrently(8, func() func() {
 		var problems []error
 		for range 25 {
-			run, err := l.Submit(t.Context(), wanting(t))
+			record, err := l.Submit(t.Context(), wanting(t))
 			if err == nil {
-				_, err = l.Ask(t.Context(), run.ID, reconcile.WantCancel)
-			} else if errors.As(err, new(*reconcile.ActiveError)) {
+				_, err = l.Ask(t.Context(), record.ID, run.WantCancel)
+			} else if errors.As(err, new(*run.ActiveError)) {
 				err = nil
 			}
 			problems = append(problems, err)
@@ -198,29 +198,29 @@ func TestManyAcceptAtOnce(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	const occasions, replicas = 200, 3
-	requests := make(chan reconcile.Request, occasions*replicas)
+	requests := make(chan run.Request, occasions*replicas)
 	for i := range occasions {
 		for range replicas {
-			requests <- wanting(t, from(reconcile.BySchedule), keyed(fmt.Sprintf("products/%d", i)))
+			requests <- wanting(t, from(run.BySchedule), keyed(fmt.Sprintf("products/%d", i)))
 		}
 	}
 	close(requests)
 	ids := make(map[string]string)
 	concurrently(20, func() func() {
-		var runs []reconcile.Record
+		var runs []run.Record
 		for r := range requests {
-			run, err := l.Accept(t.Context(), r)
+			record, err := l.Accept(t.Context(), r)
 			if err != nil {
 				return func() { t.Error(err) }
 			}
-			runs = append(runs, run)
+			runs = append(runs, record)
 		}
 		return func() {
-			for _, run := range runs {
-				if key := run.Request.Key; ids[key] != "" && ids[key] != run.ID {
-					t.Errorf("%s is runs %s and %s", key, ids[key], run.ID)
+			for _, record := range runs {
+				if key := record.Request.Key; ids[key] != "" && ids[key] != record.ID {
+					t.Errorf("%s is runs %s and %s", key, ids[key], record.ID)
 				}
-				ids[run.Request.Key] = run.ID
+				ids[record.Request.Key] = record.ID
 			}
 		}
 	})
@@ -236,26 +236,26 @@ func TestManyAcceptAtOnce(t *testing.T) {
 func TestAccept(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	for _, unknown := range []reconcile.Request{wanting(t, recorded), wanting(t, recorded, late)} {
-		if _, err := l.Accept(t.Context(), unknown); !errors.Is(err, reconcile.ErrNotFound) {
+	for _, unknown := range []run.Request{wanting(t, recorded), wanting(t, recorded, late)} {
+		if _, err := l.Accept(t.Context(), unknown); !errors.Is(err, run.ErrNotFound) {
 			t.Errorf("a recorded run that is not there: %v", err)
 		}
 	}
 	expired, err := l.Accept(t.Context(), wanting(t, late))
-	if err != nil || expired.Status != reconcile.StatusSkipped || !strings.HasPrefix(expired.Error, "expired: no worker began it by 20") || expired.Finished.IsZero() {
+	if err != nil || expired.Status != run.StatusSkipped || !strings.HasPrefix(expired.Error, "expired: no worker began it by 20") || expired.Finished.IsZero() {
 		t.Errorf("an expired request became %+v, %v", expired, err)
 	}
-	run, err := l.Accept(t.Context(), wanting(t))
-	if err != nil || run.Status != reconcile.StatusQueued {
-		t.Fatalf("a request became %+v, %v", run, err)
+	record, err := l.Accept(t.Context(), wanting(t))
+	if err != nil || record.Status != run.StatusQueued {
+		t.Fatalf("a request became %+v, %v", record, err)
 	}
-	request := run.Request
+	request := record.Request
 	request.Recorded = true
-	if again, err := l.Accept(t.Context(), request); err != nil || again.ID != run.ID {
+	if again, err := l.Accept(t.Context(), request); err != nil || again.ID != record.ID {
 		t.Errorf("a recorded run: %v, %v", again.ID, err)
 	}
 	skipped, err := l.Accept(t.Context(), wanting(t, keyed("noon")))
-	if err != nil || skipped.Status != reconcile.StatusSkipped || skipped.ActiveRun != run.ID || !strings.Contains(skipped.Error, run.ID) || skipped.Finished.IsZero() {
+	if err != nil || skipped.Status != run.StatusSkipped || skipped.ActiveRun != record.ID || !strings.Contains(skipped.Error, record.ID) || skipped.Finished.IsZero() {
 		t.Errorf("a request for a slot that is taken became %+v, %v", skipped, err)
 	}
 	if again, err := l.Accept(t.Context(), wanting(t, keyed("noon"))); err != nil || again.ID != skipped.ID {
@@ -267,7 +267,7 @@ func TestSubmitRefusesWhatIsNoUUID(t *testing.T) {
 	t.Parallel()
 	l := open(t, "postgres://nobody@127.0.0.1:1/none", "products") // it is not asked
 	for _, id := range []string{"", "run", "65f2a1b2c3d4e5f6a7b8c9d065f2a1b2", "\x00"} {
-		_, err := l.Submit(t.Context(), reconcile.Request{ID: id})
+		_, err := l.Submit(t.Context(), run.Request{ID: id})
 		testenv.CheckMessage(t, err, "no UUID")
 	}
 }
@@ -275,13 +275,13 @@ func TestSubmitRefusesWhatIsNoUUID(t *testing.T) {
 func TestDiscard(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	run := submitted(t, l)
+	record := submitted(t, l)
 	for range 2 { // the answer to the first may be lost
-		if err := l.Discard(t.Context(), run.ID); err != nil {
+		if err := l.Discard(t.Context(), record.ID); err != nil {
 			t.Error(err)
 		}
 	}
-	if _, err := l.Run(t.Context(), run.ID); !errors.Is(err, reconcile.ErrNotFound) {
+	if _, err := l.Run(t.Context(), record.ID); !errors.Is(err, run.ErrNotFound) {
 		t.Errorf("the discarded run: %v", err)
 	}
 	if err := l.Discard(t.Context(), "no run"); err != nil {

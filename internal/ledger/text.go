@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Bounds of columns, in bytes.
@@ -82,16 +82,16 @@ const maxNotes = 100
 
 // reportDocument is a report as it is kept, nil where there is none: without
 // samples, because the outcomes are kept one by one, and with bounded texts.
-func reportDocument(r *reconcile.Report) (*string, error) {
+func reportDocument(r *run.Report) (*string, error) {
 	if r == nil {
 		return nil, nil
 	}
 	kept := *r
-	kept.Samples = []reconcile.Outcome{}
-	kept.Error = cut(r.Error, reconcile.MaxError)
+	kept.Samples = []run.Outcome{}
+	kept.Error = cut(r.Error, run.MaxError)
 	kept.Notes = slices.Clone(r.Notes[:min(len(r.Notes), maxNotes)])
 	for i, note := range kept.Notes {
-		kept.Notes[i] = cut(note, reconcile.MaxError)
+		kept.Notes[i] = cut(note, run.MaxError)
 	}
 	text, err := document(&kept)
 	return &text, err

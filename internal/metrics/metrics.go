@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Build says which program this is.
@@ -57,7 +57,7 @@ const (
 )
 
 var (
-	modes       = []reconcile.Mode{reconcile.Replay, reconcile.Direct}
+	modes       = []run.Mode{run.Replay, run.Direct}
 	jobs        = []string{"sync", "health"}
 	tickResults = []string{Rung, SkippedOff, Checked, Failed}
 	reasons     = []string{QueueFull, NoConsumer, Blocked, Unreadable, Away, Other}
@@ -91,7 +91,7 @@ func New(build Build) *Metrics {
 
 	for _, mode := range modes {
 		for _, dryRun := range []string{"false", "true"} {
-			m.add(string(mode), dryRun, &reconcile.Report{})
+			m.add(string(mode), dryRun, &run.Report{})
 			m.runErrors.WithLabelValues(string(mode), dryRun)
 		}
 	}
@@ -114,10 +114,10 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // RunFinished counts a run that has ended. The report is nil where there is none.
-func (m *Metrics) RunFinished(status reconcile.Status, request reconcile.Request, report *reconcile.Report, took time.Duration) {
+func (m *Metrics) RunFinished(status run.Status, request run.Request, report *run.Report, took time.Duration) {
 	mode, dryRun := oneOf(request.Mode, modes), strconv.FormatBool(request.DryRun)
-	m.durations.WithLabelValues(mode, dryRun, oneOf(status, reconcile.Statuses())).Observe(max(took.Seconds(), 0))
-	if status == reconcile.StatusFailed {
+	m.durations.WithLabelValues(mode, dryRun, oneOf(status, run.Statuses())).Observe(max(took.Seconds(), 0))
+	if status == run.StatusFailed {
 		m.runErrors.WithLabelValues(mode, dryRun).Inc()
 	}
 	if report != nil {
@@ -125,13 +125,13 @@ func (m *Metrics) RunFinished(status reconcile.Status, request reconcile.Request
 	}
 }
 
-func (m *Metrics) add(mode, dryRun string, report *reconcile.Report) {
+func (m *Metrics) add(mode, dryRun string, report *run.Report) {
 	add(m.compared.WithLabelValues(mode, dryRun), report.Products)
 	add(m.repairs.WithLabelValues(mode, dryRun), report.Acted)
 	for _, kind := range product.Kinds() {
 		add(m.differences.WithLabelValues(mode, dryRun, string(kind)), report.Found[kind])
 	}
-	for _, state := range reconcile.States() {
+	for _, state := range run.States() {
 		add(m.outcomes.WithLabelValues(mode, dryRun, label(state)), report.Outcomes[state])
 	}
 }

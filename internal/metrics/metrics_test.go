@@ -18,7 +18,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/metrics"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 var update = flag.Bool("update", false, "write the golden file anew")
@@ -55,18 +55,18 @@ func own(text string) string {
 	return strings.Join(lines, "")
 }
 
-func request(mode reconcile.Mode, dryRun bool) reconcile.Request {
-	return reconcile.Request{Order: reconcile.Order{Mode: mode, DryRun: dryRun}}
+func request(mode run.Mode, dryRun bool) run.Request {
+	return run.Request{Order: run.Order{Mode: mode, DryRun: dryRun}}
 }
 
 func fill(m *metrics.Metrics) {
-	m.RunFinished(reconcile.StatusPartial, request(reconcile.Replay, false), &reconcile.Report{
+	m.RunFinished(run.StatusPartial, request(run.Replay, false), &run.Report{
 		Products: 50_000, Acted: 1_010, Found: map[product.Kind]int64{product.Missing: 1_003, product.Stale: 20, product.Orphaned: 4},
-		Outcomes: map[reconcile.State]int64{reconcile.Verified: 990, reconcile.Lost: 2, reconcile.Blocked: 5, reconcile.Gone: 1,
-			reconcile.Undone: 1, reconcile.InFlight: 7, reconcile.Failed: 3, reconcile.Skipped: 1},
+		Outcomes: map[run.State]int64{run.Verified: 990, run.Lost: 2, run.Blocked: 5, run.Gone: 1,
+			run.Undone: 1, run.InFlight: 7, run.Failed: 3, run.Skipped: 1},
 	}, 42*time.Second)
-	m.RunFinished(reconcile.StatusSucceeded, request(reconcile.Direct, true), &reconcile.Report{Products: 8}, 1500*time.Millisecond)
-	m.RunFinished(reconcile.StatusFailed, request(reconcile.Replay, false), nil, 5*time.Hour)
+	m.RunFinished(run.StatusSucceeded, request(run.Direct, true), &run.Report{Products: 8}, 1500*time.Millisecond)
+	m.RunFinished(run.StatusFailed, request(run.Replay, false), nil, 5*time.Hour)
 	m.Tick("sync", metrics.Rung)
 	m.Tick("sync", metrics.Rung)
 	m.Tick("sync", metrics.SkippedOff)
@@ -86,7 +86,7 @@ func fill(m *metrics.Metrics) {
 		return metrics.Sample{
 			Queues:       map[string]metrics.Queue{"product-created": {Ready: 17, Consumers: 1}, "etl.sync": {Consumers: 3}},
 			Dependencies: map[string]bool{"mongodb": true, "postgresql": true, "rabbitmq": false, "ledger": true},
-			Active:       map[reconcile.Slot]reconcile.Status{reconcile.RepairSlot: reconcile.StatusPaused},
+			Active:       map[run.Slot]run.Status{run.RepairSlot: run.StatusPaused},
 			Scheduler:    &on,
 			Health:       &metrics.Health{Healthy: true, At: time.UnixMilli(1_780_000_000_500)},
 		}
@@ -157,7 +157,7 @@ func TestFresh(t *testing.T) {
 		t.Errorf("with a source that knows nothing: %v", found)
 	}
 	m.Watch(func() metrics.Sample {
-		return metrics.Sample{Active: map[reconcile.Slot]reconcile.Status{}, Dependencies: map[string]bool{"ledger": false}}
+		return metrics.Sample{Active: map[run.Slot]run.Status{}, Dependencies: map[string]bool{"ledger": false}}
 	})
 	if found := watched.FindAllString(own(scrape(t, m)), -1); len(found) != 7 || found[6] != `etl_dependency_up{dependency="ledger"} 0` {
 		t.Errorf("without active runs: %v", found)
@@ -172,9 +172,9 @@ func TestOddInput(t *testing.T) {
 	const odd = "odd\xff\n\"text\""
 	for i := range 5_000 {
 		text := fmt.Sprint(odd, i)
-		m.RunFinished(reconcile.Status(text), request(reconcile.Mode(text), i%2 == 0), &reconcile.Report{
+		m.RunFinished(run.Status(text), request(run.Mode(text), i%2 == 0), &run.Report{
 			Products: -5, Acted: -1, Found: map[product.Kind]int64{product.Kind(text): 1, product.Missing: -3},
-			Outcomes: map[reconcile.State]int64{reconcile.State(text): 1, reconcile.Lost: -9},
+			Outcomes: map[run.State]int64{run.State(text): 1, run.Lost: -9},
 		}, -time.Second)
 		m.Tick(text, text)
 		m.Request(text, text, i-1_000, -time.Second)
@@ -192,7 +192,7 @@ func TestOddInput(t *testing.T) {
 			dependencies[fmt.Sprint(odd, i)] = true
 		}
 		return metrics.Sample{Queues: queues, Dependencies: dependencies,
-			Active: map[reconcile.Slot]reconcile.Status{odd: odd, reconcile.LookSlot: reconcile.StatusFailed}, Health: &metrics.Health{}}
+			Active: map[run.Slot]run.Status{odd: odd, run.LookSlot: run.StatusFailed}, Health: &metrics.Health{}}
 	})
 	text := own(scrape(t, m))
 	if _, err := promlint.New(strings.NewReader(text)).Lint(); err != nil {
@@ -220,7 +220,7 @@ func TestOddInput(t *testing.T) {
 	for name, most := range map[string]int{
 		"etl_http_request_duration_seconds_count": 65 + 2*(codes+1), // each route once, "other" with each code, and /\xff
 		"etl_sync_duration_seconds_count":         2,
-		"etl_sync_outcomes_total":                 3 * 2 * len(reconcile.States()),
+		"etl_sync_outcomes_total":                 3 * 2 * len(run.States()),
 		"etl_sync_differences_total":              3 * 2 * 3,
 		"etl_scheduler_ticks_total":               3,
 		"etl_replay_throttled_seconds_total":      6,

@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Source tells what is seen at this moment. It is asked at each scrape, so it must
@@ -19,10 +19,10 @@ type Source func() Sample
 // Sample is what is watched rather than counted. What is nil is not known, or no
 // matter of this process, and is left out.
 type Sample struct {
-	Queues       map[string]Queue                    // by name, as last seen
-	Dependencies map[string]bool                     // whether mongodb, postgresql, rabbitmq and ledger are connected
-	Active       map[reconcile.Slot]reconcile.Status // the active runs
-	Scheduler    *bool                               // whether scheduled runs are wanted
+	Queues       map[string]Queue        // by name, as last seen
+	Dependencies map[string]bool         // whether mongodb, postgresql, rabbitmq and ledger are connected
+	Active       map[run.Slot]run.Status // the active runs
+	Scheduler    *bool                   // whether scheduled runs are wanted
 	Health       *Health
 }
 
@@ -86,8 +86,8 @@ func (w *watched) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	if s.Active != nil {
-		for _, slot := range []reconcile.Slot{reconcile.RepairSlot, reconcile.LookSlot} {
-			for _, status := range reconcile.Statuses() {
+		for _, slot := range []run.Slot{run.RepairSlot, run.LookSlot} {
+			for _, status := range run.Statuses() {
 				if status.Active() {
 					gauge(active, one(s.Active[slot] == status), string(slot), string(status))
 				}

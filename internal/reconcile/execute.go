@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // beatInterval is how often a run shows its progress and asks what is wanted of it.
@@ -20,51 +21,51 @@ const lastWords = 5 * time.Second
 
 // errSilent ends a run whose ledger has not answered for so long that another
 // process may have taken the run over.
-var errSilent = fmt.Errorf("%w: the ledger has not answered for the length of the lease", ErrFenced)
+var errSilent = fmt.Errorf("%w: the ledger has not answered for the length of the lease", run.ErrFenced)
 
 // Execute makes a run and does it under its lease, whose length is given: it shows
 // the run's progress, obeys what is wanted of it, and ends it in the ledger. Where
 // the context's cause is ErrHandedBack, or the lease is lost, another process goes
 // on with the run, and the error says so. The report is nil where the run could not
 // be made.
-func Execute(ctx context.Context, lease Lease, length time.Duration, prepare func(context.Context) (*Run, error)) (*Report, error) {
+func Execute(ctx context.Context, lease run.Lease, length time.Duration, prepare func(context.Context) (*Run, error)) (*run.Report, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	h := heart{lease: lease, length: length, stop: stop, ended: make(chan struct{})}
 	var beating sync.WaitGroup
 	beating.Go(func() { h.beat(ctx) })
-	var report *Report
+	var report *run.Report
 	var problem string
-	status := StatusFailed
-	run, err := prepare(ctx)
+	status := run.StatusFailed
+	engine, err := prepare(ctx)
 	if err == nil {
-		h.run.Store(run)
-		report, err = run.Do(ctx)
+		h.run.Store(engine)
+		report, err = engine.Do(ctx)
 		status, problem = report.Result.Status(), report.Error
 	} else {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
 		if errors.Is(err, context.Canceled) {
-			status = StatusCancelled
+			status = run.StatusCancelled
 		}
 		problem = err.Error()
 	}
 	close(h.ended)
 	beating.Wait()
-	if errors.Is(err, ErrFenced) {
+	if errors.Is(err, run.ErrFenced) {
 		return report, err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(length, lastWords))
 	defer cancel()
-	if run != nil && !errors.Is(err, ErrHandedBack) {
-		_, _ = lease.Beat(ctx, StatusRunning, run.Progress()) // what it came to; the end itself matters more
+	if engine != nil && !errors.Is(err, ErrHandedBack) {
+		_, _ = lease.Beat(ctx, run.StatusRunning, engine.Progress()) // what it came to; the end itself matters more
 	}
 	var unkept error
 	if errors.Is(err, ErrHandedBack) {
 		unkept = lease.HandBack(ctx)
 	} else {
-		if status == StatusCancelled { // which says it
+		if status == run.StatusCancelled { // which says it
 			problem = ""
 		}
 		unkept = lease.Finish(ctx, status, report, problem)
@@ -75,22 +76,9 @@ func Execute(ctx context.Context, lease Lease, length time.Duration, prepare fun
 	return report, err
 }
 
-// Status is where a run with this result has ended.
-func (r Result) Status() Status {
-	switch r {
-	case InSync, Succeeded:
-		return StatusSucceeded
-	case Cancelled:
-		return StatusCancelled
-	case Broken:
-		return StatusFailed
-	}
-	return StatusPartial
-}
-
 // heart keeps a lease while a run is made and done.
 type heart struct {
-	lease  Lease
+	lease  run.Lease
 	length time.Duration
 	run    atomic.Pointer[Run] // nil while it is made
 	stop   context.CancelCauseFunc
@@ -102,12 +90,12 @@ type heart struct {
 func (h *heart) beat(ctx context.Context) {
 	tick := time.NewTicker(beatInterval)
 	defer tick.Stop()
-	status, answered := StatusRunning, time.Now()
+	status, answered := run.StatusRunning, time.Now()
 	for {
-		progress := Progress{Phase: PhasePlanning, Suspects: map[product.Kind]int64{}, Phases: []PhaseTime{}}
-		run := h.run.Load()
-		if run != nil {
-			progress = run.Progress()
+		progress := run.Progress{Phase: run.PhasePlanning, Suspects: map[product.Kind]int64{}, Phases: []run.PhaseTime{}}
+		engine := h.run.Load()
+		if engine != nil {
+			progress = engine.Progress()
 		}
 		asked := time.Now()
 		beatCtx, cancel := context.WithTimeout(ctx, h.length/3)
@@ -116,23 +104,23 @@ func (h *heart) beat(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, ErrFenced):
-			h.stop(ErrFenced)
+		case errors.Is(err, run.ErrFenced):
+			h.stop(run.ErrFenced)
 			return
 		case err != nil && time.Since(answered) > h.length-h.length/3:
 			h.stop(errSilent)
 			return
 		case err != nil: // it may answer yet
-		case wanted == WantCancel:
+		case wanted == run.WantCancel:
 			h.stop(context.Canceled)
 			return
 		default:
-			answered, status = asked, StatusRunning
-			if run != nil && wanted == WantPause {
-				status = StatusPaused
-				run.Pause()
-			} else if run != nil {
-				run.Continue()
+			answered, status = asked, run.StatusRunning
+			if engine != nil && wanted == run.WantPause {
+				status = run.StatusPaused
+				engine.Pause()
+			} else if engine != nil {
+				engine.Continue()
 			}
 		}
 		select {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 const leaseLength = 30 * time.Second
@@ -19,25 +20,25 @@ var errAway = errors.New("no server answers")
 type lease struct {
 	*book
 	mu       sync.Mutex
-	wanted   reconcile.Wanted
+	wanted   run.Wanted
 	broken   error // what Beat answers
-	status   reconcile.Status
-	progress reconcile.Progress
-	ended    reconcile.Status
+	status   run.Status
+	progress run.Progress
+	ended    run.Status
 	problem  string
 	handed   bool
 }
 
-func (l *lease) Record() reconcile.Record { return reconcile.Record{} }
+func (l *lease) Record() run.Record { return run.Record{} }
 
-func (l *lease) Beat(_ context.Context, status reconcile.Status, progress reconcile.Progress) (reconcile.Wanted, error) {
+func (l *lease) Beat(_ context.Context, status run.Status, progress run.Progress) (run.Wanted, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.status, l.progress = status, progress
 	return l.wanted, l.broken
 }
 
-func (l *lease) Finish(_ context.Context, status reconcile.Status, _ *reconcile.Report, problem string) error {
+func (l *lease) Finish(_ context.Context, status run.Status, _ *run.Report, problem string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ended, l.problem = status, problem
@@ -62,7 +63,7 @@ type executing struct {
 	*shop
 	lease  *lease
 	cancel context.CancelCauseFunc
-	report *reconcile.Report
+	report *run.Report
 	err    error
 	ended  chan struct{}
 }
@@ -71,7 +72,7 @@ func execute(t *testing.T, before ...func(*executing, call)) *executing {
 	s := newShop(20, all)
 	set := s.replay()
 	set.options.MaxRepairs = 20
-	e := &executing{shop: s, lease: &lease{book: newBook(), wanted: reconcile.WantRun}, ended: make(chan struct{})}
+	e := &executing{shop: s, lease: &lease{book: newBook(), wanted: run.WantRun}, ended: make(chan struct{})}
 	set.Ledger = e.lease
 	ctx, cancel := context.WithCancelCause(t.Context())
 	e.cancel = cancel
@@ -92,7 +93,7 @@ func TestExecuteEndsTheRunInTheLedger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := execute(t)
 		<-e.ended
-		if e.err != nil || e.lease.ended != reconcile.StatusSucceeded || e.report.Outcomes[reconcile.Verified] != 20 {
+		if e.err != nil || e.lease.ended != run.StatusSucceeded || e.report.Outcomes[run.Verified] != 20 {
 			t.Errorf("ended %q, error %v, report %+v", e.lease.ended, e.err, e.report)
 		}
 	})
@@ -104,17 +105,17 @@ func TestExecuteOfARunThatCannotBeMade(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		stop   func(*lease, context.CancelCauseFunc)
-		status reconcile.Status
+		status run.Status
 		handed bool
 	}{
-		{"fails", nil, reconcile.StatusFailed, false},
-		{"cancelled", func(l *lease, _ context.CancelCauseFunc) { l.set(func(l *lease) { l.wanted = reconcile.WantCancel }) }, reconcile.StatusCancelled, false},
+		{"fails", nil, run.StatusFailed, false},
+		{"cancelled", func(l *lease, _ context.CancelCauseFunc) { l.set(func(l *lease) { l.wanted = run.WantCancel }) }, run.StatusCancelled, false},
 		{"handed back", func(_ *lease, cancel context.CancelCauseFunc) { cancel(reconcile.ErrHandedBack) }, "", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				l := &lease{book: newBook(), wanted: reconcile.WantRun}
+				l := &lease{book: newBook(), wanted: run.WantRun}
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
 				report, err := reconcile.Execute(ctx, l, leaseLength, func(ctx context.Context) (*reconcile.Run, error) {
@@ -125,7 +126,7 @@ func TestExecuteOfARunThatCannotBeMade(t *testing.T) {
 					}
 					return nil, errAway
 				})
-				if report != nil || err == nil || l.ended != test.status || l.handed != test.handed || (l.problem == "") != (test.status != reconcile.StatusFailed) {
+				if report != nil || err == nil || l.ended != test.status || l.handed != test.handed || (l.problem == "") != (test.status != run.StatusFailed) {
 					t.Errorf("error %v, ended %q because of %q, handed back %v", err, l.ended, l.problem, l.handed)
 				}
 			})
@@ -138,16 +139,16 @@ func TestExecutePauses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e := execute(t)
-		e.lease.set(func(l *lease) { l.wanted = reconcile.WantPause })
+		e.lease.set(func(l *lease) { l.wanted = run.WantPause })
 		time.Sleep(time.Hour)
 		e.lease.set(func(l *lease) {
-			if l.status != reconcile.StatusPaused || l.progress.Acted > 0 {
+			if l.status != run.StatusPaused || l.progress.Acted > 0 {
 				t.Errorf("an hour later it is %s and has acted on %d", l.status, l.progress.Acted)
 			}
-			l.wanted = reconcile.WantRun
+			l.wanted = run.WantRun
 		})
 		<-e.ended
-		if e.err != nil || e.report.Outcomes[reconcile.Verified] != 20 {
+		if e.err != nil || e.report.Outcomes[run.Verified] != 20 {
 			t.Errorf("error %v, report %+v", e.err, e.report)
 		}
 	})
@@ -159,12 +160,12 @@ func TestExecuteCancels(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			e := execute(t)
 			if paused {
-				e.lease.set(func(l *lease) { l.wanted = reconcile.WantPause })
+				e.lease.set(func(l *lease) { l.wanted = run.WantPause })
 				time.Sleep(time.Hour)
 			}
-			e.lease.set(func(l *lease) { l.wanted = reconcile.WantCancel })
+			e.lease.set(func(l *lease) { l.wanted = run.WantCancel })
 			<-e.ended
-			if !errors.Is(e.err, context.Canceled) || e.lease.ended != reconcile.StatusCancelled || e.report.Result != reconcile.Cancelled {
+			if !errors.Is(e.err, context.Canceled) || e.lease.ended != run.StatusCancelled || e.report.Result != run.Cancelled {
 				t.Errorf("paused %v: error %v, ended %q, %s", paused, e.err, e.lease.ended, e.report.Result)
 			}
 		})
@@ -197,12 +198,12 @@ func TestExecuteStopsWithoutALease(t *testing.T) {
 		name   string
 		answer error
 		least  time.Duration
-	}{{"fenced", reconcile.ErrFenced, 0}, {"silent", errAway, leaseLength / 2}} {
+	}{{"fenced", run.ErrFenced, 0}, {"silent", errAway, leaseLength / 2}} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				e := execute(t)
-				e.lease.set(func(l *lease) { l.wanted = reconcile.WantPause }) // it would last
+				e.lease.set(func(l *lease) { l.wanted = run.WantPause }) // it would last
 				time.Sleep(time.Minute)
 				e.lease.set(func(l *lease) { l.broken = test.answer })
 				begun := time.Now()
@@ -210,7 +211,7 @@ func TestExecuteStopsWithoutALease(t *testing.T) {
 				if took := time.Since(begun); took < test.least || took >= leaseLength {
 					t.Errorf("it stops after %s", took)
 				}
-				if !errors.Is(e.err, reconcile.ErrFenced) || e.lease.ended != "" || e.lease.handed {
+				if !errors.Is(e.err, run.ErrFenced) || e.lease.ended != "" || e.lease.handed {
 					t.Errorf("error %v, ended %q, handed back %v", e.err, e.lease.ended, e.lease.handed)
 				}
 			})
@@ -223,13 +224,13 @@ func TestExecuteOutlivesAShortSilence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		e := execute(t)
-		e.lease.set(func(l *lease) { l.wanted = reconcile.WantPause })
+		e.lease.set(func(l *lease) { l.wanted = run.WantPause })
 		time.Sleep(time.Minute)
 		e.lease.set(func(l *lease) { l.broken = errAway })
 		time.Sleep(leaseLength / 3)
-		e.lease.set(func(l *lease) { l.broken, l.wanted = nil, reconcile.WantRun })
+		e.lease.set(func(l *lease) { l.broken, l.wanted = nil, run.WantRun })
 		<-e.ended
-		if e.err != nil || e.lease.ended != reconcile.StatusSucceeded {
+		if e.err != nil || e.lease.ended != run.StatusSucceeded {
 			t.Errorf("error %v, ended %q", e.err, e.lease.ended)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 func TestExplain(t *testing.T) {
@@ -14,32 +15,32 @@ func TestExplain(t *testing.T) {
 	tests := []struct {
 		name    string
 		arrange func(s *shop)
-		verdict reconcile.Verdict
+		verdict run.Verdict
 		why     string
 	}{
-		{"in both", func(*shop) {}, reconcile.VerdictInSync, "title, price, image, sellerId"},
-		{"not in the cart", func(s *shop) { s.removeRow(id(1)) }, reconcile.VerdictMissing, "the cart does not"},
+		{"in both", func(*shop) {}, run.VerdictInSync, "title, price, image, sellerId"},
+		{"not in the cart", func(s *shop) { s.removeRow(id(1)) }, run.VerdictMissing, "the cart does not"},
 		{"just made", func(s *shop) {
 			s.removeRow(id(1))
 			s.change(id(1), func(p *product.Product) { p.Created = time.Now() })
-		}, reconcile.VerdictOnItsWay, "SYNC_SETTLE (30s)"},
+		}, run.VerdictOnItsWay, "SYNC_SETTLE (30s)"},
 		{"with a fraction", func(s *shop) {
 			s.removeRow(id(1))
 			s.change(id(1), func(p *product.Product) { p.Values[product.Price] = product.FloatValue(9.99) })
-		}, reconcile.VerdictBlocked, "price: 9.99"},
+		}, run.VerdictBlocked, "price: 9.99"},
 		{"refused by a constraint", func(s *shop) {
 			s.removeRow(id(1))
 			s.refused[id(1)] = &product.Misfit{Column: "price", Reason: "violates price_check"}
-		}, reconcile.VerdictBlocked, "price_check"},
+		}, run.VerdictBlocked, "price_check"},
 		{"of another price", func(s *shop) {
 			s.change(id(1), func(p *product.Product) { p.Values[product.Price] = product.IntegerValue(1) })
-		}, reconcile.VerdictStale, "differs in price"},
+		}, run.VerdictStale, "differs in price"},
 		{"of another stock", func(s *shop) {
 			s.change(id(1), func(p *product.Product) { p.Values[product.Quantity] = product.IntegerValue(1) })
-		}, reconcile.VerdictInSync, "both sides agree"},
-		{"not in the source", func(s *shop) { s.delete(id(1)) }, reconcile.VerdictOrphaned, "the source does not"},
-		{"not in the source, in a basket", func(s *shop) { s.delete(id(1)); s.references[id(1)] = "cart" }, reconcile.VerdictOrphaned, "rows of cart refer"},
-		{"nowhere", func(s *shop) { s.delete(id(1)); s.removeRow(id(1)) }, reconcile.VerdictUnknown, "neither"},
+		}, run.VerdictInSync, "both sides agree"},
+		{"not in the source", func(s *shop) { s.delete(id(1)) }, run.VerdictOrphaned, "the source does not"},
+		{"not in the source, in a basket", func(s *shop) { s.delete(id(1)); s.references[id(1)] = "cart" }, run.VerdictOrphaned, "rows of cart refer"},
+		{"nowhere", func(s *shop) { s.delete(id(1)); s.removeRow(id(1)) }, run.VerdictUnknown, "neither"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -50,7 +51,7 @@ func TestExplain(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e.Verdict != test.verdict || !strings.Contains(e.Why, test.why) || (e.Next == "") != (e.Verdict == reconcile.VerdictInSync) {
+			if e.Verdict != test.verdict || !strings.Contains(e.Why, test.why) || (e.Next == "") != (e.Verdict == run.VerdictInSync) {
 				t.Errorf("%+v, want %q because of %q", e, test.verdict, test.why)
 			}
 			if len(e.Fields) != len(product.CartFields()) {

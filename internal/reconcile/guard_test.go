@@ -10,6 +10,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // A wrong URL must not replay a catalogue, whether its findings fit one window,
@@ -52,7 +53,7 @@ func TestSuspiciousFindingsAreNotRepaired(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					stopped := report.Result == reconcile.Stopped
+					stopped := report.Result == run.Stopped
 					if stopped != (test.stops != "") || !strings.Contains(strings.Join(report.Notes, "\n"), test.stops) {
 						t.Errorf("the run %s, its notes are %q, want %q", report.Result, report.Notes, test.stops)
 					}
@@ -60,8 +61,8 @@ func TestSuspiciousFindingsAreNotRepaired(t *testing.T) {
 					if stopped && (report.Acted != 0 || report.Unrepaired != missing || len(report.Samples) == 0) {
 						t.Errorf("%d repaired, %d unrepaired, %d named of %d missing", report.Acted, report.Unrepaired, len(report.Samples), missing)
 					}
-					if !stopped && report.Outcomes[reconcile.Verified] != missing {
-						t.Errorf("%d verified of %d missing", report.Outcomes[reconcile.Verified], missing)
+					if !stopped && report.Outcomes[run.Verified] != missing {
+						t.Errorf("%d verified of %d missing", report.Outcomes[run.Verified], missing)
 					}
 				})
 			})
@@ -81,11 +82,11 @@ func TestTheGuardIsBypassed(t *testing.T) {
 	tests := []struct {
 		name    string
 		options func(*reconcile.Options)
-		want    map[reconcile.State]int64
+		want    map[run.State]int64
 	}{
-		{"by --max-repairs", func(o *reconcile.Options) { o.MaxRepairs = 1200 }, map[reconcile.State]int64{reconcile.Verified: 1200}},
-		{"by a smaller --max-repairs", func(o *reconcile.Options) { o.MaxRepairs = 25 }, map[reconcile.State]int64{reconcile.Verified: 25, reconcile.Skipped: 1175}},
-		{"by --id", func(o *reconcile.Options) { o.IDs = []product.ID{id(3), id(4)} }, map[reconcile.State]int64{reconcile.Verified: 2}},
+		{"by --max-repairs", func(o *reconcile.Options) { o.MaxRepairs = 1200 }, map[run.State]int64{run.Verified: 1200}},
+		{"by a smaller --max-repairs", func(o *reconcile.Options) { o.MaxRepairs = 25 }, map[run.State]int64{run.Verified: 25, run.Skipped: 1175}},
+		{"by --id", func(o *reconcile.Options) { o.IDs = []product.ID{id(3), id(4)} }, map[run.State]int64{run.Verified: 2}},
 		{"by a dry run", func(o *reconcile.Options) { o.DryRun = true }, nil},
 	}
 	for _, test := range tests {
@@ -97,7 +98,7 @@ func TestTheGuardIsBypassed(t *testing.T) {
 				set.window, set.options.BatchSize = 10, 1000
 				test.options(&set.options)
 				report, err := s.do(t.Context(), t, set)
-				if err != nil || report.Result == reconcile.Stopped {
+				if err != nil || report.Result == run.Stopped {
 					t.Fatalf("%v, and the run %s", err, report.Result)
 				}
 				wantCounts(t, report, test.want)
@@ -138,7 +139,7 @@ func checkCountedFirst(t *testing.T, window int) {
 	if report.Found[product.Missing] != 20 || report.Found[product.Stale] != 1 || report.Suspects != 21 || report.Products != 40 || report.Rows != 20 {
 		t.Errorf("the report counts something twice: %+v", report)
 	}
-	wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: 19, reconcile.Blocked: 1})
+	wantCounts(t, report, map[run.State]int64{run.Verified: 19, run.Blocked: 1})
 }
 
 // A product that a cursor returns twice, in two windows, is repaired once.
@@ -153,7 +154,7 @@ func TestACursorThatRepeatsItself(t *testing.T) {
 		set := s.replay()
 		set.window = 4 // a page
 		report, err := s.do(t.Context(), t, set)
-		if err != nil || report.Acted != 1 || report.Result != reconcile.Succeeded {
+		if err != nil || report.Acted != 1 || report.Result != run.Succeeded {
 			t.Errorf("%v, %+v", err, report)
 		}
 	})
@@ -175,7 +176,7 @@ func TestOtherDifferencesNeedNoSecondScan(t *testing.T) {
 			if err != nil || s.count(scanning) != 10 || report.Found[product.Stale] != 20 {
 				t.Errorf("%d pages were read, %v, %+v", s.count(scanning), err, report)
 			}
-			wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: int64(missing)})
+			wantCounts(t, report, map[run.State]int64{run.Verified: int64(missing)})
 		})
 	}
 }
@@ -197,7 +198,7 @@ func TestOneWindowIsScannedOnce(t *testing.T) {
 		if err != nil || s.count(scanning) != 10 {
 			t.Errorf("%d pages were read, %v", s.count(scanning), err)
 		}
-		wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: 2})
+		wantCounts(t, report, map[run.State]int64{run.Verified: 2})
 	})
 }
 
@@ -209,16 +210,16 @@ func TestScopes(t *testing.T) {
 		options  reconcile.Options
 		verified []product.ID
 		compared int64
-		result   reconcile.Result
+		result   run.Result
 		note     string
 	}{
-		{"all", reconcile.Options{}, []product.ID{id(1), id(2)}, 4, reconcile.Partial, "3 products have an _id of a type that cannot be compared (bool: 1, double: 2): they were not looked at"},
-		{"one that is missing", reconcile.Options{IDs: []product.ID{id(2)}}, []product.ID{id(2)}, 1, reconcile.Succeeded, ""},
-		{"one that is there", reconcile.Options{IDs: []product.ID{id(3)}}, nil, 1, reconcile.InSync, ""},
-		{"an orphaned row", reconcile.Options{IDs: []product.ID{id(9)}}, nil, 0, reconcile.InSync, ""},
-		{"one that is nowhere", reconcile.Options{IDs: []product.ID{id(2), "typo", id(9)}}, []product.ID{id(2)}, 1, reconcile.Succeeded, "1 of the 3 products named are in neither store"},
-		{"recent ones", reconcile.Options{Since: longAgo.Add(time.Hour)}, []product.ID{id(2)}, 1, reconcile.Partial, "3 products have an _id"},
-		{"more recent ones", reconcile.Options{Since: longAgo.AddDate(5, 0, 0)}, nil, 0, reconcile.Partial, "3 products have an _id"},
+		{"all", reconcile.Options{}, []product.ID{id(1), id(2)}, 4, run.Partial, "3 products have an _id of a type that cannot be compared (bool: 1, double: 2): they were not looked at"},
+		{"one that is missing", reconcile.Options{IDs: []product.ID{id(2)}}, []product.ID{id(2)}, 1, run.Succeeded, ""},
+		{"one that is there", reconcile.Options{IDs: []product.ID{id(3)}}, nil, 1, run.InSync, ""},
+		{"an orphaned row", reconcile.Options{IDs: []product.ID{id(9)}}, nil, 0, run.InSync, ""},
+		{"one that is nowhere", reconcile.Options{IDs: []product.ID{id(2), "typo", id(9)}}, []product.ID{id(2)}, 1, run.Succeeded, "1 of the 3 products named are in neither store"},
+		{"recent ones", reconcile.Options{Since: longAgo.Add(time.Hour)}, []product.ID{id(2)}, 1, run.Partial, "3 products have an _id"},
+		{"more recent ones", reconcile.Options{Since: longAgo.AddDate(5, 0, 0)}, nil, 0, run.Partial, "3 products have an _id"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Whatever happens to the two stores, the queue and the repairer while a run is on:
@@ -22,7 +22,7 @@ import (
 // nothing missing. See audit and shop.check.
 func TestRunProperties(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []reconcile.Mode{reconcile.Replay, reconcile.Direct} {
+	for _, mode := range []run.Mode{run.Replay, run.Direct} {
 		t.Run(string(mode), func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, func(t *rapid.T) { checkRun(t, mode) }) })
@@ -30,7 +30,7 @@ func TestRunProperties(t *testing.T) {
 	}
 }
 
-func checkRun(t *rapid.T, mode reconcile.Mode) {
+func checkRun(t *rapid.T, mode run.Mode) {
 	s := drawShop(t)
 	set := drawSetting(t, s, mode)
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -56,9 +56,9 @@ func checkRun(t *rapid.T, mode reconcile.Mode) {
 }
 
 // calm is a run in which nothing goes wrong and that nothing stops.
-func (s *shop) calm(mode reconcile.Mode) setting {
+func (s *shop) calm(mode run.Mode) setting {
 	set := s.replay()
-	if mode == reconcile.Direct {
+	if mode == run.Direct {
 		set = s.direct()
 	}
 	set.options.MaxRepairs = 1_000_000
@@ -96,7 +96,7 @@ func drawShop(t *rapid.T) *shop {
 	return s
 }
 
-func drawSetting(t *rapid.T, s *shop, mode reconcile.Mode) setting {
+func drawSetting(t *rapid.T, s *shop, mode run.Mode) setting {
 	set := s.replay()
 	set.window = rapid.IntRange(1, 12).Draw(t, "window")
 	set.config.MaxRounds = rapid.IntRange(1, 4).Draw(t, "rounds")
@@ -106,11 +106,11 @@ func drawSetting(t *rapid.T, s *shop, mode reconcile.Mode) setting {
 	if rapid.Bool().Draw(t, "limited") {
 		set.options.MaxRepairs = rapid.IntRange(1, 40).Draw(t, "max repairs")
 	}
-	set.Repairer = drawRepairer(t, s, mode == reconcile.Direct)
-	if mode == reconcile.Replay && rapid.Bool().Draw(t, "fallback") {
+	set.Repairer = drawRepairer(t, s, mode == run.Direct)
+	if mode == run.Replay && rapid.Bool().Draw(t, "fallback") {
 		set.Fallback = drawRepairer(t, s, true)
 	}
-	if mode == reconcile.Direct && rapid.IntRange(0, 3).Draw(t, "without broker") == 0 {
+	if mode == run.Direct && rapid.IntRange(0, 3).Draw(t, "without broker") == 0 {
 		set.Barriers = nil
 	} else if stalling := rapid.SampledFrom([]int{0, 0, 5, 30}).Draw(t, "percent of waits that stall"); stalling > 0 {
 		set.Barriers = &watch{shop: s, stalls: func(product.Kind) bool { return percent(t, "stalls", stalling) }}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // settling deals with what was confirmed of one window. With an error it is what
@@ -18,7 +19,7 @@ type settling func(ctx context.Context, confirmed diff.Verdict, err error) error
 // pass scans the scope once and settles each window, while the scan goes on. The
 // scan is at most two windows ahead, which bounds the memory.
 func (r *Run) pass(ctx context.Context, scope diff.Scope, settle settling) error {
-	r.progress.enter(PhaseComparing)
+	r.progress.enter(run.PhaseComparing)
 	r.progress.scanned.Store(false)
 	windows := make(chan diff.Window)
 	scanCtx, stopScan := context.WithCancel(ctx)
@@ -44,8 +45,8 @@ func (r *Run) pass(ctx context.Context, scope diff.Scope, settle settling) error
 // ledger. A scan that fails meanwhile does not interrupt it: what was found before
 // stays true.
 func (r *Run) decide(ctx context.Context, w diff.Window, settle settling) error {
-	defer r.progress.enter(PhaseComparing)
-	r.progress.enter(PhaseConfirming)
+	defer r.progress.enter(run.PhaseComparing)
+	r.progress.enter(run.PhaseConfirming)
 	suspects, err := r.unjudged(ctx, w.Suspects)
 	if err != nil {
 		return err
@@ -63,7 +64,7 @@ func (r *Run) decide(ctx context.Context, w diff.Window, settle settling) error 
 	if err := settle(ctx, verdict, err); err != nil {
 		return err
 	}
-	return r.settle(ctx, w.Finished)
+	return r.settle(ctx, finished(w.Finished))
 }
 
 // unjudged leaves out what an earlier process of this run has dealt with already.
@@ -103,7 +104,7 @@ func (r *Run) guarded(ctx context.Context, scope diff.Scope, found []product.ID)
 		r.report.stop(reason, ids)
 		return nil
 	}
-	r.stage = Repairing
+	r.stage = run.Repairing
 	if !fits() {
 		ids = nil // a window's worth of memory
 		if err := r.restart(ctx); err != nil {
@@ -163,7 +164,7 @@ func (r *Run) settleWindow(ctx context.Context, v diff.Verdict, err error) error
 		allowed := max(int64(most)-r.report.Attempted, 0)
 		if n := int64(len(ids)); n > allowed {
 			for _, id := range ids[allowed:] {
-				r.report.add(Outcome{ID: id, Kind: product.Missing, State: Skipped, Reason: fmt.Sprintf("the limit of %d repairs (--max-repairs) is reached", most)})
+				r.report.add(run.Outcome{ID: id, Kind: product.Missing, State: run.Skipped, Reason: fmt.Sprintf("the limit of %d repairs (--max-repairs) is reached", most)})
 			}
 			ids = ids[:allowed]
 		}
@@ -185,7 +186,7 @@ func missing(v diff.Verdict) []product.ID {
 
 // assess names what is missing, and what a repair of it would be blocked by.
 func (r *Run) assess(ctx context.Context, ids []product.ID) error {
-	for batch := range slices.Chunk(ids, MaxBatchSize) {
+	for batch := range slices.Chunk(ids, run.MaxBatchSize) {
 		repairs, err := r.readAgain(ctx, batch)
 		if err != nil {
 			return err

@@ -7,55 +7,13 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/run"
 )
-
-// Phase is what a run is doing.
-type Phase string
-
-// The phases of a run. A window is confirmed, repaired and proved while the
-// comparison goes on behind it.
-const (
-	PhasePlanning   Phase = "planning"
-	PhaseComparing  Phase = "comparing"
-	PhaseConfirming Phase = "confirming"
-	PhaseRepairing  Phase = "repairing"
-	PhaseProving    Phase = "proving"
-	PhaseDone       Phase = "done"
-)
-
-// Progress is a run at one moment.
-type Progress struct {
-	Phase    Phase `json:"phase"`
-	Compared int64 `json:"compared"` // products compared
-	Total    int64 `json:"total"`    // products expected, an estimate; 0 is unknown
-	Scanned  bool  `json:"scanned"`  // the comparison is complete
-	// Ranges are the key ranges of the present pass; of those that are done the findings
-	// are settled, and a process that takes the run over does not scan them again.
-	Ranges     int                    `json:"ranges"`
-	RangesDone int                    `json:"rangesDone"`
-	Suspects   map[product.Kind]int64 `json:"suspects"`
-	Acted      int64                  `json:"acted"` // events published or rows written, all rounds together
-	Verified   int64                  `json:"verified"`
-	Round      int                    `json:"round"`
-	// Waiting is what the present phase waits for where nothing moves.
-	Waiting string `json:"waiting,omitempty"`
-	// Throttle is why publishing pauses at this moment.
-	Throttle string `json:"throttle,omitempty"`
-	// Phases are the phases entered so far, in the order in which they were first entered.
-	Phases []PhaseTime `json:"phases"`
-}
-
-// PhaseTime is how long a run was in one phase, all times together.
-type PhaseTime struct {
-	Phase        Phase     `json:"phase"`
-	Entered      time.Time `json:"enteredAt"` // for the first time
-	Milliseconds int64     `json:"durationMs"`
-}
 
 // waits are the phases that consist of waiting, mostly.
-var waits = map[Phase]string{
-	PhaseConfirming: "until products have settled and the cart has consumed its queue",
-	PhaseProving:    "until the cart has consumed its queue",
+var waits = map[run.Phase]string{
+	run.PhaseConfirming: "until products have settled and the cart has consumed its queue",
+	run.PhaseProving:    "until the cart has consumed its queue",
 }
 
 type progress struct {
@@ -69,11 +27,11 @@ type progress struct {
 	done     atomic.Int64 // of the ranges
 
 	mu     sync.Mutex
-	phases []PhaseTime
+	phases []run.PhaseTime
 	since  time.Time // the present phase was entered
 }
 
-func (p *progress) enter(phase Phase) {
+func (p *progress) enter(phase run.Phase) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -83,17 +41,17 @@ func (p *progress) enter(phase Phase) {
 	p.phase.Store(phase)
 	p.since = now
 	if p.current() < 0 {
-		p.phases = append(p.phases, PhaseTime{Phase: phase, Entered: now})
+		p.phases = append(p.phases, run.PhaseTime{Phase: phase, Entered: now})
 	}
 }
 
 func (p *progress) current() int {
-	phase, _ := p.phase.Load().(Phase)
-	return slices.IndexFunc(p.phases, func(t PhaseTime) bool { return t.Phase == phase })
+	phase, _ := p.phase.Load().(run.Phase)
+	return slices.IndexFunc(p.phases, func(t run.PhaseTime) bool { return t.Phase == phase })
 }
 
 // times are the phases so far, the present one up to now.
-func (p *progress) times() []PhaseTime {
+func (p *progress) times() []run.PhaseTime {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	times := slices.Clone(p.phases)
@@ -104,9 +62,9 @@ func (p *progress) times() []PhaseTime {
 }
 
 // Progress tells how far the run is. It may be called at any time.
-func (r *Run) Progress() Progress {
-	phase, _ := r.progress.phase.Load().(Phase)
-	p := Progress{
+func (r *Run) Progress() run.Progress {
+	phase, _ := r.progress.phase.Load().(run.Phase)
+	p := run.Progress{
 		Phase:    phase,
 		Compared: r.engine.Counters.Compared.Load(),
 		Total:    r.progress.total.Load(),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // A run says at any time what it is doing, and how far it is.
@@ -19,20 +20,20 @@ func TestProgress(t *testing.T) {
 		s := newShop(40, first(8))
 		set := s.replay()
 		set.Repairer = &repairer{shop: s, fate: verifies(4, 4)}
-		run, err := reconcile.NewWithWindow(set.Parts, set.config, set.options, set.window)
+		engine, err := reconcile.NewWithWindow(set.Parts, set.config, set.options, set.window)
 		if err != nil {
 			t.Fatal(err)
 		}
-		phases := map[operation][]reconcile.Phase{
-			planning:     {reconcile.PhasePlanning},
-			findRows:     {reconcile.PhaseConfirming, reconcile.PhaseProving},
-			findProducts: {reconcile.PhaseConfirming, reconcile.PhaseRepairing, reconcile.PhaseProving},
-			waiting:      {reconcile.PhaseConfirming, reconcile.PhaseProving},
-			repairing:    {reconcile.PhaseRepairing},
+		phases := map[operation][]run.Phase{
+			planning:     {run.PhasePlanning},
+			findRows:     {run.PhaseConfirming, run.PhaseProving},
+			findProducts: {run.PhaseConfirming, run.PhaseRepairing, run.PhaseProving},
+			waiting:      {run.PhaseConfirming, run.PhaseProving},
+			repairing:    {run.PhaseRepairing},
 		}
-		var last reconcile.Progress
+		var last run.Progress
 		s.before = func(_ context.Context, c call) error {
-			p := run.Progress()
+			p := engine.Progress()
 			allowed := phases[c.operation] == nil
 			for _, phase := range phases[c.operation] {
 				allowed = allowed || p.Phase == phase
@@ -50,18 +51,18 @@ func TestProgress(t *testing.T) {
 			return nil
 		}
 		begun := time.Now()
-		if _, err := run.Do(t.Context()); err != nil {
+		if _, err := engine.Do(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		want := reconcile.Progress{Phase: reconcile.PhaseDone, Compared: 40, Total: 40, Scanned: true, Acted: 12, Verified: 8, Round: 2, Ranges: 1, RangesDone: 1,
+		want := run.Progress{Phase: run.PhaseDone, Compared: 40, Total: 40, Scanned: true, Acted: 12, Verified: 8, Round: 2, Ranges: 1, RangesDone: 1,
 			Suspects: map[product.Kind]int64{product.Missing: 8, product.Stale: 0, product.Orphaned: 0}}
-		got := run.Progress()
-		var entered []reconcile.Phase
+		got := engine.Progress()
+		var entered []run.Phase
 		var took int64
 		for _, p := range got.Phases {
 			entered, took = append(entered, p.Phase), took+p.Milliseconds
 		}
-		wantPhases := []reconcile.Phase{reconcile.PhasePlanning, reconcile.PhaseComparing, reconcile.PhaseConfirming, reconcile.PhaseRepairing, reconcile.PhaseProving, reconcile.PhaseDone}
+		wantPhases := []run.Phase{run.PhasePlanning, run.PhaseComparing, run.PhaseConfirming, run.PhaseRepairing, run.PhaseProving, run.PhaseDone}
 		if !slices.Equal(entered, wantPhases) || took != time.Since(begun).Milliseconds() {
 			t.Errorf("phases %v, together %d ms of %s", got.Phases, took, time.Since(begun))
 		}
@@ -91,21 +92,21 @@ func TestProgressOfOtherScopes(t *testing.T) {
 				s := newShop(40, first(20))
 				set := s.replay()
 				set.options.IDs, set.options.Since = test.options.IDs, test.options.Since
-				run, err := reconcile.NewWithWindow(set.Parts, set.config, set.options, 3)
+				engine, err := reconcile.NewWithWindow(set.Parts, set.config, set.options, 3)
 				if err != nil {
 					t.Fatal(err)
 				}
 				s.intercept(func(_ context.Context, c call) error {
-					p := run.Progress()
+					p := engine.Progress()
 					if c.operation == scanning && p.Scanned {
 						t.Errorf("page %d is scanned when all is", c.nth)
 					}
-					if p.Phase != reconcile.PhasePlanning && p.Total != test.total {
+					if p.Phase != run.PhasePlanning && p.Total != test.total {
 						t.Errorf("the total is %d, want %d", p.Total, test.total)
 					}
 					return nil
 				})
-				if _, err := run.Do(t.Context()); err != nil {
+				if _, err := engine.Do(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			})

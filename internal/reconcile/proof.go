@@ -7,6 +7,7 @@ import (
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // proof is one look at both sides after a repair.
@@ -31,7 +32,7 @@ const maxProofs = 3
 // goes to the report.
 func (r *Run) prove(ctx context.Context, repairer Repairer, acted []product.ID) (lost []product.ID, err error) {
 	for look := 1; len(acted) > 0; look++ {
-		r.progress.enter(PhaseProving)
+		r.progress.enter(run.PhaseProving)
 		if err := r.drained(ctx, product.Missing); err != nil {
 			return lost, r.unproven(ctx, acted, err)
 		}
@@ -46,7 +47,7 @@ func (r *Run) prove(ctx context.Context, repairer Repairer, acted []product.ID) 
 		}
 		if look == maxProofs {
 			for _, d := range p.differing {
-				r.report.add(Outcome{ID: d.id, Kind: product.Missing, State: Failed, Reason: "it arrived, and its row differs from the source: " + describe(d.fields), Fields: changes(d.fields)})
+				r.report.add(run.Outcome{ID: d.id, Kind: product.Missing, State: run.Failed, Reason: "it arrived, and its row differs from the source: " + describe(d.fields), Fields: changes(d.fields)})
 			}
 			return lost, nil
 		}
@@ -74,7 +75,7 @@ func (r *Run) unproven(ctx context.Context, ids []product.ID, err error) error {
 		reason = "the run was stopped before the proof"
 	}
 	for _, id := range ids {
-		r.report.add(Outcome{ID: id, Kind: product.Missing, State: InFlight, Reason: reason})
+		r.report.add(run.Outcome{ID: id, Kind: product.Missing, State: run.InFlight, Reason: reason})
 	}
 	if errors.As(err, new(*diff.StalledError)) {
 		r.inDark = time.Now()
@@ -87,8 +88,8 @@ func (r *Run) unproven(ctx context.Context, ids []product.ID, err error) error {
 // it has not seen, and what it learnt of the others stays true.
 func (r *Run) lookAtBothSides(ctx context.Context, ids []product.ID) (p proof, unseen []product.ID, err error) {
 	table := r.Target.Table()
-	for ; len(ids) > 0; ids = ids[min(len(ids), MaxBatchSize):] {
-		batch := ids[:min(len(ids), MaxBatchSize)]
+	for ; len(ids) > 0; ids = ids[min(len(ids), run.MaxBatchSize):] {
+		batch := ids[:min(len(ids), run.MaxBatchSize)]
 		// The source is read last: a product that is still there then was not
 		// deleted before its row was seen.
 		rows, err := r.Target.Find(ctx, batch)
@@ -106,7 +107,7 @@ func (r *Run) lookAtBothSides(ctx context.Context, ids []product.ID) (p proof, u
 			case !inSource && inCart:
 				p.revived = append(p.revived, id)
 			case !inSource:
-				r.report.add(Outcome{ID: id, Kind: product.Missing, State: Gone, Reason: "deleted in the source meanwhile"})
+				r.report.add(run.Outcome{ID: id, Kind: product.Missing, State: run.Gone, Reason: "deleted in the source meanwhile"})
 			case !inCart:
 				p.lost = append(p.lost, id)
 			default:
@@ -117,7 +118,7 @@ func (r *Run) lookAtBothSides(ctx context.Context, ids []product.ID) (p proof, u
 				r.report.verified(id)
 			}
 		}
-		r.progress.verified.Store(r.report.Outcomes[Verified])
+		r.progress.verified.Store(r.report.Outcomes[run.Verified])
 	}
 	return p, nil, nil
 }
@@ -165,20 +166,20 @@ func (r *Run) undo(ctx context.Context, repairer Repairer, revived []product.ID)
 	if len(revived) == 0 {
 		return
 	}
-	fail := func(ids []product.ID, state State, reason string) {
+	fail := func(ids []product.ID, state run.State, reason string) {
 		for _, id := range ids {
-			r.report.add(Outcome{ID: id, Kind: product.Missing, State: state, Reason: "deleted in the source while it was repaired, and its row could not be taken back: " + reason})
+			r.report.add(run.Outcome{ID: id, Kind: product.Missing, State: state, Reason: "deleted in the source while it was repaired, and its row could not be taken back: " + reason})
 		}
 	}
 	referenced, err := r.Target.Referenced(ctx, revived)
 	if err != nil {
-		fail(revived, Failed, err.Error())
+		fail(revived, run.Failed, err.Error())
 		return
 	}
 	var removable []product.ID
 	for _, id := range revived {
 		if table, is := referenced[id]; is {
-			fail([]product.ID{id}, Blocked, "it is referenced by "+table)
+			fail([]product.ID{id}, run.Blocked, "it is referenced by "+table)
 			continue
 		}
 		removable = append(removable, id)
@@ -191,23 +192,23 @@ func (r *Run) undo(ctx context.Context, repairer Repairer, revived []product.ID)
 		err = r.drained(ctx, product.Orphaned)
 	}
 	if err != nil {
-		fail(removable, Failed, err.Error())
+		fail(removable, run.Failed, err.Error())
 		return
 	}
 	rows, err := r.Target.Find(ctx, removable)
 	if err != nil {
-		fail(removable, Failed, err.Error())
+		fail(removable, run.Failed, err.Error())
 		return
 	}
 	for _, result := range results {
 		_, still := rows[result.ID]
 		switch {
 		case !still:
-			r.report.add(Outcome{ID: result.ID, Kind: product.Missing, State: Undone, Reason: "deleted in the source while it was repaired; its row was taken back"})
+			r.report.add(run.Outcome{ID: result.ID, Kind: product.Missing, State: run.Undone, Reason: "deleted in the source while it was repaired; its row was taken back"})
 		case result.Err != nil:
-			fail([]product.ID{result.ID}, Failed, result.Err.Error())
+			fail([]product.ID{result.ID}, run.Failed, result.Err.Error())
 		default:
-			fail([]product.ID{result.ID}, Failed, "it is still there")
+			fail([]product.ID{result.ID}, run.Failed, "it is still there")
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // sole is a shop with one product, which the cart lacks, and a run that calls back
@@ -40,36 +40,36 @@ func TestAProductThatChangesMeanwhileIsLookedAtAgain(t *testing.T) {
 	tests := []struct {
 		name      string
 		published func(s *shop)
-		state     reconcile.State
+		state     run.State
 		reason    string
 	}{
-		{"and its update arrives", arrivesLater, reconcile.Verified, ""},
-		{"and its update never arrives", func(s *shop) { s.change(id(1), retitle) }, reconcile.Failed,
+		{"and its update arrives", arrivesLater, run.Verified, ""},
+		{"and its update never arrives", func(s *shop) { s.change(id(1), retitle) }, run.Failed,
 			"it arrived, and its row differs from the source: title is New lamp in the source and Lamp in the cart"},
 		{"and is deleted with its row", func(s *shop) {
 			s.change(id(1), retitle)
 			time.AfterFunc(settle-time.Second, func() { s.delete(id(1)); s.removeRow(id(1)) })
-		}, reconcile.Gone, "deleted in the source meanwhile"},
+		}, run.Gone, "deleted in the source meanwhile"},
 		{"and its row is removed, to come again", func(s *shop) {
 			s.change(id(1), retitle)
 			time.AfterFunc(settle-time.Second, func() { s.removeRow(id(1)) })
-		}, reconcile.Verified, ""},
+		}, run.Verified, ""},
 		{"and the cart cannot hold it any more", func(s *shop) {
 			s.change(id(1), func(p *product.Product) { p.Values[product.Price] = product.FloatValue(9.99) })
-		}, reconcile.Failed, "it arrived, and its row differs from the source: price is 9.99 in the source and 777 in the cart"},
+		}, run.Failed, "it arrived, and its row differs from the source: price is 9.99 in the source and 777 in the cart"},
 		{"by its quantity, which orders lower", func(s *shop) {
 			s.change(id(1), func(p *product.Product) { p.Values[product.Quantity] = product.IntegerValue(4) })
-		}, reconcile.Verified, ""},
+		}, run.Verified, ""},
 		{"and names no time of its change", func(s *shop) {
 			p := s.change(id(1), retitle)
 			s.products[id(1)] = func() product.Product { p.Updated = time.Time{}; return p }()
 			time.AfterFunc(settle-time.Second, func() { s.update(s.rowOf(p)) })
-		}, reconcile.Verified, ""},
+		}, run.Verified, ""},
 		{"in the future", func(s *shop) {
 			p := s.change(id(1), retitle)
 			s.products[id(1)] = func() product.Product { p.Updated = time.Now().Add(time.Hour); return p }()
 			time.AfterFunc(settle-time.Second, func() { s.update(s.rowOf(p)) })
-		}, reconcile.Verified, ""},
+		}, run.Verified, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestAllThatChangedSettle(t *testing.T) {
 			return nil
 		}
 		report, err := s.do(t.Context(), t, s.replay())
-		if err != nil || report.Outcomes[reconcile.Verified] != 3 || proofs != 2 {
+		if err != nil || report.Outcomes[run.Verified] != 3 || proofs != 2 {
 			t.Errorf("%v after %d looks, %+v", err, proofs, report)
 		}
 	})
@@ -156,10 +156,10 @@ func TestAStalledProofLeavesProductsInFlight(t *testing.T) {
 			return stalls == 2 // the first proof; the first wait is a confirmation
 		}}
 		report, err := s.do(t.Context(), t, set)
-		if err != nil || report.Result != reconcile.Partial {
+		if err != nil || report.Result != run.Partial {
 			t.Errorf("%v, and the run %s", err, report.Result)
 		}
-		wantCounts(t, report, map[reconcile.State]int64{reconcile.InFlight: 10, reconcile.Verified: 10})
+		wantCounts(t, report, map[run.State]int64{run.InFlight: 10, run.Verified: 10})
 		if reason := report.Samples[0].Reason; !strings.Contains(reason, "5 messages still queued in product-created after 10m0s") {
 			t.Errorf("the reason is %q", reason)
 		}
@@ -175,11 +175,11 @@ func TestNothingIsPublishedBehindAStalledProof(t *testing.T) {
 		stalls   int // so many waits, from the first proof on
 		repeated bool
 		acted    int64
-		want     map[reconcile.State]int64
+		want     map[run.State]int64
 	}{
-		{"the cart consumes again", 1, false, 8, map[reconcile.State]int64{reconcile.InFlight: 4, reconcile.Verified: 4}},
-		{"it does not", 100, false, 4, map[reconcile.State]int64{reconcile.InFlight: 8}},
-		{"the next window has the same products, which have arrived", 1, true, 4, map[reconcile.State]int64{reconcile.InFlight: 4}},
+		{"the cart consumes again", 1, false, 8, map[run.State]int64{run.InFlight: 4, run.Verified: 4}},
+		{"it does not", 100, false, 4, map[run.State]int64{run.InFlight: 8}},
+		{"the next window has the same products, which have arrived", 1, true, 4, map[run.State]int64{run.InFlight: 4}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -221,7 +221,7 @@ func TestAProofThatCannotBeReadEndsTheRun(t *testing.T) {
 		t.Run(string(side), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				const missing, window, batch = 4000, 2500, reconcile.MaxBatchSize
+				const missing, window, batch = 4000, 2500, run.MaxBatchSize
 				s := newShop(missing, all)
 				s.page = batch
 				proofs := 0
@@ -250,8 +250,8 @@ func TestAProofThatCannotBeReadEndsTheRun(t *testing.T) {
 				if !errors.Is(err, errReset) || report.Acted != window {
 					t.Errorf("%v after %d repairs, want an error after %d", err, report.Acted, window)
 				}
-				wantCounts(t, report, map[reconcile.State]int64{
-					reconcile.Verified: batch - 4, reconcile.Undone: 1, reconcile.Gone: 1, reconcile.Lost: 1, reconcile.InFlight: 1 + window - batch,
+				wantCounts(t, report, map[run.State]int64{
+					run.Verified: batch - 4, run.Undone: 1, run.Gone: 1, run.Lost: 1, run.InFlight: 1 + window - batch,
 				})
 				if report.Unrepaired != 2+window-batch {
 					t.Errorf("%d unrepaired", report.Unrepaired)
@@ -269,28 +269,28 @@ func TestWhatIsDeletedMeanwhileIsTakenBack(t *testing.T) {
 		name      string
 		published func(s *shop)
 		change    func(s *shop, set *setting)
-		state     reconcile.State
+		state     run.State
 		reason    string
 		rowStays  bool
 	}{
-		{name: "by an event", published: deleted, state: reconcile.Undone,
+		{name: "by an event", published: deleted, state: run.Undone,
 			reason: "deleted in the source while it was repaired; its row was taken back"},
-		{name: "by a delete", published: deleted, state: reconcile.Undone,
+		{name: "by a delete", published: deleted, state: run.Undone,
 			change: func(s *shop, set *setting) { set.Repairer = &repairer{shop: s, direct: true} },
 			reason: "deleted in the source while it was repaired; its row was taken back"},
-		{name: "and its row never came", published: deleted, state: reconcile.Gone,
+		{name: "and its row never came", published: deleted, state: run.Gone,
 			change: func(s *shop, set *setting) {
 				set.Repairer = &repairer{shop: s, fate: func(int, product.ID) fate { return vanishes }}
 			},
 			reason: "deleted in the source meanwhile"},
 		{name: "but another table refers to it", published: func(s *shop) { s.delete(id(1)); s.references[id(1)] = "public.cart" },
-			state: reconcile.Blocked, reason: cannot + "it is referenced by public.cart", rowStays: true},
-		{name: "but the database refuses", published: deleted, state: reconcile.Failed,
+			state: run.Blocked, reason: cannot + "it is referenced by public.cart", rowStays: true},
+		{name: "but the database refuses", published: deleted, state: run.Failed,
 			change: func(s *shop, set *setting) {
 				set.Repairer = &repairer{shop: s, direct: true, keeps: func(product.ID) error { return errors.New("permission denied") }}
 			},
 			reason: cannot + "permission denied", rowStays: true},
-		{name: "but the event is lost", published: deleted, state: reconcile.Failed,
+		{name: "but the event is lost", published: deleted, state: run.Failed,
 			change: func(s *shop, _ *setting) {
 				s.intercept(func(_ context.Context, c call) error {
 					if c.operation == waiting && c.kind == product.Orphaned {
@@ -300,16 +300,16 @@ func TestWhatIsDeletedMeanwhileIsTakenBack(t *testing.T) {
 				})
 			},
 			reason: cannot + "it is still there", rowStays: true},
-		{name: "but the queue of deletions stalls", published: deleted, state: reconcile.Failed,
+		{name: "but the queue of deletions stalls", published: deleted, state: run.Failed,
 			change: func(s *shop, set *setting) {
 				set.Barriers = &watch{shop: s, stalls: func(kind product.Kind) bool { return kind == product.Orphaned }}
 			},
 			reason: cannot + "5 messages still queued in product-created after 10m0s", rowStays: true},
-		{name: "but references cannot be read", published: deleted, state: reconcile.Failed,
+		{name: "but references cannot be read", published: deleted, state: run.Failed,
 			change: func(s *shop, _ *setting) { s.fail(referencing, 1) }, reason: cannot + errReset.Error(), rowStays: true},
-		{name: "but the broker is away", published: deleted, state: reconcile.Failed,
+		{name: "but the broker is away", published: deleted, state: run.Failed,
 			change: func(s *shop, _ *setting) { s.fail(removing, 1) }, reason: cannot + errReset.Error(), rowStays: true},
-		{name: "but the cart cannot be read after it", published: deleted, state: reconcile.Failed,
+		{name: "but the cart cannot be read after it", published: deleted, state: run.Failed,
 			change: func(s *shop, _ *setting) { s.fail(findRows, 3) }, reason: cannot + errReset.Error()},
 	}
 	for _, test := range tests {
@@ -355,7 +355,7 @@ func TestOneReferenceKeepsOneRow(t *testing.T) {
 		if err != nil || len(s.rows) != 3 {
 			t.Errorf("%v, %d rows", err, len(s.rows))
 		}
-		wantCounts(t, report, map[reconcile.State]int64{reconcile.Undone: 2, reconcile.Blocked: 1, reconcile.Verified: 2})
+		wantCounts(t, report, map[run.State]int64{run.Undone: 2, run.Blocked: 1, run.Verified: 2})
 	})
 }
 
@@ -375,7 +375,7 @@ func TestWhatArrivesByItselfIsNotRepaired(t *testing.T) {
 			return nil
 		}
 		report, err := s.do(t.Context(), t, s.replay())
-		if err != nil || report.Resolved != 5 || report.Acted != 1 || report.Result != reconcile.Succeeded {
+		if err != nil || report.Resolved != 5 || report.Acted != 1 || report.Result != run.Succeeded {
 			t.Errorf("%v, %+v", err, report)
 		}
 	})
@@ -389,7 +389,7 @@ func TestWithoutBroker(t *testing.T) {
 		set := s.direct()
 		set.Barriers = nil
 		report, err := s.do(t.Context(), t, set)
-		if err != nil || report.Result != reconcile.Succeeded {
+		if err != nil || report.Result != run.Succeeded {
 			t.Errorf("%v, %+v", err, report)
 		}
 	})

@@ -10,15 +10,7 @@ import (
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
-)
-
-// Mode is a way to repair.
-type Mode string
-
-// The ways to repair.
-const (
-	Replay Mode = "replay" // publish events for the cart's consumer
-	Direct Mode = "direct" // write the cart's rows
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Source is the Product Service's store.
@@ -60,7 +52,7 @@ type Options struct {
 	// Run is the run's id; message ids and the report carry it.
 	Run string
 	// Mode is how to repair; it is kept in the report of a dry run too.
-	Mode Mode
+	Mode run.Mode
 	// DryRun finds and reports only.
 	DryRun bool
 	// IDs restricts the run to these products, Since to those created since then.
@@ -84,20 +76,10 @@ type Config struct {
 	Parallel     int           `env:"SYNC_PARALLEL, default=2"`
 }
 
-// Bounds of SYNC_BATCH_SIZE, those of the service that this one replaces.
-const (
-	MinBatchSize = 1
-	MaxBatchSize = 1000
-)
-
-// MaxWindow is the largest number of products that are confirmed, repaired and
-// proved together.
-const MaxWindow = 10_000
-
 // Validate reports every variable that is wrong.
 func (c *Config) Validate() error {
 	var problems []error
-	if err := CheckBatchSize(c.BatchSize); err != nil {
+	if err := run.CheckBatchSize(c.BatchSize); err != nil {
 		problems = append(problems, fmt.Errorf("SYNC_BATCH_SIZE: %w", err))
 	}
 	for _, d := range []struct {
@@ -119,14 +101,6 @@ func (c *Config) Validate() error {
 		problems = append(problems, err)
 	}
 	return errors.Join(problems...)
-}
-
-// CheckBatchSize reports a batch size that is out of bounds.
-func CheckBatchSize(n int) error {
-	if n < MinBatchSize || n > MaxBatchSize {
-		return fmt.Errorf("%d is out of bounds, a batch has %d..%d products", n, MinBatchSize, MaxBatchSize)
-	}
-	return nil
 }
 
 // Fields are the compared fields.
@@ -157,7 +131,7 @@ type Parts struct {
 	// Throttle, if set, says why the Repairer waits at this moment.
 	Throttle func() string
 	// Ledger, if set, keeps what another process needs to go on with the run.
-	Ledger Ledger
+	Ledger run.Ledger
 }
 
 // Run is one run. Do executes it; Progress may be read meanwhile.
@@ -168,17 +142,17 @@ type Run struct {
 	engine   *diff.Engine
 	progress progress
 	gate     gate
-	ledger   Ledger
-	stage    Stage
+	ledger   run.Ledger
+	stage    run.Stage
 	resumed  bool // an earlier process has begun this run
-	report   *Report
+	report   *books
 	window   int
 	inDark   time.Time // the end of the last proof that stalled
 }
 
 // New prepares a run.
 func New(parts Parts, config Config, options Options) (*Run, error) {
-	return newRun(parts, config, options, MaxWindow)
+	return newRun(parts, config, options, run.MaxWindow)
 }
 
 func newRun(parts Parts, config Config, options Options, window int) (*Run, error) {
@@ -186,7 +160,7 @@ func newRun(parts Parts, config Config, options Options, window int) (*Run, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckBatchSize(options.BatchSize); err != nil {
+	if err := run.CheckBatchSize(options.BatchSize); err != nil {
 		return nil, err
 	}
 	if parts.Repairer == nil && !options.DryRun {
@@ -198,9 +172,9 @@ func newRun(parts Parts, config Config, options Options, window int) (*Run, erro
 	}
 	r.Source = gated{parts.Source, &r.gate}
 	r.engine = diff.New(r.Source, parts.Target, parts.Barriers, diff.Config{
-		Compare: fields, Settle: config.Settle, Window: window, Batch: MaxBatchSize,
+		Compare: fields, Settle: config.Settle, Window: window, Batch: run.MaxBatchSize,
 	})
-	r.report = newReport(options, parts)
+	r.report = newBooks(options, parts)
 	r.report.beginPass()
 	return r, nil
 }
@@ -210,9 +184,9 @@ func newRun(parts Parts, config Config, options Options, window int) (*Run, erro
 // cancelled context and an error of a service end the run early. A context that
 // was cancelled for a cause of its own, such as a lost lock, is a failure; where
 // that cause is ErrHandedBack or ErrFenced, another process goes on with the run.
-func (r *Run) Do(ctx context.Context) (*Report, error) {
+func (r *Run) Do(ctx context.Context) (*run.Report, error) {
 	err := r.do(ctx)
-	r.progress.enter(PhaseDone)
+	r.progress.enter(run.PhaseDone)
 	cancelled := false
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -222,11 +196,11 @@ func (r *Run) Do(ctx context.Context) (*Report, error) {
 	if err != nil && !goesOn(err) {
 		r.settleLast(ctx)
 	}
-	return r.report, err
+	return &r.report.Report, err
 }
 
 func (r *Run) do(ctx context.Context) error {
-	r.progress.enter(PhasePlanning)
+	r.progress.enter(run.PhasePlanning)
 	at, err := r.resume(ctx)
 	if err != nil {
 		return err
@@ -245,10 +219,10 @@ func (r *Run) do(ctx context.Context) error {
 		if unknown := int64(len(scope.IDs)) - counters.Compared.Load() - counters.Suspects(product.Orphaned); err == nil && unknown > 0 {
 			r.report.note("%d of the %d products named are in neither store", unknown, len(scope.IDs))
 		}
-	case r.stage == Repairing || r.options.DryRun:
+	case r.stage == run.Repairing || r.options.DryRun:
 		err = r.pass(ctx, scope, r.settleWindow)
 	default:
-		err = r.guarded(ctx, scope, at.missing())
+		err = r.guarded(ctx, scope, missingBefore(at))
 	}
 	if err != nil {
 		return err
@@ -258,7 +232,7 @@ func (r *Run) do(ctx context.Context) error {
 
 // plan reads what the run needs to know of the two stores. Key ranges that were
 // planned before stay as they are.
-func (r *Run) plan(ctx context.Context, at *Checkpoint) (diff.Scope, error) {
+func (r *Run) plan(ctx context.Context, at *run.Checkpoint) (diff.Scope, error) {
 	scope := diff.Scope{IDs: r.options.IDs, Since: r.options.Since.UTC(), Parallel: r.config.Parallel}
 	if len(scope.IDs) > 0 { // whatever else is in the source does not matter
 		r.progress.total.Store(int64(len(scope.IDs)))

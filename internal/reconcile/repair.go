@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // repairWindow brings one window of missing products to the cart. The ledger has
@@ -14,7 +15,7 @@ func (r *Run) repairWindow(ctx context.Context, ids []product.ID) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	if err := r.ledger.Begin(ctx, Repairing, ids); err != nil {
+	if err := r.ledger.Begin(ctx, run.Repairing, ids); err != nil {
 		return r.leave(ctx, ids, err)
 	}
 	return r.bring(ctx, ids)
@@ -34,7 +35,7 @@ func (r *Run) bring(ctx context.Context, ids []product.ID) error {
 		reason = "the repair was lost, and the run ended before another round"
 	}
 	for _, id := range lost {
-		r.report.add(Outcome{ID: id, Kind: product.Missing, State: Lost, Reason: reason})
+		r.report.add(run.Outcome{ID: id, Kind: product.Missing, State: run.Lost, Reason: reason})
 	}
 	return err
 }
@@ -55,7 +56,7 @@ func (r *Run) rounds(ctx context.Context, pending []product.ID) ([]product.ID, e
 	for round := 1; len(pending) > 0 && round <= r.config.MaxRounds; round++ {
 		r.report.round(round)
 		r.progress.round.Store(int64(round))
-		before := r.report.Outcomes[Verified]
+		before := r.report.Outcomes[run.Verified]
 		acted, lost, err := r.round(ctx, r.Repairer, round, pending)
 		if round == 1 {
 			r.explainLoss(ctx, acted, len(lost))
@@ -67,7 +68,7 @@ func (r *Run) rounds(ctx context.Context, pending []product.ID) ([]product.ID, e
 			return lost, err
 		}
 		pending = lost
-		if verified := r.report.Outcomes[Verified] - before; float64(verified) >= enough*float64(acted) {
+		if verified := r.report.Outcomes[run.Verified] - before; float64(verified) >= enough*float64(acted) {
 			poor = 0
 		} else if poor++; poor >= maxPoorRounds || acted >= few {
 			break
@@ -89,7 +90,7 @@ func (r *Run) round(ctx context.Context, repairer Repairer, number int, pending 
 
 // explainLoss keeps why repairs of the first round were lost.
 func (r *Run) explainLoss(ctx context.Context, acted, lost int) {
-	if r.options.Mode != Replay {
+	if r.options.Mode != run.Replay {
 		return
 	}
 	l := &r.report.Losses
@@ -103,7 +104,7 @@ func (r *Run) explainLoss(ctx context.Context, acted, lost int) {
 // act repairs pending, batch by batch, and returns what was acted on. Each batch
 // is read again right before. What cannot be repaired goes to the report.
 func (r *Run) act(ctx context.Context, repairer Repairer, round int, pending []product.ID) (acted []product.ID, err error) {
-	r.progress.enter(PhaseRepairing)
+	r.progress.enter(run.PhaseRepairing)
 	for len(pending) > 0 {
 		n, err := repairer.Reserve(ctx, min(len(pending), r.options.BatchSize))
 		if err != nil {
@@ -128,7 +129,7 @@ func (r *Run) act(ctx context.Context, repairer Repairer, round int, pending []p
 			case errors.As(result.Err, &misfit):
 				r.report.add(blocked(result.ID, misfit))
 			case result.Err != nil:
-				r.report.add(Outcome{ID: result.ID, Kind: product.Missing, State: Failed, Reason: result.Err.Error()})
+				r.report.add(run.Outcome{ID: result.ID, Kind: product.Missing, State: run.Failed, Reason: result.Err.Error()})
 			default:
 				untried = append(untried, result.ID)
 			}
@@ -150,7 +151,7 @@ func (r *Run) leave(ctx context.Context, pending []product.ID, err error) error 
 		reason = "not repaired: the run was stopped"
 	}
 	for _, id := range pending {
-		r.report.add(Outcome{ID: id, Kind: product.Missing, State: Failed, Reason: reason})
+		r.report.add(run.Outcome{ID: id, Kind: product.Missing, State: run.Failed, Reason: reason})
 	}
 	return err
 }
@@ -166,11 +167,11 @@ func (r *Run) readAgain(ctx context.Context, ids []product.ID) ([]product.Repair
 	table := r.Target.Table()
 	repairs := make([]product.Repair, 0, len(ids))
 	rows := make([]product.Row, 0, len(ids))
-	var others []Outcome
+	var others []run.Outcome
 	for _, id := range ids {
 		p, exists := products[id]
 		if !exists {
-			others = append(others, Outcome{ID: id, Kind: product.Missing, State: Gone, Reason: "deleted in the source before its repair"})
+			others = append(others, run.Outcome{ID: id, Kind: product.Missing, State: run.Gone, Reason: "deleted in the source before its repair"})
 			continue
 		}
 		row, err := table.Fit(&p)
@@ -200,6 +201,6 @@ func (r *Run) readAgain(ctx context.Context, ids []product.ID) ([]product.Repair
 	return fitting, nil
 }
 
-func blocked(id product.ID, m *product.Misfit) Outcome {
-	return Outcome{ID: id, Kind: product.Missing, State: Blocked, Column: m.Column, Reason: m.Reason}
+func blocked(id product.ID, m *product.Misfit) run.Outcome {
+	return run.Outcome{ID: id, Kind: product.Missing, State: run.Blocked, Column: m.Column, Reason: m.Reason}
 }

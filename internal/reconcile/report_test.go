@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // A report names the first thousand outcomes and counts the others.
@@ -49,7 +49,7 @@ func TestSamplesAreBounded(t *testing.T) {
 				set.Repairer = &repairer{shop: s, fate: verifies()}
 				change(&set)
 				report, err := s.do(t.Context(), t, set)
-				if err != nil || len(report.Samples) != reconcile.MaxSamples {
+				if err != nil || len(report.Samples) != run.MaxSamples {
 					t.Fatalf("%v, %d samples", err, len(report.Samples))
 				}
 				found := report.Found[product.Missing] + report.Found[product.Stale] + report.Found[product.Orphaned]
@@ -78,7 +78,7 @@ func TestADryRunNamesWhatIsMissing(t *testing.T) {
 		set := s.dryRun()
 		set.Repairer = nil
 		report, err := s.do(t.Context(), t, set)
-		if err != nil || report.Result != reconcile.Partial || report.Unrepaired != 3 {
+		if err != nil || report.Result != run.Partial || report.Unrepaired != 3 {
 			t.Errorf("%v, %+v", err, report)
 		}
 		var got []string
@@ -106,14 +106,14 @@ func TestResults(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(s *shop)
-		run    reconcile.Result
-		dry    reconcile.Result
+		run    run.Result
+		dry    run.Result
 	}{
-		{"nothing differs", func(*shop) {}, reconcile.InSync, reconcile.InSync},
-		{"a product is missing", func(s *shop) { s.removeRow(id(1)) }, reconcile.Succeeded, reconcile.Partial},
-		{"a product is stale", func(s *shop) { s.change(id(1), retitle) }, reconcile.InSync, reconcile.Partial},
-		{"a row is orphaned", func(s *shop) { s.delete(id(1)) }, reconcile.InSync, reconcile.Partial},
-		{"an id cannot be compared", func(s *shop) { s.unsupported = map[string]int64{"double": 1} }, reconcile.Partial, reconcile.Partial},
+		{"nothing differs", func(*shop) {}, run.InSync, run.InSync},
+		{"a product is missing", func(s *shop) { s.removeRow(id(1)) }, run.Succeeded, run.Partial},
+		{"a product is stale", func(s *shop) { s.change(id(1), retitle) }, run.InSync, run.Partial},
+		{"a row is orphaned", func(s *shop) { s.delete(id(1)) }, run.InSync, run.Partial},
+		{"an id cannot be compared", func(s *shop) { s.unsupported = map[string]int64{"double": 1} }, run.Partial, run.Partial},
 		{"a product is missing and deleted before its repair", func(s *shop) {
 			s.removeRow(id(1))
 			s.before = func(_ context.Context, c call) error {
@@ -122,7 +122,7 @@ func TestResults(t *testing.T) {
 				}
 				return nil
 			}
-		}, reconcile.Succeeded, reconcile.InSync},
+		}, run.Succeeded, run.InSync},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -8,7 +8,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // ErrHandedBack is the cause with which a run's context is cancelled when this
@@ -17,13 +19,13 @@ var ErrHandedBack = errors.New("the run is handed back, to be taken up again fro
 
 // goesOn tells whether an error that ended this process's part of a run does not
 // end the run.
-func goesOn(err error) bool { return errors.Is(err, ErrHandedBack) || errors.Is(err, ErrFenced) }
+func goesOn(err error) bool { return errors.Is(err, ErrHandedBack) || errors.Is(err, run.ErrFenced) }
 
 // resume restores what an earlier process left of this run.
-func (r *Run) resume(ctx context.Context) (*Checkpoint, error) {
-	r.stage = Counting
+func (r *Run) resume(ctx context.Context) (*run.Checkpoint, error) {
+	r.stage = run.Counting
 	if len(r.options.IDs) > 0 || r.options.MaxRepairs > 0 {
-		r.stage = Repairing
+		r.stage = run.Repairing
 	}
 	at, err := r.ledger.Resume(ctx)
 	if err != nil || at == nil {
@@ -31,7 +33,7 @@ func (r *Run) resume(ctx context.Context) (*Checkpoint, error) {
 	}
 	r.resumed = true
 	if len(at.Memory) > 0 {
-		kept := kept{Report: r.report, Memory: &r.report.memory}
+		kept := kept{Report: &r.report.Report, Memory: &r.report.memory}
 		if err := json.Unmarshal(at.Memory, &kept); err != nil {
 			return nil, fmt.Errorf("read what an earlier process of this run left: %w", err)
 		}
@@ -42,14 +44,14 @@ func (r *Run) resume(ctx context.Context) (*Checkpoint, error) {
 	counters.Rows.Store(at.Rows)
 	counters.Matched.Store(at.Matched)
 	r.progress.acted.Store(r.report.Acted)
-	r.progress.verified.Store(r.report.Outcomes[Verified])
+	r.progress.verified.Store(r.report.Outcomes[run.Verified])
 	return at, nil
 }
 
 // takeOver deals with the products that an earlier process had in hand. It may
 // have acted on them, so they are proved first; what did not arrive is repaired.
-func (r *Run) takeOver(ctx context.Context, at *Checkpoint) error {
-	if at == nil || r.options.DryRun || r.stage != Repairing {
+func (r *Run) takeOver(ctx context.Context, at *run.Checkpoint) error {
+	if at == nil || r.options.DryRun || r.stage != run.Repairing {
 		return nil
 	}
 	ids := slices.Concat(at.InHand, at.Missing)
@@ -60,7 +62,7 @@ func (r *Run) takeOver(ctx context.Context, at *Checkpoint) error {
 	if r.options.MaxRepairs > 0 {
 		r.report.Attempted += int64(len(ids))
 	}
-	if err := r.ledger.Begin(ctx, Repairing, ids); err != nil {
+	if err := r.ledger.Begin(ctx, run.Repairing, ids); err != nil {
 		return err
 	}
 	lost, err := r.prove(ctx, r.Repairer, ids)
@@ -75,8 +77,8 @@ func (r *Run) takeOver(ctx context.Context, at *Checkpoint) error {
 	return r.settle(ctx, nil)
 }
 
-// missing are the products that were found missing before; none where nothing was.
-func (c *Checkpoint) missing() []product.ID {
+// missingBefore are the products that were found missing before; none where nothing was.
+func missingBefore(c *run.Checkpoint) []product.ID {
 	if c == nil {
 		return nil
 	}
@@ -86,13 +88,13 @@ func (c *Checkpoint) missing() []product.ID {
 // kept is a run's memory in the ledger. The report's samples are not in it: the
 // ledger has the outcomes.
 type kept struct {
-	Report *Report
+	Report *run.Report
 	Memory *memory
 }
 
 // settle puts what happened since the last settlement into the ledger.
-func (r *Run) settle(ctx context.Context, finished []FinishedRange) error {
-	return r.keep(ctx, Settlement{Finished: finished})
+func (r *Run) settle(ctx context.Context, finished []run.FinishedRange) error {
+	return r.keep(ctx, run.Settlement{Finished: finished})
 }
 
 // restart begins another pass over everything.
@@ -100,14 +102,14 @@ func (r *Run) restart(ctx context.Context) error {
 	r.engine.Counters.Reset()
 	r.report.beginPass()
 	r.resumed = false
-	return r.keep(ctx, Settlement{Restart: true})
+	return r.keep(ctx, run.Settlement{Restart: true})
 }
 
-func (r *Run) keep(ctx context.Context, s Settlement) error {
-	report := *r.report
-	report.Samples = []Outcome{}
+func (r *Run) keep(ctx context.Context, s run.Settlement) error {
+	report := r.report.Report
+	report.Samples = []run.Outcome{}
 	var err error
-	if s.Memory, err = json.Marshal(kept{&report, &report.memory}); err != nil {
+	if s.Memory, err = json.Marshal(kept{&report, &r.report.memory}); err != nil {
 		return err
 	}
 	s.Stage, s.Report, s.Outcomes = r.stage, &report, r.report.fresh
@@ -133,8 +135,17 @@ func (r *Run) settleLast(ctx context.Context) {
 // noLedger is for a run that nobody could go on with.
 type noLedger struct{}
 
-func (noLedger) Resume(context.Context) (*Checkpoint, error)                       { return nil, nil }
+func (noLedger) Resume(context.Context) (*run.Checkpoint, error)                   { return nil, nil }
 func (noLedger) Plan(context.Context, []product.Range) error                       { return nil }
-func (noLedger) Begin(context.Context, Stage, []product.ID) error                  { return nil }
-func (noLedger) Settle(context.Context, Settlement) error                          { return nil }
+func (noLedger) Begin(context.Context, run.Stage, []product.ID) error              { return nil }
+func (noLedger) Settle(context.Context, run.Settlement) error                      { return nil }
 func (noLedger) Judged(context.Context, []product.ID) (map[product.ID]bool, error) { return nil, nil }
+
+// finished are ranges as the ledger keeps them.
+func finished(ranges []diff.FinishedRange) []run.FinishedRange {
+	all := make([]run.FinishedRange, len(ranges))
+	for i, f := range ranges {
+		all[i] = run.FinishedRange(f)
+	}
+	return all
+}

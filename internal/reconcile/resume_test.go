@@ -12,23 +12,24 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // book is a ledger in memory, as one run sees it.
 type book struct {
-	stage    reconcile.Stage
+	stage    run.Stage
 	memory   []byte
 	planned  []product.Range
-	finished map[product.Range]reconcile.FinishedRange
+	finished map[product.Range]run.FinishedRange
 	inHand   map[product.ID]bool
-	outcomes map[product.ID]reconcile.Outcome
+	outcomes map[product.ID]run.Outcome
 	written  bool
 	// before, if set, is called before each write and each read.
 	before func() error
 }
 
 func newBook() *book {
-	return &book{finished: make(map[product.Range]reconcile.FinishedRange), inHand: make(map[product.ID]bool), outcomes: make(map[product.ID]reconcile.Outcome)}
+	return &book{finished: make(map[product.Range]run.FinishedRange), inHand: make(map[product.ID]bool), outcomes: make(map[product.ID]run.Outcome)}
 }
 
 func (b *book) enter() error {
@@ -38,11 +39,11 @@ func (b *book) enter() error {
 	return b.before()
 }
 
-func (b *book) Resume(context.Context) (*reconcile.Checkpoint, error) {
+func (b *book) Resume(context.Context) (*run.Checkpoint, error) {
 	if err := b.enter(); err != nil || !b.written {
 		return nil, err
 	}
-	at := &reconcile.Checkpoint{Stage: b.stage, Memory: b.memory, Planned: b.planned != nil, InHand: slices.Sorted(maps.Keys(b.inHand))}
+	at := &run.Checkpoint{Stage: b.stage, Memory: b.memory, Planned: b.planned != nil, InHand: slices.Sorted(maps.Keys(b.inHand))}
 	for _, r := range b.planned {
 		f, is := b.finished[r]
 		if !is {
@@ -51,7 +52,7 @@ func (b *book) Resume(context.Context) (*reconcile.Checkpoint, error) {
 		at.Products, at.Rows, at.Matched = at.Products+f.Products, at.Rows+f.Rows, at.Matched+f.Matched
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.outcomes)) {
-		if o := b.outcomes[id]; o.State == reconcile.Found && o.Kind == product.Missing {
+		if o := b.outcomes[id]; o.State == run.Found && o.Kind == product.Missing {
 			at.Missing = append(at.Missing, id)
 		}
 	}
@@ -67,7 +68,7 @@ func (b *book) Plan(_ context.Context, ranges []product.Range) error {
 	return nil
 }
 
-func (b *book) Begin(_ context.Context, s reconcile.Stage, ids []product.ID) error {
+func (b *book) Begin(_ context.Context, s run.Stage, ids []product.ID) error {
 	if err := b.enter(); err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func (b *book) Begin(_ context.Context, s reconcile.Stage, ids []product.ID) err
 	return nil
 }
 
-func (b *book) Settle(_ context.Context, s reconcile.Settlement) error {
+func (b *book) Settle(_ context.Context, s run.Settlement) error {
 	if err := b.enter(); err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ func checkTakeover(t *rapid.T) {
 	set.Ledger = kept
 
 	killed := errors.New("killed")
-	var report *reconcile.Report
+	var report *run.Report
 	for {
 		var left atomic.Int64
 		left.Store(rapid.Int64Range(0, 60).Draw(t, "operations before the end"))
@@ -169,22 +170,22 @@ func checkTakeover(t *rapid.T) {
 			}
 			err := tick()
 			if err != nil {
-				cancel(reconcile.ErrFenced) // it writes nothing more
+				cancel(run.ErrFenced) // it writes nothing more
 			}
 			return err
 		}
 		kept.before = tick
 		set.Barriers = &watch{shop: s}
-		run, err := reconcile.NewWithWindow(set.Parts, set.config, set.options, set.window)
+		engine, err := reconcile.NewWithWindow(set.Parts, set.config, set.options, set.window)
 		if err != nil {
 			t.Fatal(err)
 		}
-		report, err = run.Do(ctx)
+		report, err = engine.Do(ctx)
 		cancel(nil)
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, killed) && !errors.Is(err, reconcile.ErrFenced) {
+		if !errors.Is(err, killed) && !errors.Is(err, run.ErrFenced) {
 			t.Fatal(err)
 		}
 	}
@@ -203,14 +204,14 @@ func checkTakeover(t *rapid.T) {
 		}
 		return
 	}
-	if report.Outcomes[reconcile.Blocked] != blocked || report.Outcomes[reconcile.Verified] != missing-blocked || int64(len(s.rows)) != int64(n)-blocked {
-		t.Errorf("%d verified and %d blocked of %d missing, %d do not fit; %d rows", report.Outcomes[reconcile.Verified], report.Outcomes[reconcile.Blocked], missing, blocked, len(s.rows))
+	if report.Outcomes[run.Blocked] != blocked || report.Outcomes[run.Verified] != missing-blocked || int64(len(s.rows)) != int64(n)-blocked {
+		t.Errorf("%d verified and %d blocked of %d missing, %d do not fit; %d rows", report.Outcomes[run.Verified], report.Outcomes[run.Blocked], missing, blocked, len(s.rows))
 	}
-	counts := make(map[reconcile.State]int64)
+	counts := make(map[run.State]int64)
 	for _, o := range kept.outcomes {
 		counts[o.State]++
 	}
-	if counts[reconcile.Blocked] != blocked || counts[reconcile.Verified] != missing-blocked || int64(len(kept.outcomes)) != missing || report.Unrepaired != blocked {
+	if counts[run.Blocked] != blocked || counts[run.Verified] != missing-blocked || int64(len(kept.outcomes)) != missing || report.Unrepaired != blocked {
 		t.Errorf("the ledger has %v, %d unrepaired; %d were missing, %d do not fit", counts, report.Unrepaired, missing, blocked)
 	}
 }

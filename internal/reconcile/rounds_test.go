@@ -10,13 +10,13 @@ import (
 	"testing/synctest"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // wantCounts compares the outcomes of a report, by state.
-func wantCounts(t *testing.T, report *reconcile.Report, want map[reconcile.State]int64) {
+func wantCounts(t *testing.T, report *run.Report, want map[run.State]int64) {
 	t.Helper()
-	for _, state := range reconcile.States() {
+	for _, state := range run.States() {
 		if got := report.Outcomes[state]; got != want[state] {
 			t.Errorf("%d %s, want %d; %v", got, state, want[state], report.Outcomes)
 		}
@@ -75,10 +75,10 @@ func TestRoundsGoOnWhileTheyHelp(t *testing.T) {
 				if report.Rounds != test.rounds {
 					t.Errorf("%d rounds, want %d", report.Rounds, test.rounds)
 				}
-				wantCounts(t, report, map[reconcile.State]int64{reconcile.Lost: test.lost, reconcile.Verified: int64(test.missing) - test.lost})
-				want := reconcile.Succeeded
+				wantCounts(t, report, map[run.State]int64{run.Lost: test.lost, run.Verified: int64(test.missing) - test.lost})
+				want := run.Succeeded
 				if test.lost > 0 {
-					want = reconcile.Partial
+					want = run.Partial
 				}
 				if report.Result != want {
 					t.Errorf("the run %s, want %s", report.Result, want)
@@ -107,7 +107,7 @@ func TestOnlyVerifiedProductsAreWorthAnotherRound(t *testing.T) {
 		if err != nil || report.Rounds != 1 {
 			t.Errorf("%d rounds, %v; want 1", report.Rounds, err)
 		}
-		wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: 10, reconcile.Gone: 20, reconcile.Lost: 70})
+		wantCounts(t, report, map[run.State]int64{run.Verified: 10, run.Gone: 20, run.Lost: 70})
 	})
 }
 
@@ -128,7 +128,7 @@ func TestWindowsHaveTheirOwnRounds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: 30, reconcile.Lost: 30})
+		wantCounts(t, report, map[run.State]int64{run.Verified: 30, run.Lost: 30})
 		// All windows' losses are told in one note.
 		if len(report.Notes) != 1 || !strings.HasPrefix(report.Notes[0], "30 of 60 events of the first round were consumed and left no row") {
 			t.Errorf("the notes are %q", report.Notes)
@@ -203,7 +203,7 @@ func TestFallbackWritesWhatTheReplayLoses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: 39, reconcile.Lost: 1})
+		wantCounts(t, report, map[run.State]int64{run.Verified: 39, run.Lost: 1})
 		if notes := strings.Join(report.Notes, "\n"); !strings.Contains(notes, "10 products that the replay lost were written directly (fallback)") {
 			t.Errorf("the notes are %q", notes)
 		}
@@ -234,7 +234,7 @@ func TestNoFallbackAfterAnError(t *testing.T) {
 		if !errors.Is(err, errReset) {
 			t.Error(err)
 		}
-		wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: 4, reconcile.Lost: 3, reconcile.Failed: 3})
+		wantCounts(t, report, map[run.State]int64{run.Verified: 4, run.Lost: 3, run.Failed: 3})
 	})
 }
 
@@ -245,11 +245,11 @@ func TestFallbackThatFails(t *testing.T) {
 		name   string
 		before func(s *shop, stop context.CancelCauseFunc) func(c call) error
 		breaks bool // after three products
-		want   map[reconcile.State]int64
+		want   map[run.State]int64
 	}{
 		{
 			name: "the database is away", breaks: true,
-			want: map[reconcile.State]int64{reconcile.Verified: 2, reconcile.Lost: 1, reconcile.Failed: 7},
+			want: map[run.State]int64{run.Verified: 2, run.Lost: 1, run.Failed: 7},
 		},
 		{
 			name: "stopped before its proof",
@@ -261,7 +261,7 @@ func TestFallbackThatFails(t *testing.T) {
 					return nil
 				}
 			},
-			want: map[reconcile.State]int64{reconcile.InFlight: 10},
+			want: map[run.State]int64{run.InFlight: 10},
 		},
 		{
 			name: "the proof cannot be read",
@@ -273,7 +273,7 @@ func TestFallbackThatFails(t *testing.T) {
 					return nil
 				}
 			},
-			want: map[reconcile.State]int64{reconcile.InFlight: 10},
+			want: map[run.State]int64{run.InFlight: 10},
 		},
 	}
 	for _, test := range tests {
@@ -329,7 +329,7 @@ func TestWhatWasNotTriedIsTriedAgain(t *testing.T) {
 		if err != nil || report.Rounds != 1 {
 			t.Errorf("%d rounds, %v", report.Rounds, err)
 		}
-		wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: 23})
+		wantCounts(t, report, map[run.State]int64{run.Verified: 23})
 	})
 }
 
@@ -345,7 +345,7 @@ func TestRefusedProductsHaveTheirReasons(t *testing.T) {
 			return map[product.ID]fate{id(1): misfits, id(2): fails}[p]
 		}}
 		report, err := s.do(t.Context(), t, set)
-		if err != nil || report.Result != reconcile.Partial || report.Acted != 0 {
+		if err != nil || report.Result != run.Partial || report.Acted != 0 {
 			t.Errorf("%v, %+v", err, report)
 		}
 		var got []string
@@ -378,10 +378,10 @@ func TestAPauseEndsTheRunWithItsReason(t *testing.T) {
 			return nil
 		}
 		report, err := s.do(t.Context(), t, s.replay())
-		if !errors.As(err, new(*product.PausedError)) || report.Result != reconcile.Broken {
+		if !errors.As(err, new(*product.PausedError)) || report.Result != run.Broken {
 			t.Errorf("%v, and the run %s", err, report.Result)
 		}
-		wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: 10, reconcile.Failed: 2})
+		wantCounts(t, report, map[run.State]int64{run.Verified: 10, run.Failed: 2})
 		if reason := report.Samples[0].Reason; reason != "not repaired: paused for 10m0s: nobody consumes queue product-created" {
 			t.Errorf("the reason is %q", reason)
 		}

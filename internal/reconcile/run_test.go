@@ -9,6 +9,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // setting is a run to be.
@@ -25,7 +26,7 @@ func (s *shop) replay() setting {
 	return setting{
 		Parts: reconcile.Parts{Source: source{s}, Target: target{s}, Barriers: &watch{shop: s}, Repairer: &repairer{shop: s}},
 		options: reconcile.Options{
-			Run: "run", Mode: reconcile.Replay, BatchSize: 5,
+			Run: "run", Mode: run.Replay, BatchSize: 5,
 		},
 		config: reconcile.Config{
 			BatchSize: 100, Settle: settle, Grace: grace, StallTimeout: stallTimeout, MaxRounds: 20,
@@ -38,7 +39,7 @@ func (s *shop) replay() setting {
 // direct is a run that writes rows.
 func (s *shop) direct() setting {
 	set := s.replay()
-	set.options.Mode, set.Repairer = reconcile.Direct, &repairer{shop: s, direct: true}
+	set.options.Mode, set.Repairer = run.Direct, &repairer{shop: s, direct: true}
 	return set
 }
 
@@ -49,26 +50,26 @@ func (s *shop) dryRun() setting {
 }
 
 // do executes the run and checks everything that holds for all runs.
-func (s *shop) do(ctx context.Context, t rapid.TB, set setting) (*reconcile.Report, error) {
+func (s *shop) do(ctx context.Context, t rapid.TB, set setting) (*run.Report, error) {
 	t.Helper()
 	s.mu.Lock()
 	s.calls = make(map[operation]int)
 	s.audit = newAudit()
 	s.audit.unseen = set.Barriers == nil
 	s.mu.Unlock()
-	run, err := reconcile.NewWithWindow(set.Parts, set.config, set.options, set.window)
+	engine, err := reconcile.NewWithWindow(set.Parts, set.config, set.options, set.window)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := run.Progress(); p.Phase != "" || p.Compared != 0 {
+	if p := engine.Progress(); p.Phase != "" || p.Compared != 0 {
 		t.Errorf("before the run its progress is %+v", p)
 	}
-	report, err := run.Do(ctx)
+	report, err := engine.Do(ctx)
 	if report == nil {
 		t.Fatalf("no report, error %v", err)
 	}
 	s.check(ctx, t, set, report, err)
-	if p := run.Progress(); p.Phase != reconcile.PhaseDone || p.Acted != report.Acted || p.Compared != report.Products {
+	if p := engine.Progress(); p.Phase != run.PhaseDone || p.Acted != report.Acted || p.Compared != report.Products {
 		t.Errorf("after the run its progress is %+v, the report %+v", p, report)
 	}
 	for _, problem := range s.audit.problems {
@@ -79,15 +80,15 @@ func (s *shop) do(ctx context.Context, t rapid.TB, set setting) (*reconcile.Repo
 
 // ledger is what a report says of missing products, one by one.
 type ledger struct {
-	states   map[reconcile.State]int64
+	states   map[run.State]int64
 	unjudged int64 // in flight, and never confirmed
 }
 
 // read takes the samples of a report apart. It wants all products to be named:
 // tests with more than MaxSamples look at the counts.
-func (s *shop) read(t rapid.TB, report *reconcile.Report) ledger {
+func (s *shop) read(t rapid.TB, report *run.Report) ledger {
 	t.Helper()
-	l := ledger{states: make(map[reconcile.State]int64)}
+	l := ledger{states: make(map[run.State]int64)}
 	seen := make(map[product.ID]bool)
 	var others int64
 	for _, o := range report.Samples {
@@ -95,7 +96,7 @@ func (s *shop) read(t rapid.TB, report *reconcile.Report) ledger {
 			t.Errorf("the remedy of %+v is not that of its state", o)
 		}
 		if o.Kind != product.Missing {
-			if o.State == reconcile.InFlight {
+			if o.State == run.InFlight {
 				others++
 			}
 			continue
@@ -109,13 +110,13 @@ func (s *shop) read(t rapid.TB, report *reconcile.Report) ledger {
 	}
 	for id := range s.audit.acts {
 		if !seen[id] {
-			l.states[reconcile.Verified]++
+			l.states[run.Verified]++
 			s.audit.verified(&s.table, id)
 		}
 	}
-	for _, state := range reconcile.States() {
+	for _, state := range run.States() {
 		want := l.states[state]
-		if state == reconcile.InFlight {
+		if state == run.InFlight {
 			want += others
 		}
 		if got := report.Outcomes[state]; got != want {
@@ -126,30 +127,30 @@ func (s *shop) read(t rapid.TB, report *reconcile.Report) ledger {
 }
 
 // judge compares one outcome with what the run has seen and done.
-func (s *shop) judge(t rapid.TB, l *ledger, o reconcile.Outcome) {
+func (s *shop) judge(t rapid.TB, l *ledger, o run.Outcome) {
 	t.Helper()
 	_, acted := s.audit.acts[o.ID]
 	row, p := s.audit.rowLooks[o.ID], s.audit.looks[o.ID]
 	wrong := false
 	switch o.State {
-	case reconcile.Verified:
+	case run.Verified:
 		wrong = true // counted only
-	case reconcile.Lost:
+	case run.Lost:
 		wrong = !acted || row.found
-	case reconcile.Blocked:
+	case run.Blocked:
 		wrong = o.Reason == "" || (acted && s.references[o.ID] == "" && o.Column == "")
-	case reconcile.Gone:
+	case run.Gone:
 		wrong = p.found || (acted && row.found)
-	case reconcile.Undone:
+	case run.Undone:
 		wrong = !acted || p.found || row.found
-	case reconcile.InFlight:
+	case run.InFlight:
 		if !acted {
 			l.unjudged++
 		}
 		wrong = o.Reason == ""
-	case reconcile.Failed:
+	case run.Failed:
 		wrong = o.Reason == ""
-	case reconcile.Skipped, reconcile.Found:
+	case run.Skipped, run.Found:
 		wrong = acted
 	}
 	if wrong {
@@ -161,10 +162,10 @@ func (s *shop) judge(t rapid.TB, l *ledger, o reconcile.Outcome) {
 }
 
 // check holds for the report of every run.
-func (s *shop) check(ctx context.Context, t rapid.TB, set setting, report *reconcile.Report, err error) {
+func (s *shop) check(ctx context.Context, t rapid.TB, set setting, report *run.Report, err error) {
 	t.Helper()
 	missing := report.Found[product.Missing]
-	if len(report.Samples) > reconcile.MaxSamples || report.Rounds > set.config.MaxRounds || report.Acted != int64(s.audit.acted) {
+	if len(report.Samples) > run.MaxSamples || report.Rounds > set.config.MaxRounds || report.Acted != int64(s.audit.acted) {
 		t.Errorf("%d samples, %d rounds, %d repairs where %d were made", len(report.Samples), report.Rounds, report.Acted, s.audit.acted)
 	}
 	if most := set.options.MaxRepairs; most > 0 && len(s.audit.acts) > most {
@@ -172,17 +173,17 @@ func (s *shop) check(ctx context.Context, t rapid.TB, set setting, report *recon
 	}
 	checkEnd(ctx, t, report, err)
 	switch {
-	case len(report.Samples) == reconcile.MaxSamples:
+	case len(report.Samples) == run.MaxSamples:
 		return
-	case set.options.DryRun || report.Result == reconcile.Stopped:
+	case set.options.DryRun || report.Result == run.Stopped:
 		l := s.read(t, report)
 		if s.audit.took || report.Rounds != 0 {
 			t.Errorf("a repairer was asked, and nothing is to be repaired")
 		}
-		if named := l.states[reconcile.Found] + l.states[reconcile.Blocked] + l.states[reconcile.Gone]; err == nil && set.options.DryRun && named != missing {
+		if named := l.states[run.Found] + l.states[run.Blocked] + l.states[run.Gone]; err == nil && set.options.DryRun && named != missing {
 			t.Errorf("%d missing products are named, there are %d", named, missing)
 		}
-		if want := missing + l.unjudged - l.states[reconcile.Gone]; report.Unrepaired != want {
+		if want := missing + l.unjudged - l.states[run.Gone]; report.Unrepaired != want {
 			t.Errorf("%d unrepaired, want %d", report.Unrepaired, want)
 		}
 	default:
@@ -191,7 +192,7 @@ func (s *shop) check(ctx context.Context, t rapid.TB, set setting, report *recon
 		for state, n := range l.states {
 			outcomes += n
 			switch state {
-			case reconcile.Verified, reconcile.Gone, reconcile.Undone:
+			case run.Verified, run.Gone, run.Undone:
 				repaired += n
 			}
 		}
@@ -207,23 +208,23 @@ func (s *shop) check(ctx context.Context, t rapid.TB, set setting, report *recon
 }
 
 // checkEnd compares a report's result with the error and with its own counts.
-func checkEnd(ctx context.Context, t rapid.TB, report *reconcile.Report, err error) {
+func checkEnd(ctx context.Context, t rapid.TB, report *run.Report, err error) {
 	t.Helper()
 	remaining := report.Unrepaired > 0 || len(report.Unsupported) > 0
-	differing := report.Found[product.Stale]+report.Found[product.Orphaned]+report.Outcomes[reconcile.InFlight] > 0
+	differing := report.Found[product.Stale]+report.Found[product.Orphaned]+report.Outcomes[run.InFlight] > 0
 	agrees := false
 	switch report.Result {
-	case reconcile.InSync:
+	case run.InSync:
 		agrees = err == nil && !remaining && (report.DryRun && !differing || !report.DryRun && report.Found[product.Missing] == 0)
-	case reconcile.Succeeded:
+	case run.Succeeded:
 		agrees = err == nil && !remaining && !report.DryRun && report.Found[product.Missing] > 0
-	case reconcile.Partial:
+	case run.Partial:
 		agrees = err == nil && (remaining || report.DryRun && differing)
-	case reconcile.Stopped:
+	case run.Stopped:
 		agrees = err == nil && report.Unrepaired > 0 && report.Acted == 0 && len(report.Notes) > 0
-	case reconcile.Cancelled:
+	case run.Cancelled:
 		agrees = err != nil && errors.Is(context.Cause(ctx), context.Canceled)
-	case reconcile.Broken:
+	case run.Broken:
 		agrees = err != nil && !errors.Is(context.Cause(ctx), context.Canceled)
 	}
 	if err != nil {

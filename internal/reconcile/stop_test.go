@@ -11,7 +11,7 @@ import (
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // eventful is a shop in which a run meets every operation: several windows, a
@@ -43,7 +43,7 @@ func eventful() (*shop, setting) {
 func eventfulCalls(t *testing.T) map[operation]int {
 	s, set := eventful()
 	report, err := s.do(t.Context(), t, set)
-	if err != nil || report.Outcomes[reconcile.Verified] != 22 || report.Outcomes[reconcile.Undone] != 1 || report.Outcomes[reconcile.Failed] != 1 {
+	if err != nil || report.Outcomes[run.Verified] != 22 || report.Outcomes[run.Undone] != 1 || report.Outcomes[run.Failed] != 1 {
 		t.Fatalf("%v, %+v", err, report)
 	}
 	for _, o := range []operation{planning, scanning, spanning, findProducts, findRows, checking, referencing, reserving, repairing, removing, waiting} {
@@ -136,12 +136,12 @@ func TestAStopEndsEveryWait(t *testing.T) {
 				go func() {
 					defer close(ended)
 					report, err := s.do(ctx, t, set)
-					if err == nil || report.Result != reconcile.Cancelled {
+					if err == nil || report.Result != run.Cancelled {
 						t.Errorf("%v, and the run %s", err, report.Result)
 					}
 					for _, o := range report.Samples {
-						if o.State == reconcile.InFlight && o.Reason != "the run was stopped before the proof" ||
-							o.State == reconcile.Failed && o.Reason != "not repaired: the run was stopped" && !strings.Contains(o.Reason, "could not be taken back") && !strings.Contains(o.Reason, "it arrived") {
+						if o.State == run.InFlight && o.Reason != "the run was stopped before the proof" ||
+							o.State == run.Failed && o.Reason != "not repaired: the run was stopped" && !strings.Contains(o.Reason, "could not be taken back") && !strings.Contains(o.Reason, "it arrived") {
 							t.Errorf("%+v", o)
 						}
 					}
@@ -170,7 +170,7 @@ func TestAnyOperationMayFail(t *testing.T) {
 				s.fail(o, nth)
 				report, err := s.do(t.Context(), t, set)
 				// Taking back is a service to single products: its failure is theirs.
-				theirs := report.Outcomes[reconcile.Failed] > 1 && report.Outcomes[reconcile.Undone] == 0
+				theirs := report.Outcomes[run.Failed] > 1 && report.Outcomes[run.Undone] == 0
 				if !errors.Is(err, errReset) && !theirs {
 					t.Errorf("%s %d failed, and the run %s: %v", o, nth, report.Result, err)
 				}
@@ -189,7 +189,7 @@ func TestAPlanThatFails(t *testing.T) {
 			s := newShop(4, all)
 			s.fail(planning, nth)
 			report, err := s.do(t.Context(), t, s.replay())
-			if !errors.Is(err, errReset) || report.Result != reconcile.Broken || report.Products != 0 || s.count(scanning) != 0 {
+			if !errors.Is(err, errReset) || report.Result != run.Broken || report.Products != 0 || s.count(scanning) != 0 {
 				t.Errorf("%v, %+v", err, report)
 			}
 		})
@@ -210,14 +210,14 @@ func TestAScanThatFailsWhileAWindowIsInHand(t *testing.T) {
 				set := s.replay()
 				set.window, set.options.MaxRepairs = 3, 100
 				report, err := s.do(t.Context(), t, set)
-				if !errors.Is(err, errReset) || report.Result != reconcile.Broken || !strings.HasPrefix(report.Error, "compare objectId (start..end]: ") {
+				if !errors.Is(err, errReset) || report.Result != run.Broken || !strings.HasPrefix(report.Error, "compare objectId (start..end]: ") {
 					t.Errorf("%v, and the run %s", err, report.Result)
 				}
 				// Three pages were compared, and each fills a window.
 				if report.Products != 12 || report.Found[product.Missing] != 9 {
 					t.Errorf("%d missing of %d compared, want 9 of 12", report.Found[product.Missing], report.Products)
 				}
-				wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: 9})
+				wantCounts(t, report, map[run.State]int64{run.Verified: 9})
 			})
 		})
 	}
@@ -268,7 +268,7 @@ func TestTheScanDoesNotRunAhead(t *testing.T) {
 			return nil
 		}
 		report, err := s.do(t.Context(), t, set)
-		if err != nil || report.Outcomes[reconcile.Verified] != 500 {
+		if err != nil || report.Outcomes[run.Verified] != 500 {
 			t.Errorf("%v, %+v", err, report)
 		}
 	})
@@ -281,7 +281,7 @@ func TestAConfirmationThatCannotBeRead(t *testing.T) {
 		t.Run(fmt.Sprintf("dry run %v", dry), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				const batch = reconcile.MaxBatchSize
+				const batch = run.MaxBatchSize
 				s := newShop(batch+500, all)
 				s.page = batch
 				s.fail(findRows, 2)
@@ -291,7 +291,7 @@ func TestAConfirmationThatCannotBeRead(t *testing.T) {
 				if !errors.Is(err, errReset) || report.Found[product.Missing] != batch || report.Unrepaired != batch || report.Acted != 0 {
 					t.Errorf("%v, %d found, %d unrepaired", err, report.Found[product.Missing], report.Unrepaired)
 				}
-				want := map[reconcile.State]int64{reconcile.Failed: batch}
+				want := map[run.State]int64{run.Failed: batch}
 				if dry {
 					want = nil
 				}
@@ -318,7 +318,7 @@ func TestAStopBetweenRounds(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || report.Rounds != 1 {
 			t.Errorf("%v after %d rounds", err, report.Rounds)
 		}
-		wantCounts(t, report, map[reconcile.State]int64{reconcile.Verified: 3, reconcile.Lost: 1})
+		wantCounts(t, report, map[run.State]int64{run.Verified: 3, run.Lost: 1})
 	})
 }
 
@@ -336,7 +336,7 @@ func TestAStopAfterTheLastProof(t *testing.T) {
 			}
 		}}
 		report, err := s.do(ctx, t, set)
-		if err != nil || report.Result != reconcile.Succeeded || ctx.Err() == nil {
+		if err != nil || report.Result != run.Succeeded || ctx.Err() == nil {
 			t.Errorf("%v, %+v", err, report)
 		}
 	})
@@ -362,7 +362,7 @@ func TestWhatCannotBeConfirmedIsInFlight(t *testing.T) {
 		set := s.replay()
 		set.Barriers = &watch{shop: s, stalls: func(product.Kind) bool { return true }}
 		report, err := s.do(t.Context(), t, set)
-		if err != nil || report.Result != reconcile.Partial || report.Found[product.Missing] != 0 || report.Unrepaired != 3 || report.Acted != 0 {
+		if err != nil || report.Result != run.Partial || report.Found[product.Missing] != 0 || report.Unrepaired != 3 || report.Acted != 0 {
 			t.Errorf("%v, %+v", err, report)
 		}
 		want := (&diff.StalledError{Queue: "product-created", Waited: stallTimeout, Ready: 5}).Error()

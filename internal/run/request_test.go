@@ -1,4 +1,4 @@
-package reconcile_test
+package run_test
 
 import (
 	"encoding/json"
@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // problems are the texts of an *InvalidError, and nil of no error.
@@ -20,7 +20,7 @@ func problems(t *testing.T, err error) []string {
 	if err == nil {
 		return nil
 	}
-	var invalid *reconcile.InvalidError
+	var invalid *run.InvalidError
 	if !errors.As(err, &invalid) || len(invalid.Fields) == 0 {
 		t.Fatalf("%v is no InvalidError with fields", err)
 	}
@@ -36,31 +36,31 @@ func problems(t *testing.T, err error) []string {
 
 func TestDecodeOrder(t *testing.T) {
 	t.Parallel()
-	defaults := reconcile.Order{Mode: reconcile.Replay, Repair: product.Missing, Fallback: reconcile.NoFallback}
-	with := func(change func(*reconcile.Order)) reconcile.Order {
+	defaults := run.Order{Mode: run.Replay, Repair: product.Missing, Fallback: run.NoFallback}
+	with := func(change func(*run.Order)) run.Order {
 		o := defaults
 		change(&o)
 		return o
 	}
 	since := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
-	for document, want := range map[string]reconcile.Order{
+	for document, want := range map[string]run.Order{
 		"":           defaults,
 		" \r\n\t":    defaults,
 		"{}":         defaults,
 		" { } ":      defaults,
-		`{"ids":[]}`: with(func(o *reconcile.Order) { o.IDs = []product.ID{} }),
+		`{"ids":[]}`: with(func(o *run.Order) { o.IDs = []product.ID{} }),
 		`{"mode":null,"dryRun":null,"batchSize":null,"repair":null,"ids":null,"since":null,"maxRepairs":null,"fallback":null,"reason":null}`: defaults,
 		`{"mode":"","repair":"","fallback":"","since":"","batchSize":0,"maxRepairs":0}`:                                                      defaults,
-		`{"mode":"direct","dryRun":true,"batchSize":1000,"repair":"missing","maxRepairs":5,"fallback":"none","reason":"é"}`: with(func(o *reconcile.Order) {
-			o.Mode, o.DryRun, o.BatchSize, o.MaxRepairs, o.Reason = reconcile.Direct, true, 1000, 5, "é"
+		`{"mode":"direct","dryRun":true,"batchSize":1000,"repair":"missing","maxRepairs":5,"fallback":"none","reason":"é"}`: with(func(o *run.Order) {
+			o.Mode, o.DryRun, o.BatchSize, o.MaxRepairs, o.Reason = run.Direct, true, 1000, 5, "é"
 		}),
-		`{"fallback":"direct","batchSize":1}`:     with(func(o *reconcile.Order) { o.Fallback, o.BatchSize = reconcile.DirectFallback, 1 }),
-		`{"ids":["b","a","b"]}`:                   with(func(o *reconcile.Order) { o.IDs = []product.ID{"b", "a"} }),
-		`{"since":"2026-11-22T10:00:00Z"}`:        with(func(o *reconcile.Order) { o.Since.Time = since }),
-		`{"since":"2026-11-22T11:00:00.0+01:00"}`: with(func(o *reconcile.Order) { o.Since.Time = since }),
-		`{"since":"2026-11-23T10:00:00+24:00"}`:   with(func(o *reconcile.Order) { o.Since.Time = since }),
+		`{"fallback":"direct","batchSize":1}`:     with(func(o *run.Order) { o.Fallback, o.BatchSize = run.DirectFallback, 1 }),
+		`{"ids":["b","a","b"]}`:                   with(func(o *run.Order) { o.IDs = []product.ID{"b", "a"} }),
+		`{"since":"2026-11-22T10:00:00Z"}`:        with(func(o *run.Order) { o.Since.Time = since }),
+		`{"since":"2026-11-22T11:00:00.0+01:00"}`: with(func(o *run.Order) { o.Since.Time = since }),
+		`{"since":"2026-11-23T10:00:00+24:00"}`:   with(func(o *run.Order) { o.Since.Time = since }),
 	} {
-		got, err := reconcile.DecodeOrder([]byte(document))
+		got, err := run.DecodeOrder([]byte(document))
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, %v; want %+v", document, got, err, want)
 		}
@@ -70,7 +70,7 @@ func TestDecodeOrder(t *testing.T) {
 func TestDecodeOrderSinceADuration(t *testing.T) {
 	t.Parallel()
 	before := time.Now()
-	got, err := reconcile.DecodeOrder([]byte(`{"since":"2h"}`))
+	got, err := run.DecodeOrder([]byte(`{"since":"2h"}`))
 	if err != nil || got.Since.Before(before.Add(-2*time.Hour-time.Second)) || got.Since.After(time.Now().Add(-2*time.Hour)) {
 		t.Errorf("%v, %v", got.Since, err)
 	}
@@ -84,7 +84,7 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		moment     = `since must be a time such as "2026-11-22T10:00:00Z" or a duration above 0 such as "2h"`
 		era        = "since must be between 1970 and 9999"
 	)
-	many := `{"ids":["x"` + strings.Repeat(`,"x"`, reconcile.MaxIDs) + `]}`
+	many := `{"ids":["x"` + strings.Repeat(`,"x"`, run.MaxIDs) + `]}`
 	for _, tt := range []struct {
 		document string
 		want     []string
@@ -123,7 +123,7 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		{`{"ids":["a",null]}`, []string{"ids contains an empty id"}},
 		{`{"ids":["a\u0000"]}`, []string{"ids contains an id that is too long, not valid UTF-8 or has a NUL: a\x00"}},
 		{`{"ids":["` + strings.Repeat("a", 3001) + `"]}`, []string{"ids contains an id that is too long, not valid UTF-8 or has a NUL: " + strings.Repeat("a", 60) + "…"}},
-		{many, []string{fmt.Sprintf("ids names %d products, at most %d are looked at by id", reconcile.MaxIDs+1, reconcile.MaxIDs)}},
+		{many, []string{fmt.Sprintf("ids names %d products, at most %d are looked at by id", run.MaxIDs+1, run.MaxIDs)}},
 		{`{"ids":["a"],"since":"2h"}`, []string{"since and ids exclude each other"}},
 		{`{"since":"yesterday"}`, []string{moment}},
 		{`{"since":"0s"}`, []string{moment}},
@@ -137,7 +137,7 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		{`{"reason":"` + strings.Repeat("a", 501) + `"}`, []string{"reason must be valid UTF-8 without NUL, at most 500 bytes"}},
 		{`{"reason":"\u0000"}`, []string{"reason must be valid UTF-8 without NUL, at most 500 bytes"}},
 	} {
-		_, err := reconcile.DecodeOrder([]byte(tt.document))
+		_, err := run.DecodeOrder([]byte(tt.document))
 		if got := problems(t, err); !slices.Equal(got, tt.want) {
 			t.Errorf("%.80s:\n got %q\nwant %q", tt.document, got, tt.want)
 		}
@@ -152,7 +152,7 @@ func TestDecodeOrderStops(t *testing.T) {
 		for i := range 10_000 {
 			document.WriteString("," + strings.ReplaceAll(member, "%d", fmt.Sprint(i)))
 		}
-		_, err := reconcile.DecodeOrder([]byte("{" + document.String()[1:] + "}"))
+		_, err := run.DecodeOrder([]byte("{" + document.String()[1:] + "}"))
 		if got := problems(t, err); len(got) != 20 {
 			t.Errorf("%s: %d problems", member, len(got))
 		}
@@ -164,33 +164,33 @@ const requestID = "0198c0de-0000-7000-8000-00000000000a"
 func TestDecodeRequest(t *testing.T) {
 	t.Parallel()
 	before := time.Now().Add(-time.Second)
-	got, err := reconcile.DecodeRequest([]byte(`{"version":1}`))
+	got, err := run.DecodeRequest([]byte(`{"version":1}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.ID) != 36 || got.At.Before(before) || got.At.After(time.Now()) || got.Trigger != reconcile.ByMessage || got.Mode != reconcile.Replay {
+	if len(got.ID) != 36 || got.At.Before(before) || got.At.After(time.Now()) || got.Trigger != run.ByMessage || got.Mode != run.Replay {
 		t.Errorf("the least request becomes %+v", got)
 	}
-	if again, err := reconcile.DecodeRequest([]byte(`{"version":1}`)); err != nil || again.ID == got.ID {
+	if again, err := run.DecodeRequest([]byte(`{"version":1}`)); err != nil || again.ID == got.ID {
 		t.Errorf("another one has the same id, %v", err)
 	}
 
-	full := reconcile.Request{
-		Version: 1, ID: requestID, Trigger: reconcile.BySchedule, By: "scheduler", At: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC),
+	full := run.Request{
+		Version: 1, ID: requestID, Trigger: run.BySchedule, By: "scheduler", At: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC),
 		Expires: time.Date(2026, 11, 22, 11, 0, 0, 0, time.UTC), Key: "products 2026-11-22T10:00:00Z", Apply: "0198c0de-0000-7000-8000-00000000000b", Recorded: true,
-		Order: reconcile.Order{Mode: reconcile.Direct, BatchSize: 7, Repair: product.Missing, IDs: []product.ID{"a"}, MaxRepairs: 9, Fallback: reconcile.NoFallback, Reason: "why"},
+		Order: run.Order{Mode: run.Direct, BatchSize: 7, Repair: product.Missing, IDs: []product.ID{"a"}, MaxRepairs: 9, Fallback: run.NoFallback, Reason: "why"},
 	}
 	document, err := json.Marshal(full)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := reconcile.DecodeRequest(document); err != nil || !reflect.DeepEqual(got, full) {
+	if got, err := run.DecodeRequest(document); err != nil || !reflect.DeepEqual(got, full) {
 		t.Errorf("%s becomes %+v, %v", document, got, err)
 	}
 
 	// Two spellings of one id are one run.
 	upper := strings.ToUpper(requestID)
-	got, err = reconcile.DecodeRequest([]byte(`{"version":1,"id":"` + upper + `","apply":"` + upper + `"}`))
+	got, err = run.DecodeRequest([]byte(`{"version":1,"id":"` + upper + `","apply":"` + upper + `"}`))
 	if err != nil || got.ID != requestID || got.Apply != requestID {
 		t.Errorf("%s becomes %s and %s, %v", upper, got.ID, got.Apply, err)
 	}
@@ -220,7 +220,7 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		`{"version":1,"requestedAt":"1969-12-31T23:59:59Z"}`:             {"requestedAt must be between 1970 and 9999"},
 		`{"version":1,"expiresAt":"9999-12-31T23:59:59-01:00"}`:          {"expiresAt must be between 1970 and 9999"},
 	} {
-		_, err := reconcile.DecodeRequest([]byte(document))
+		_, err := run.DecodeRequest([]byte(document))
 		if got := problems(t, err); !slices.Equal(got, want) {
 			t.Errorf("%.80s:\n got %q\nwant %q", document, got, want)
 		}
@@ -229,8 +229,8 @@ func TestDecodeRequestRefuses(t *testing.T) {
 
 func TestRequestSlot(t *testing.T) {
 	t.Parallel()
-	for dryRun, want := range map[bool]reconcile.Slot{true: reconcile.LookSlot, false: reconcile.RepairSlot} {
-		r := reconcile.Request{Order: reconcile.Order{DryRun: dryRun}}
+	for dryRun, want := range map[bool]run.Slot{true: run.LookSlot, false: run.RepairSlot} {
+		r := run.Request{Order: run.Order{DryRun: dryRun}}
 		if got := r.Slot(); got != want {
 			t.Errorf("dry run %t: %s", dryRun, got)
 		}

@@ -1,4 +1,7 @@
-package reconcile
+// Package run is the vocabulary of a run: what is asked for, what a run is while it
+// goes on and when it has ended, what becomes of its products, and what it expects
+// of the ledger that remembers it. Nothing here acts.
+package run
 
 import (
 	"bytes"
@@ -14,6 +17,25 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 )
+
+// Mode is a way to repair.
+type Mode string
+
+// The ways to repair.
+const (
+	Replay Mode = "replay" // publish events for the cart's consumer
+	Direct Mode = "direct" // write the cart's rows
+)
+
+// Bounds of SYNC_BATCH_SIZE, those of the service that this one replaces.
+const (
+	MinBatchSize = 1
+	MaxBatchSize = 1000
+)
+
+// MaxWindow is the largest number of products that are confirmed, repaired and
+// proved together.
+const MaxWindow = 10_000
 
 // Order is what a caller may ask of a run.
 type Order struct {
@@ -282,6 +304,14 @@ func shortened(s string) string {
 		s = s[:most] + "…"
 	}
 	return strings.ToValidUTF8(s, "�")
+}
+
+// CheckBatchSize reports a batch size that is out of bounds.
+func CheckBatchSize(n int) error {
+	if n < MinBatchSize || n > MaxBatchSize {
+		return fmt.Errorf("%d is out of bounds, a batch has %d..%d products", n, MinBatchSize, MaxBatchSize)
+	}
+	return nil
 }
 
 // Check fills in the defaults and reports what is wrong, as an *InvalidError.

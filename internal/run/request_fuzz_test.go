@@ -1,4 +1,4 @@
-package reconcile_test
+package run_test
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // Any bytes are either a request that keeps all its promises and survives being
@@ -24,15 +24,15 @@ func FuzzDecodeRequest(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, document []byte) {
-		r, err := reconcile.DecodeRequest(document)
+		r, err := run.DecodeRequest(document)
 		if err != nil {
-			var invalid *reconcile.InvalidError
+			var invalid *run.InvalidError
 			if !errors.As(err, &invalid) || len(invalid.Fields) == 0 || len(err.Error()) > 20_000 || !utf8.ValidString(err.Error()) {
 				t.Fatalf("the error is %q", err)
 			}
 			return
 		}
-		if len(r.ID) != 36 || r.ID != strings.ToLower(r.ID) || r.At.IsZero() || r.Version != reconcile.RequestVersion || len(r.IDs) > reconcile.MaxIDs || len(r.Reason) > reconcile.MaxReason {
+		if len(r.ID) != 36 || r.ID != strings.ToLower(r.ID) || r.At.IsZero() || r.Version != run.RequestVersion || len(r.IDs) > run.MaxIDs || len(r.Reason) > run.MaxReason {
 			t.Fatalf("it becomes %+v", r)
 		}
 		for _, text := range []string{r.By, r.Key, r.Reason} {
@@ -47,7 +47,7 @@ func FuzzDecodeRequest(f *testing.F) {
 		if err != nil {
 			t.Fatalf("it cannot be sent on: %v", err)
 		}
-		again, err := reconcile.DecodeRequest(once)
+		again, err := run.DecodeRequest(once)
 		if err != nil {
 			t.Fatalf("what is sent on is invalid: %v\n%s", err, once)
 		}
