@@ -14,7 +14,7 @@ const (
 	VerdictInSync   Verdict = "in sync"
 	VerdictMissing  Verdict = "missing"
 	VerdictOnItsWay Verdict = "on its way" // missing, and so young that its event may still come
-	VerdictBlocked  Verdict = "blocked"    // missing, and the cart cannot hold it
+	VerdictBlocked  Verdict = "blocked"    // missing or stale, and the cart cannot hold it
 	VerdictStale    Verdict = "stale"
 	VerdictOrphaned Verdict = "orphaned"
 	VerdictUnknown  Verdict = "unknown" // in neither store
@@ -24,8 +24,9 @@ const (
 type Explanation struct {
 	ID      product.ID `json:"id"`
 	Verdict Verdict    `json:"verdict"`
-	Why     string     `json:"why"`
-	Next    string     `json:"nextStep,omitempty"`
+	// Column and Reason say more where the verdict alone does not say why.
+	Column string `json:"column,omitempty"`
+	Reason Reason `json:"reason,omitzero"`
 
 	InSource bool      `json:"inSource"`
 	InCart   bool      `json:"inCart"`
@@ -38,8 +39,19 @@ type Explanation struct {
 	History []PastOutcome `json:"history"`
 }
 
-// FieldComparison is one field on both sides. A side that lacks the product leaves
-// its value empty.
+// Differing are the compared fields that differ.
+func (e *Explanation) Differing() []FieldChange {
+	var fields []FieldChange
+	for i := range e.Fields {
+		if f := &e.Fields[i]; e.InSource && e.InCart && f.Compared && !f.Equal {
+			fields = append(fields, f.FieldChange)
+		}
+	}
+	return fields
+}
+
+// FieldComparison is one field on both sides, whole. A side that lacks the product
+// leaves its value empty.
 type FieldComparison struct {
 	FieldChange
 	Compared bool `json:"compared"` // it counts when the two sides are compared

@@ -3,24 +3,68 @@ package run
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
 )
 
 // Ledger is where a run writes down what another process needs to go on with it,
-// and what a person may want to look up. Every method may return ErrFenced.
+// and what a person may want to look up. It keeps each open difference once, and of
+// each run only what the run did. Every method may return ErrFenced.
 type Ledger interface {
 	// Resume returns what an earlier process of this run left, nil where this one
 	// is the first.
 	Resume(ctx context.Context) (*Checkpoint, error)
 	// Plan keeps the key ranges of the run, all unfinished, instead of any before.
 	Plan(ctx context.Context, ranges []product.Range) error
-	// Begin keeps the products that are about to be repaired as being in hand.
-	Begin(ctx context.Context, s Stage, ids []product.ID) error
-	// Settle keeps what a window led to, all of it or nothing.
+	// Known returns what earlier runs, and this one, left open of these products, in
+	// no order; products without an open difference are left out.
+	Known(ctx context.Context, ids []product.ID) ([]Standing, error)
+	// Judged returns those of ids, by kind, that have an outcome of this run already.
+	Judged(ctx context.Context, ids []product.ID) (map[Key]bool, error)
+	// Begin keeps products as being in hand: they are about to be repaired. One that is
+	// in hand already is kept with its new attempt.
+	Begin(ctx context.Context, hands []Hand) error
+	// Settle keeps what happened since the last settlement, all of it or nothing.
 	Settle(ctx context.Context, s Settlement) error
-	// Judged returns those of ids that have an outcome already.
-	Judged(ctx context.Context, ids []product.ID) (map[product.ID]bool, error)
+	// Open returns a page of the pipeline's open differences, ordered by id and kind,
+	// behind the given one; at most limit.
+	Open(ctx context.Context, after Key, limit int) ([]Standing, error)
+	// LastLook is the latest complete comparison, zero where there was none.
+	LastLook(ctx context.Context) (Look, error)
+	// Gap is the longest time from a product's creation to its event of the last hour.
+	Gap(ctx context.Context) (time.Duration, error)
+	// Measured tells of such a gap, as of now.
+	Measured(ctx context.Context, gap time.Duration) error
+}
+
+// Key names one difference.
+type Key struct {
+	ID   product.ID   `json:"id"`
+	Kind product.Kind `json:"kind"`
+}
+
+// Hand is a product that is being repaired.
+type Hand struct {
+	Key
+	// Attempt counts the repairs of the product by this run, from 1.
+	Attempt int
+}
+
+// Standing is a difference that was seen before and has not been seen to be gone.
+type Standing struct {
+	Key
+	State  State
+	Opened time.Time // when it was first seen
+	// Acted is when a run last repaired it, zero where none did.
+	Acted time.Time
+}
+
+// Look is one complete comparison of the whole catalogue.
+type Look struct {
+	At       time.Time // when it began
+	Products int64     // of the source
+	Rows     int64     // of the cart
 }
 
 // Stage is which of its passes over the stores a run is in.
@@ -29,21 +73,27 @@ type Stage string
 // The stages.
 const (
 	Counting  Stage = "counting"  // look at the whole before anything is repaired
-	Repairing Stage = "repairing" // windows are repaired as they are found
+	Repairing Stage = "repairing" // differences are repaired as they are found
 )
 
-// Settlement is what one window led to.
+// Settlement is what happened in a run since the last one.
 type Settlement struct {
 	Stage Stage
-	// Restart forgets the outcomes so far, and that ranges are finished: another
-	// pass begins. Apart from that, products in hand are so no longer.
+	// Restart forgets this run's outcomes so far, and that ranges are finished: another
+	// pass begins. It comes first.
 	Restart bool
-	// Finished are the ranges whose findings are all settled now.
+	// Finished are ranges whose findings are all settled now.
 	Finished []FinishedRange
-	// Outcomes are the new ones; each replaces an older one of its product and kind.
+	// Outcomes are new ones; each replaces this run's older one of its product and
+	// kind, and takes the product out of hand. Its state says whether the difference
+	// stays open.
 	Outcomes []Outcome
-	Report   *Report
-	// Memory is what only the run itself reads again.
+	// Resolved are differences that were known as open and are gone without a repair.
+	Resolved []Key
+	// Look is set at the end of a complete comparison.
+	Look *Look
+	// Report is the run's so far. Memory is what only the run itself reads again.
+	Report *Report
 	Memory json.RawMessage
 }
 
@@ -63,10 +113,7 @@ type Checkpoint struct {
 	// Products, Rows and Matched are the sums of the finished ranges.
 	Products, Rows, Matched int64
 	// InHand are the products that were being repaired.
-	InHand []product.ID
-	// Missing are products found missing and not acted on, at most limit many; more
-	// than that are left out altogether.
-	Missing []product.ID
+	InHand []Hand
 }
 
 // Lease is the right to execute one run. Whoever holds it beats regularly, and

@@ -9,8 +9,8 @@ import (
 // Phase is what a run is doing.
 type Phase string
 
-// The phases of a run. A window is confirmed, repaired and proved while the
-// comparison goes on behind it.
+// The phases of a run. Products are judged, repaired and proved while the comparison
+// goes on; the phase is the last of these that has something to do.
 const (
 	PhasePlanning   Phase = "planning"
 	PhaseComparing  Phase = "comparing"
@@ -31,15 +31,24 @@ type Progress struct {
 	Ranges     int                    `json:"ranges"`
 	RangesDone int                    `json:"rangesDone"`
 	Suspects   map[product.Kind]int64 `json:"suspects"`
-	Acted      int64                  `json:"acted"` // events published or rows written, all rounds together
+	Found      map[product.Kind]int64 `json:"found"` // confirmed so far
+	Acted      int64                  `json:"acted"` // events published or rows changed, all attempts together
 	Verified   int64                  `json:"verified"`
-	Round      int                    `json:"round"`
-	// Waiting is what the present phase waits for where nothing moves.
-	Waiting string `json:"waiting,omitempty"`
+	Attempts   int                    `json:"attempts"` // the largest number for one product
+	// Waits are what products wait for at this moment.
+	Waits []Wait `json:"waits,omitempty"`
 	// Throttle is why publishing pauses at this moment.
 	Throttle string `json:"throttle,omitempty"`
 	// Phases are the phases entered so far, in the order in which they were first entered.
 	Phases []PhaseTime `json:"phases"`
+}
+
+// Wait is what products of one kind wait for in one phase.
+type Wait struct {
+	Phase    Phase        `json:"phase"`
+	Kind     product.Kind `json:"kind"`
+	Products int          `json:"products"`
+	Reason   Reason       `json:"reason"`
 }
 
 // PhaseTime is how long a run was in one phase, all times together.

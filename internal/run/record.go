@@ -123,8 +123,8 @@ const (
 	MaxPage     = 500
 )
 
-// RunFilter picks runs. Zero fields pick all.
-type RunFilter struct {
+// Filter picks runs. Zero fields pick all.
+type Filter struct {
 	Status  []Status
 	Trigger []Trigger
 	Mode    Mode
@@ -134,8 +134,8 @@ type RunFilter struct {
 	Limit   int       // 1..MaxPage, 0 is DefaultPage
 }
 
-// RunPage is a page of runs, the latest first; Next is empty on the last one.
-type RunPage struct {
+// Page is a page of runs, the latest first; Next is empty on the last one.
+type Page struct {
 	Runs []Record `json:"runs"`
 	Next string   `json:"next,omitempty"`
 }

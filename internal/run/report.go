@@ -11,48 +11,66 @@ type State string
 
 // The states of a product that a run leaves behind.
 const (
-	Verified State = "verified"  // repaired, and seen on both sides
-	Lost     State = "lost"      // repaired, and nothing arrived
-	Blocked  State = "blocked"   // the cart cannot hold it
-	Gone     State = "gone"      // deleted in the source meanwhile
-	Undone   State = "undone"    // deleted while it was repaired, taken back
-	InFlight State = "in flight" // possibly still on its way, so not judged
-	Failed   State = "failed"    // not repaired because something failed
-	Skipped  State = "skipped"   // not repaired because of a limit
-	Found    State = "found"     // reported only
+	Verified State = "verified"
+	Lost     State = "lost"
+	Blocked  State = "blocked"
+	Gone     State = "gone"
+	Undone   State = "undone"
+	InFlight State = "in flight"
+	Failed   State = "failed"
+	Skipped  State = "skipped"
+	Found    State = "found"
 )
 
-// States lists the states that a report counts, in reading order.
-func States() []State {
-	return []State{Verified, Lost, Blocked, Gone, Undone, InFlight, Failed, Skipped}
+// StateRule is what a state means.
+type StateRule struct {
+	State   State
+	Meaning string // for people
+	// Open tells whether the difference stands when the run has ended.
+	Open bool
+	// Acted tells whether the run did something, which it keeps for itself.
+	Acted bool
 }
 
-// remedies say what a person can do about a product.
-var remedies = map[State]string{
-	Lost:     "see the notes of the report; `etl sync --mode direct` writes it without the queue",
-	Blocked:  "correct the product in the Product Service, then run again",
-	InFlight: "run again when the cart has consumed its queue",
-	Failed:   "remove the cause, then run again",
-	Skipped:  "run again with a higher limit",
+// stateRules are in reading order.
+var stateRules = []StateRule{
+	{Verified, "repaired, seen on both sides", false, true},
+	{Lost, "repair accepted, nothing arrived", true, true},
+	{Blocked, "the cart cannot hold it, or must keep it", true, false},
+	{Gone, "gone by itself before it was repaired", false, false},
+	{Undone, "deleted meanwhile, taken back", false, true},
+	{InFlight, "possibly still on its way", true, false},
+	{Failed, "not repaired, something failed", true, true},
+	{Skipped, "beyond the limit", true, false},
+	{Found, "found and left alone", true, false},
 }
 
-// Remedy is what a person can do about a product in this state; empty is nothing.
-func (s State) Remedy() string { return remedies[s] }
+// States lists what all states mean, in reading order.
+func States() []StateRule { return stateRules }
+
+// Rule is what the state means. It must be one of States.
+func (s State) Rule() *StateRule {
+	for i := range stateRules {
+		if stateRules[i].State == s {
+			return &stateRules[i]
+		}
+	}
+	panic("there is no state " + string(s))
+}
 
 // Outcome is what became of one product.
 type Outcome struct {
-	ID     product.ID   `json:"id"`
-	Kind   product.Kind `json:"kind"`
-	State  State        `json:"state"`
-	Column string       `json:"column,omitempty"`
-	Reason string       `json:"reason,omitempty"`
-	// Fields are what differs in a stale product, or in one that arrived and is not
-	// what the source holds.
+	Key
+	State State `json:"state"`
+	// Attempts is how often it was repaired.
+	Attempts int    `json:"attempts,omitempty"`
+	Column   string `json:"column,omitempty"`
+	Reason   Reason `json:"reason,omitzero"`
+	// Fields are what differs in a product that is in both stores.
 	Fields []FieldChange `json:"fields,omitempty"`
-	Remedy string        `json:"remedy,omitempty"`
 }
 
-// FieldChange is one field as each side has it, shortened.
+// FieldChange is one field as each side has it, whole.
 type FieldChange struct {
 	Field  string `json:"field"`
 	Source string `json:"source"`
@@ -72,8 +90,13 @@ const (
 	Broken    Result = "failed" // a service failed
 )
 
-// MaxSamples is the number of outcomes that a report names one by one.
-const MaxSamples = 1000
+// Bounds of the outcomes that a report names one by one.
+const (
+	MaxSamples = 1000 // in all
+	// SampleQuota is how many of one state and kind there are at most while others
+	// might still want the room.
+	SampleQuota = 100
+)
 
 // Report is what a run found and did. It holds counts and the first samples, so
 // its size does not depend on the number of products.
@@ -81,6 +104,7 @@ type Report struct {
 	Run      string    `json:"run"`
 	Mode     Mode      `json:"mode,omitempty"`
 	DryRun   bool      `json:"dryRun"`
+	Repair   Kinds     `json:"repair"` // the kinds that were to be repaired
 	Result   Result    `json:"result"`
 	Started  time.Time `json:"startedAt"`
 	Finished time.Time `json:"finishedAt,omitzero"`
@@ -95,17 +119,56 @@ type Report struct {
 	Suspects int64                  `json:"suspects"`
 	Resolved int64                  `json:"resolved"` // suspects that were merely on their way
 	Found    map[product.Kind]int64 `json:"found"`    // confirmed differences
-	Acted    int64                  `json:"acted"`    // events published or rows written, all rounds together
-	Rounds   int                    `json:"rounds"`
-	Outcomes map[State]int64        `json:"outcomes"`
-	Samples  []Outcome              `json:"samples"`
-	Notes    []string               `json:"notes"`
-	Error    string                 `json:"error,omitempty"`
+	// Acted is the number of events published or rows changed, all attempts together,
+	// and Attempts the largest number of them for one product.
+	Acted    int64           `json:"acted"`
+	Attempts int             `json:"attempts"`
+	Outcomes map[State]int64 `json:"outcomes"`
+	// ByKind are the outcomes of each kind of difference, those that are merely found
+	// among them.
+	ByKind  map[product.Kind]map[State]int64 `json:"byKind"`
+	Samples []Outcome                        `json:"samples"`
+	Notes   []Note                           `json:"notes"`
+	Error   string                           `json:"error,omitempty"`
 
-	// Unrepaired is the number of missing products that the run leaves: lost,
-	// blocked, in flight, failed, skipped, or merely found.
+	// Unrepaired is the number of differences of the kinds to be repaired that stand at
+	// the end: see StateRule.Open. Products that are merely too young to be judged and
+	// that nobody named are not among them.
 	Unrepaired int64 `json:"unrepaired"`
 }
+
+// Note is a remark on a run as a whole: a code, and what the code speaks of.
+type Note struct {
+	Code NoteCode     `json:"code"`
+	Kind product.Kind `json:"kind,omitempty"`
+	// Number products, or events, of Of.
+	Number int64  `json:"number,omitempty"`
+	Of     int64  `json:"of,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// NoteCode is what a note says.
+type NoteCode string
+
+// The notes.
+const (
+	NoteNoneShared   NoteCode = "none-shared"   // stopped: of Number products none is among Of rows
+	NoteTooMany      NoteCode = "too-many"      // stopped: Number of Of differ so, which is more than Detail
+	NoteShrunken     NoteCode = "shrunken"      // no deletes: Number products where there were Of
+	NoteVanishing    NoteCode = "vanishing"     // stopped: Number of Of products vanished while they were repaired
+	NoteUnknownIDs   NoteCode = "unknown-ids"   // Number of Of named products are in neither store
+	NoteConsumed     NoteCode = "consumed"      // Number of Of events were consumed and left no row: Detail
+	NoteNacked       NoteCode = "nacked"        // Number events were refused by the broker and sent again
+	NoteUnanswered   NoteCode = "unanswered"    // Number events were sent, and the broker's answer never came
+	NoteHopeless     NoteCode = "hopeless"      // no more attempts: of the last Of repairs Number arrived
+	NoteFallback     NoteCode = "fallback"      // Number products that the replay lost were written directly
+	NoteUnsupported  NoteCode = "unsupported"   // Number products have an _id of a type that cannot be compared: Detail
+	NoteStockSet     NoteCode = "stock-set"     // Number replayed updates set the cart's stock quantity too
+	NoteLedger       NoteCode = "ledger"        // the ledger does not have what happened last: Detail
+	NoteNoManagement NoteCode = "no-management" // the management API does not answer, the run goes on without it: Detail
+	NoteQueueLimit   NoteCode = "queue-limit"   // the queue holds Number messages at most: Detail
+	NoteCeiling      NoteCode = "ceiling"       // more than the Number that was judged differ by now
+)
 
 // Status is where a run with this result has ended.
 func (r Result) Status() Status {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // Mode is a way to repair.
@@ -42,12 +43,14 @@ type Order struct {
 	Mode       Mode         `json:"mode,omitempty"`      // replay where it is empty
 	DryRun     bool         `json:"dryRun,omitempty"`    // find and report only
 	BatchSize  int          `json:"batchSize,omitempty"` // 1..1000; 0 is SYNC_BATCH_SIZE
-	Repair     product.Kind `json:"repair,omitempty"`    // missing where it is empty
+	Repair     Kinds        `json:"repair,omitempty"`    // missing where it is empty
 	IDs        []product.ID `json:"ids,omitempty"`       // these products only, at most MaxIDs
 	Since      Moment       `json:"since,omitzero"`      // products created since then only
 	MaxRepairs int          `json:"maxRepairs,omitempty"`
-	Fallback   Fallback     `json:"fallback,omitempty"` // none where it is empty
-	Reason     string       `json:"reason,omitempty"`   // a person's words, at most MaxReason bytes
+	// MaxDeletes is the largest number of rows to delete; 0 is SYNC_MAX_DELETES.
+	MaxDeletes int      `json:"maxDeletes,omitempty"`
+	Fallback   Fallback `json:"fallback,omitempty"` // none where it is empty
+	Reason     string   `json:"reason,omitempty"`   // a person's words, at most MaxReason bytes
 }
 
 // Request asks for a run. One document serves HTTP, the scheduler, the command
@@ -85,6 +88,7 @@ const (
 	MaxReason = 500
 	maxText   = 200
 	maxID     = 3000 // bytes of one product's id
+	maxShown  = 60   // bytes of what is wrong, in the message about it
 
 	// maxProblems ends the reading of a document that is something else altogether.
 	maxProblems = 20
@@ -166,8 +170,8 @@ func (e *InvalidError) add(field, format string, args ...any) {
 	e.Fields = append(e.Fields, FieldError{field, fmt.Sprintf(format, args...)})
 }
 
-func (e *InvalidError) checkText(field, text string, most int) {
-	if len(text) > most || !storable(text) {
+func (e *InvalidError) checkText(field, value string, most int) {
+	if len(value) > most || !text.Storable(value) {
 		e.add(field, "must be valid UTF-8 without NUL, at most %d bytes", most)
 	}
 }
@@ -230,7 +234,7 @@ func DecodeRequest(document []byte) (Request, error) {
 func (o *Order) readers() map[string]any {
 	return map[string]any{
 		"mode": &o.Mode, "dryRun": &o.DryRun, "batchSize": &o.BatchSize, "repair": &o.Repair, "ids": &o.IDs,
-		"since": &o.Since, "maxRepairs": &o.MaxRepairs, "fallback": &o.Fallback, "reason": &o.Reason,
+		"since": &o.Since, "maxRepairs": &o.MaxRepairs, "maxDeletes": &o.MaxDeletes, "fallback": &o.Fallback, "reason": &o.Reason,
 	}
 }
 
@@ -263,12 +267,12 @@ func decode(document []byte, readers map[string]any, invalid *InvalidError) {
 		into, known := readers[name]
 		switch {
 		case !known:
-			invalid.add(shortened(name), "is not a field of a sync request")
+			invalid.add(text.Cut(name, maxShown), "is not a field of a sync request")
 		case seen[name]:
 			invalid.add(name, "is given twice")
 		default:
 			seen[name] = true
-			if err := json.Unmarshal(value, into); errors.Is(err, errMoment) {
+			if err := json.Unmarshal(value, into); errors.Is(err, errMoment) || errors.Is(err, errKinds) {
 				invalid.add(name, "%s", err)
 			} else if err != nil {
 				invalid.add(name, "must be %s", expected(into))
@@ -298,14 +302,6 @@ func expected(into any) string {
 	return "a text"
 }
 
-func shortened(s string) string {
-	const most = 60
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	return strings.ToValidUTF8(s, "�")
-}
-
 // CheckBatchSize reports a batch size that is out of bounds.
 func CheckBatchSize(n int) error {
 	if n < MinBatchSize || n > MaxBatchSize {
@@ -323,7 +319,9 @@ func (o *Order) Check() error {
 
 func (o *Order) check(invalid *InvalidError) {
 	setDefault(&o.Mode, Replay)
-	setDefault(&o.Repair, product.Missing)
+	if len(o.Repair) == 0 {
+		o.Repair = Kinds{product.Missing}
+	}
 	setDefault(&o.Fallback, NoFallback)
 	if o.Mode != Replay && o.Mode != Direct {
 		invalid.add("mode", "must be replay or direct")
@@ -333,14 +331,14 @@ func (o *Order) check(invalid *InvalidError) {
 			invalid.add("batchSize", "must be %d..%d", MinBatchSize, MaxBatchSize)
 		}
 	}
-	if o.Repair != product.Missing {
-		invalid.add("repair", "must be missing: stale and orphaned rows are found and reported, not repaired")
-	}
 	switch {
 	case o.Fallback != NoFallback && o.Fallback != DirectFallback:
 		invalid.add("fallback", "must be none or direct")
 	case o.Fallback == DirectFallback && o.Mode == Direct:
 		invalid.add("fallback", "goes with mode replay only")
+	}
+	if o.MaxDeletes < 0 {
+		invalid.add("maxDeletes", "must be at least 1, or 0 for SYNC_MAX_DELETES")
 	}
 	if o.MaxRepairs < 0 {
 		invalid.add("maxRepairs", "must be at least 1, or 0 for no limit")
@@ -365,8 +363,8 @@ func (o *Order) checkIDs(invalid *InvalidError) {
 		case id == "":
 			invalid.add("ids", "contains an empty id")
 			return
-		case len(id) > maxID || !storable(string(id)):
-			invalid.add("ids", "contains an id that is too long, not valid UTF-8 or has a NUL: %s", shortened(string(id)))
+		case len(id) > maxID || !text.Storable(string(id)):
+			invalid.add("ids", "contains an id that is too long, not valid UTF-8 or has a NUL: %s", text.Word(string(id), maxShown))
 			return
 		case !seen[id]:
 			seen[id] = true
@@ -418,9 +416,6 @@ func (r *Request) check(invalid *InvalidError) {
 
 // NewRunID makes the id of a run. Ids sort by the time they were made.
 func NewRunID() string { return uuid.Must(uuid.NewV7()).String() }
-
-// storable tells whether PostgreSQL can hold the text.
-func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
 func setDefault[T ~string](value *T, otherwise T) {
 	if *value == "" {

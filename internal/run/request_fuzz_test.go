@@ -19,6 +19,7 @@ func FuzzDecodeRequest(f *testing.F) {
 		`{"version":1,"id":"0198c0de-0000-7000-8000-00000000000A","apply":"0198c0de-0000-7000-8000-00000000000b","trigger":"http","requestedBy":"é","key":"k","recorded":true}`,
 		`{"version":1,"requestedAt":"2026-11-22T10:00:00.123456789+24:00","expiresAt":"9999-12-31T23:59:59-23:59","since":"0000-01-01T00:00:00+23:59"}`,
 		`{"version":1,"mode":"direct","dryRun":true,"batchSize":1000,"repair":"missing","ids":["a","b","a"],"maxRepairs":1,"fallback":"none","reason":"\u0000\ud800"}`,
+		`{"version":1,"repair":["orphaned","missing"],"maxDeletes":5}`, `{"version":1,"repair":"stale, orphaned,"}`, `{"version":1,"repair":[null,"stale",""]}`,
 		`{"version":1,"since":"2h45m0.5s","fallback":"direct"}`, `{"version":1e0,"batchSize":1.0,"x":{"y":[[[1]]]}}`,
 	} {
 		f.Add([]byte(seed))
@@ -34,6 +35,9 @@ func FuzzDecodeRequest(f *testing.F) {
 		}
 		if len(r.ID) != 36 || r.ID != strings.ToLower(r.ID) || r.At.IsZero() || r.Version != run.RequestVersion || len(r.IDs) > run.MaxIDs || len(r.Reason) > run.MaxReason {
 			t.Fatalf("it becomes %+v", r)
+		}
+		if len(r.Repair) == 0 || len(r.Repair) > 3 || r.MaxDeletes < 0 {
+			t.Fatalf("it repairs %v, deletes %d", r.Repair, r.MaxDeletes)
 		}
 		for _, text := range []string{r.By, r.Key, r.Reason} {
 			if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {

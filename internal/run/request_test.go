@@ -36,7 +36,7 @@ func problems(t *testing.T, err error) []string {
 
 func TestDecodeOrder(t *testing.T) {
 	t.Parallel()
-	defaults := run.Order{Mode: run.Replay, Repair: product.Missing, Fallback: run.NoFallback}
+	defaults := run.Order{Mode: run.Replay, Repair: run.Kinds{product.Missing}, Fallback: run.NoFallback}
 	with := func(change func(*run.Order)) run.Order {
 		o := defaults
 		change(&o)
@@ -49,16 +49,20 @@ func TestDecodeOrder(t *testing.T) {
 		"{}":         defaults,
 		" { } ":      defaults,
 		`{"ids":[]}`: with(func(o *run.Order) { o.IDs = []product.ID{} }),
-		`{"mode":null,"dryRun":null,"batchSize":null,"repair":null,"ids":null,"since":null,"maxRepairs":null,"fallback":null,"reason":null}`: defaults,
-		`{"mode":"","repair":"","fallback":"","since":"","batchSize":0,"maxRepairs":0}`:                                                      defaults,
+		`{"mode":null,"dryRun":null,"batchSize":null,"repair":null,"ids":null,"since":null,"maxRepairs":null,"maxDeletes":null,"fallback":null,"reason":null}`: defaults,
+		`{"mode":"","repair":"","fallback":"","since":"","batchSize":0,"maxRepairs":0,"maxDeletes":0}`:                                                         defaults,
 		`{"mode":"direct","dryRun":true,"batchSize":1000,"repair":"missing","maxRepairs":5,"fallback":"none","reason":"é"}`: with(func(o *run.Order) {
 			o.Mode, o.DryRun, o.BatchSize, o.MaxRepairs, o.Reason = run.Direct, true, 1000, 5, "é"
 		}),
-		`{"fallback":"direct","batchSize":1}`:     with(func(o *run.Order) { o.Fallback, o.BatchSize = run.DirectFallback, 1 }),
-		`{"ids":["b","a","b"]}`:                   with(func(o *run.Order) { o.IDs = []product.ID{"b", "a"} }),
-		`{"since":"2026-11-22T10:00:00Z"}`:        with(func(o *run.Order) { o.Since.Time = since }),
-		`{"since":"2026-11-22T11:00:00.0+01:00"}`: with(func(o *run.Order) { o.Since.Time = since }),
-		`{"since":"2026-11-23T10:00:00+24:00"}`:   with(func(o *run.Order) { o.Since.Time = since }),
+		`{"fallback":"direct","batchSize":1}`:         with(func(o *run.Order) { o.Fallback, o.BatchSize = run.DirectFallback, 1 }),
+		`{"ids":["b","a","b"]}`:                       with(func(o *run.Order) { o.IDs = []product.ID{"b", "a"} }),
+		`{"repair":[]}`:                               defaults,
+		`{"repair":"orphaned","maxDeletes":7}`:        with(func(o *run.Order) { o.Repair, o.MaxDeletes = run.Kinds{product.Orphaned}, 7 }),
+		`{"repair":" orphaned, stale,missing,stale"}`: with(func(o *run.Order) { o.Repair = run.Kinds{product.Missing, product.Stale, product.Orphaned} }),
+		`{"repair":["orphaned","stale","stale"]}`:     with(func(o *run.Order) { o.Repair = run.Kinds{product.Stale, product.Orphaned} }),
+		`{"since":"2026-11-22T10:00:00Z"}`:            with(func(o *run.Order) { o.Since.Time = since }),
+		`{"since":"2026-11-22T11:00:00.0+01:00"}`:     with(func(o *run.Order) { o.Since.Time = since }),
+		`{"since":"2026-11-23T10:00:00+24:00"}`:       with(func(o *run.Order) { o.Since.Time = since }),
 	} {
 		got, err := run.DecodeOrder([]byte(document))
 		if err != nil || !reflect.DeepEqual(got, want) {
@@ -83,6 +87,7 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		noObject   = "must be a JSON object"
 		moment     = `since must be a time such as "2026-11-22T10:00:00Z" or a duration above 0 such as "2h"`
 		era        = "since must be between 1970 and 9999"
+		kinds      = `repair must name missing, stale or orphaned, or several of them such as "missing,stale"`
 	)
 	many := `{"ids":["x"` + strings.Repeat(`,"x"`, run.MaxIDs) + `]}`
 	for _, tt := range []struct {
@@ -103,26 +108,32 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		{"{} x", []string{"must be one JSON object and nothing behind it"}},
 		{"{\"reason\":\"\xff\"}", []string{"is not valid UTF-8"}},
 		{"{\"\xc3\":1}", []string{"is not valid UTF-8"}},
-		{`{"mode":1,"dryRun":"yes","batchSize":"1","repair":[],"ids":"a","since":1,"maxRepairs":1.5,"fallback":{},"reason":true}`, []string{
-			"mode must be a text", "dryRun must be true or false", "batchSize must be a whole number", "repair must be a text",
-			"ids must be a list of product ids as texts", moment, "maxRepairs must be a whole number", "fallback must be a text", "reason must be a text",
+		{`{"mode":1,"dryRun":"yes","batchSize":"1","repair":1,"ids":"a","since":1,"maxRepairs":1.5,"maxDeletes":"1","fallback":{},"reason":true}`, []string{
+			"mode must be a text", "dryRun must be true or false", "batchSize must be a whole number", kinds,
+			"ids must be a list of product ids as texts", moment, "maxRepairs must be a whole number", "maxDeletes must be a whole number", "fallback must be a text", "reason must be a text",
 		}},
 		{`{"Mode":"direct","x":{"mode":"direct"}}`, []string{"Mode is not a field of a sync request", "x is not a field of a sync request"}},
 		{`{"version":1}`, []string{"version is not a field of a sync request"}},
 		{`{"dryRun":true,"dryRun":false}`, []string{"dryRun is given twice"}},
-		{`{"` + strings.Repeat("é", 100) + `":1}`, []string{strings.Repeat("é", 30) + "… is not a field of a sync request"}},
+		{`{"` + strings.Repeat("é", 100) + `":1}`, []string{strings.Repeat("é", 28) + "… is not a field of a sync request"}},
 		{`{"mode":"Replay"}`, []string{"mode must be replay or direct"}},
 		{`{"batchSize":1001}`, []string{"batchSize must be 1..1000"}},
 		{`{"batchSize":-1}`, []string{"batchSize must be 1..1000"}},
 		{`{"batchSize":99999999999999999999}`, []string{"batchSize must be a whole number"}},
-		{`{"repair":"stale"}`, []string{"repair must be missing: stale and orphaned rows are found and reported, not repaired"}},
+		{`{"repair":"all"}`, []string{kinds}},
+		{`{"repair":"stale,"}`, []string{kinds}},
+		{`{"repair":"Stale"}`, []string{kinds}},
+		{`{"repair":["missing,stale"]}`, []string{kinds}},
+		{`{"repair":["missing",1]}`, []string{kinds}},
+		{`{"repair":{"stale":true}}`, []string{kinds}},
+		{`{"maxDeletes":-1}`, []string{"maxDeletes must be at least 1, or 0 for SYNC_MAX_DELETES"}},
 		{`{"fallback":"replay"}`, []string{"fallback must be none or direct"}},
 		{`{"fallback":"direct","mode":"direct"}`, []string{"fallback goes with mode replay only"}},
 		{`{"maxRepairs":-1}`, []string{"maxRepairs must be at least 1, or 0 for no limit"}},
 		{`{"ids":[""]}`, []string{"ids contains an empty id"}},
 		{`{"ids":["a",null]}`, []string{"ids contains an empty id"}},
-		{`{"ids":["a\u0000"]}`, []string{"ids contains an id that is too long, not valid UTF-8 or has a NUL: a\x00"}},
-		{`{"ids":["` + strings.Repeat("a", 3001) + `"]}`, []string{"ids contains an id that is too long, not valid UTF-8 or has a NUL: " + strings.Repeat("a", 60) + "…"}},
+		{`{"ids":["a\u0000"]}`, []string{"ids contains an id that is too long, not valid UTF-8 or has a NUL: \"a\\x00\""}},
+		{`{"ids":["` + strings.Repeat("a", 3001) + `"]}`, []string{"ids contains an id that is too long, not valid UTF-8 or has a NUL: " + strings.Repeat("a", 57) + "… (3001 bytes)"}},
 		{many, []string{fmt.Sprintf("ids names %d products, at most %d are looked at by id", run.MaxIDs+1, run.MaxIDs)}},
 		{`{"ids":["a"],"since":"2h"}`, []string{"since and ids exclude each other"}},
 		{`{"since":"yesterday"}`, []string{moment}},
@@ -178,7 +189,7 @@ func TestDecodeRequest(t *testing.T) {
 	full := run.Request{
 		Version: 1, ID: requestID, Trigger: run.BySchedule, By: "scheduler", At: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC),
 		Expires: time.Date(2026, 11, 22, 11, 0, 0, 0, time.UTC), Key: "products 2026-11-22T10:00:00Z", Apply: "0198c0de-0000-7000-8000-00000000000b", Recorded: true,
-		Order: run.Order{Mode: run.Direct, BatchSize: 7, Repair: product.Missing, IDs: []product.ID{"a"}, MaxRepairs: 9, Fallback: run.NoFallback, Reason: "why"},
+		Order: run.Order{Mode: run.Direct, BatchSize: 7, Repair: run.Kinds{product.Missing}, IDs: []product.ID{"a"}, MaxRepairs: 9, Fallback: run.NoFallback, Reason: "why"},
 	}
 	document, err := json.Marshal(full)
 	if err != nil {
