@@ -3,6 +3,8 @@ package diff_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -27,9 +29,10 @@ func (s *stores) breakAt(n int64, err error) (broken func() bool) {
 	return func() bool { return reads.Load() >= n }
 }
 
-// checkNothingFalse wants every confirmed difference, and every product suspected
-// as missing or stale, to be one.
-func checkNothingFalse(t *rapid.T, found outcome, want findings) {
+// checkNothingFalse wants every product suspected as missing or stale, and every
+// difference seen in a second look, to be one; and of a part that ended, all there is.
+func checkNothingFalse(t *rapid.T, found outcome, s *stores, scope diff.Scope) {
+	want := s.oracle(scope)
 	for f := range found.suspected {
 		if f.kind != product.Orphaned && want[f] == 0 {
 			t.Fatalf("%q was suspected as %s after a read failed", f.id, f.kind)
@@ -37,9 +40,24 @@ func checkNothingFalse(t *rapid.T, found outcome, want findings) {
 	}
 	for f := range found.confirmed {
 		if want[f] == 0 {
-			t.Fatalf("%q was confirmed as %s after a read failed", f.id, f.kind)
+			t.Fatalf("%q was found %s by a second look after a read failed", f.id, f.kind)
 		}
 	}
+	for n := range found.ended {
+		for f := range want {
+			if s.belongs(f, n, scope) && found.of[n][f] == 0 {
+				t.Fatalf("part %d ended, and %q was not suspected as %s", n, f.id, f.kind)
+			}
+		}
+	}
+}
+
+// belongs tells whether a difference must come of a part.
+func (s *stores) belongs(f finding, n int, scope diff.Scope) bool {
+	if len(scope.IDs) > 0 || n == len(scope.Ranges) {
+		return len(scope.IDs) > 0 || f.kind == product.Orphaned
+	}
+	return slices.ContainsFunc(s.within(scope.Ranges[n], scope.Since), func(p product.Product) bool { return p.ID() == f.id })
 }
 
 func TestAFailedReadMakesNothingMissing(t *testing.T) {
@@ -57,10 +75,9 @@ func TestAFailedReadMakesNothingMissing(t *testing.T) {
 				}
 				broken := s.breakAt(rapid.Int64Range(1, 25).Draw(t, "the read that fails"), errBroken)
 				found := run(t.Context(), t, s, drawConfig(t), scope)
-				want := s.oracle(scope)
-				checkNothingFalse(t, found, want)
+				checkNothingFalse(t, found, s, scope)
 				if !broken() {
-					if different := found.confirmed.differs(want); found.err != nil || different != "" {
+					if different := found.confirmed.differs(s.oracle(scope)); found.err != nil || different != "" {
 						t.Fatalf("nothing failed: %v, %s", found.err, different)
 					}
 					return
@@ -93,11 +110,49 @@ func TestAStoppedScanMakesNothingMissing(t *testing.T) {
 					return nil
 				}
 				found := run(ctx, t, s, drawConfig(t), scope)
-				checkNothingFalse(t, found, s.oracle(scope))
+				checkNothingFalse(t, found, s, scope)
 				if reads.Load() >= last && !errors.Is(found.err, stopped) {
 					t.Fatalf("the scan was stopped, and the error is %v", found.err)
 				}
 			})
+		})
+	}
+}
+
+// A part that fails never ends, and nothing is sent of the page that failed. What was
+// sent before stays.
+func TestAPartThatFailsDoesNotEnd(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		order order
+		fails read
+	}{{orders()[0], scanRead}, {orders()[0], spanRead}, {orders()[1], scanRead}}
+	for _, test := range tests {
+		t.Run(fmt.Sprintf("%s, %s", test.order.name, test.fails), func(t *testing.T) {
+			t.Parallel()
+			s, scope := full(test.order)
+			scope.Parallel = 1
+			reads := 0
+			s.onRead = func(_ context.Context, r read) error {
+				if r != test.fails {
+					return nil
+				}
+				if reads++; reads == 10 { // the first range takes eight, the next one's first page is the ninth
+					return errBroken
+				}
+				return nil
+			}
+			found := run(t.Context(), t, s, diff.Config{Compare: compared, Batch: 5}, scope)
+			if _, ended := found.ended[0]; !errors.Is(found.err, errBroken) || !ended || len(found.ended) != 1 {
+				t.Errorf("ended %v, %v; want the first part only", found.ended, found.err)
+			}
+			var want []product.ID
+			for _, p := range s.products[:24] {
+				want = append(want, p.ID())
+			}
+			if got := found.suspected.of(product.Missing); !slices.Equal(got, want) || len(found.suspected) != len(want) {
+				t.Errorf("suspected %v, want the %d missing products of the pages before", found.suspected, len(want))
+			}
 		})
 	}
 }
@@ -129,7 +184,7 @@ func TestErrorsNameTheRange(t *testing.T) {
 				return nil
 			}
 			scope := diff.Scope{Ranges: []product.Range{{Class: product.Strings, After: "a", Through: "m"}}}
-			err := diff.New(source{s}, target{s}, nil, diff.Config{Compare: compared, Window: 10, Batch: 10}).Scan(t.Context(), scope, make(chan diff.Window, 1))
+			err := s.finder(10).Scan(t.Context(), scope, make(chan diff.Batch, 10))
 			if err == nil || err.Error() != test.want || !errors.Is(err, errBroken) {
 				t.Errorf("error %v, want %s", err, test.want)
 			}

@@ -4,144 +4,111 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
-// Scan compares the two stores within scope and sends what differs to windows,
-// which it never closes. It blocks while nobody takes a full window. On an error
-// what was sent before stays valid, and nothing of the part that failed was sent
-// as missing.
-func (e *Engine) Scan(ctx context.Context, scope Scope, windows chan<- Window) error {
-	out := &collector{size: e.config.Window, windows: windows}
+// Scan compares the two stores within scope and sends what differs to out, which it
+// never closes, as it finds it. It blocks while nobody takes it. On an error what was
+// sent before stays valid, and nothing of the part that failed was sent as missing.
+func (f *Finder) Scan(ctx context.Context, scope Scope, out chan<- Batch) error {
 	if len(scope.IDs) > 0 {
-		return e.inspect(ctx, scope.IDs, out)
+		return f.inspect(ctx, scope.IDs, &part{n: len(scope.Ranges), out: out})
 	}
 	if scope.Orphans == "" {
-		scope.Orphans = e.Orphans(scope)
+		scope.Orphans = f.Orphans(scope)
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(max(scope.Parallel, 1))
-	for _, r := range scope.Ranges {
+	for i, r := range scope.Ranges {
 		group.Go(func() error {
-			s := rangeScan{Engine: e, out: out.part(), orphans: scope.Orphans == OrphansJoined, seen: FinishedRange{Range: r}}
+			s := rangeScan{Finder: f, out: part{n: i, out: out, seen: FinishedRange{Range: r}}, orphans: scope.Orphans == OrphansJoined}
 			if err := s.run(groupCtx, r, scope.Since); err != nil {
 				return fmt.Errorf("compare %s: %w", r, err)
 			}
-			return s.out.end(groupCtx, &s.seen)
+			return s.out.end(groupCtx)
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	if scope.Orphans == OrphansApart {
-		part := out.part()
-		if err := e.scanOrphans(ctx, part); err != nil {
+		apart := &part{n: len(scope.Ranges), out: out}
+		if err := f.scanOrphans(ctx, apart); err != nil {
 			return fmt.Errorf("look for orphaned rows: %w", err)
 		}
-		if err := part.end(ctx, nil); err != nil {
-			return err
-		}
-	}
-	return out.flush(ctx)
-}
-
-// collector gathers what concurrent scans found into windows. The ends of several
-// ranges may share a window, but never a range that goes on: a window that is
-// settled then settles ranges.
-type collector struct {
-	mu      sync.Mutex
-	window  Window
-	size    int
-	windows chan<- Window
-}
-
-// part is what one scan has found and not yet handed on.
-type part struct {
-	*collector
-	suspects []Suspect
-}
-
-func (c *collector) part() *part { return &part{collector: c} }
-
-func (p *part) add(ctx context.Context, s Suspect) error {
-	// The id may share memory with a whole page; a suspect outlives it.
-	s.ID = product.ID(strings.Clone(string(s.ID)))
-	p.suspects = append(p.suspects, s)
-	if len(p.suspects) < p.size {
-		return nil
-	}
-	full := Window{Suspects: p.suspects}
-	p.suspects = nil
-	return p.send(ctx, full)
-}
-
-// end hands on what is left of a scan, and its range if it has one. What was
-// gathered goes out at once if somebody waits for it, else when there is more.
-func (p *part) end(ctx context.Context, seen *FinishedRange) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.window.Suspects)+len(p.suspects) > p.size {
-		if err := p.flush(ctx); err != nil {
-			return err
-		}
-	}
-	p.window.Suspects = append(p.window.Suspects, p.suspects...)
-	if seen != nil {
-		p.window.Finished = append(p.window.Finished, *seen)
-	}
-	if p.window.empty() {
-		return nil
-	}
-	select {
-	case p.windows <- p.window:
-		p.window = Window{}
-	default:
+		return apart.end(ctx)
 	}
 	return nil
 }
 
-func (c *collector) flush(ctx context.Context) error {
-	last := c.window
-	c.window = Window{}
-	return c.send(ctx, last)
+// part is what one part of a scan has found and not yet sent.
+type part struct {
+	n        int
+	out      chan<- Batch
+	suspects []Suspect
+	seen     FinishedRange
 }
 
-func (c *collector) send(ctx context.Context, w Window) error {
-	if w.empty() {
+// maxBatch bounds the suspects that are sent at once.
+const maxBatch = 1000
+
+func (p *part) add(ctx context.Context, s Suspect) error {
+	s.FirstSeen = time.Now()
+	// The id may share memory with a whole page; a suspect outlives it.
+	s.ID = product.ID(strings.Clone(string(s.ID)))
+	p.suspects = append(p.suspects, s)
+	if len(p.suspects) < maxBatch {
 		return nil
 	}
+	return p.send(ctx, Batch{Part: p.n, Suspects: p.suspects})
+}
+
+// flush sends what there is, so that no suspect waits for another page.
+func (p *part) flush(ctx context.Context) error {
+	if len(p.suspects) == 0 {
+		return nil
+	}
+	return p.send(ctx, Batch{Part: p.n, Suspects: p.suspects})
+}
+
+func (p *part) end(ctx context.Context) error {
+	return p.send(ctx, Batch{Part: p.n, Suspects: p.suspects, Ended: true, Finished: p.seen})
+}
+
+func (p *part) send(ctx context.Context, b Batch) error {
+	p.suspects = nil
 	select {
-	case c.windows <- w:
+	case p.out <- b:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// rangeScan compares one key range.
-type rangeScan struct {
-	*Engine
-	out     *part
-	orphans bool
-	page    map[product.ID]int // reused from page to page
-	seen    FinishedRange
+// saw counts what was compared.
+func (p *part) saw(c *Counters, products, rows, matched int) {
+	c.Compared.Add(int64(products))
+	c.Rows.Add(int64(rows))
+	c.Matched.Add(int64(matched))
+	p.seen.Products += int64(products)
+	p.seen.Rows += int64(rows)
+	p.seen.Matched += int64(matched)
 }
 
-// saw counts what was compared.
-func (s *rangeScan) saw(products, rows, matched int) {
-	s.Counters.Compared.Add(int64(products))
-	s.Counters.Rows.Add(int64(rows))
-	s.Counters.Matched.Add(int64(matched))
-	s.seen.Products += int64(products)
-	s.seen.Rows += int64(rows)
-	s.seen.Matched += int64(matched)
+// rangeScan compares one key range.
+type rangeScan struct {
+	*Finder
+	out     part
+	orphans bool
+	page    map[product.ID]int // reused from page to page
 }
 
 // run reads the source ahead by one page while the cart's rows for the page
@@ -182,17 +149,12 @@ func inOrder(low product.ID, page []product.Product) bool {
 	}
 	for i := range page {
 		id := page[i].ID()
-		if id <= low || !storable(id) {
+		if id <= low || !text.Storable(string(id)) {
 			return false
 		}
 		low = id
 	}
 	return true
-}
-
-// storable tells whether PostgreSQL takes id as a text.
-func storable(id product.ID) bool {
-	return utf8.ValidString(string(id)) && strings.IndexByte(string(id), 0) < 0
 }
 
 // join compares a page with the cart's rows in (low, high].
@@ -214,25 +176,29 @@ func (s *rangeScan) join(ctx context.Context, page []product.Product, low, high 
 			switch {
 			case found:
 				delete(s.page, row.ID)
-				s.saw(0, 1, 1)
-				if err := s.compare(ctx, s.out, &page[at], row); err != nil {
+				s.out.saw(&s.Counters, 0, 1, 1)
+				if err := s.compare(ctx, &s.out, Pair{row.ID, &page[at], row}); err != nil {
 					return err
 				}
 			case s.orphans:
-				s.saw(0, 1, 0)
-				if err := s.suspect(ctx, s.out, Suspect{ID: row.ID, Kind: product.Orphaned}); err != nil {
+				s.out.saw(&s.Counters, 0, 1, 0)
+				if err := s.compare(ctx, &s.out, Pair{ID: row.ID, Row: row}); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	for _, i := range s.page { // what no row matched
-		if err := s.compare(ctx, s.out, &page[i], nil); err != nil {
+	for i := range page {
+		id := page[i].ID()
+		if _, unmatched := s.page[id]; !unmatched {
+			continue
+		}
+		if err := s.compare(ctx, &s.out, Pair{ID: id, Product: &page[i]}); err != nil {
 			return err
 		}
 	}
-	s.saw(len(page), 0, 0)
-	return nil
+	s.out.saw(&s.Counters, len(page), 0, 0)
+	return s.out.flush(ctx)
 }
 
 func (s *rangeScan) lookUp(ctx context.Context, page []product.Product) error {
@@ -245,65 +211,33 @@ func (s *rangeScan) lookUp(ctx context.Context, page []product.Product) error {
 		return err
 	}
 	matched := 0
-	for i := range page {
-		row, found := rows[page[i].ID()]
-		if found {
+	for i, id := range ids {
+		pair := Pair{ID: id, Product: &page[i]}
+		if row, found := rows[id]; found {
 			matched++
+			pair.Row = &row
 		}
-		if err := s.compare(ctx, s.out, &page[i], rowIf(found, &row)); err != nil {
+		if err := s.compare(ctx, &s.out, pair); err != nil {
 			return err
 		}
 	}
-	s.saw(len(page), len(rows), matched)
-	return nil
+	s.out.saw(&s.Counters, len(page), len(rows), matched)
+	return s.out.flush(ctx)
 }
 
-func rowIf(found bool, row *product.Row) *product.Row {
-	if found {
-		return row
+// compare turns a pair that differs into a suspect.
+func (f *Finder) compare(ctx context.Context, out *part, pair Pair) error {
+	kind, _ := f.Differs(pair)
+	if kind == "" {
+		return nil
 	}
-	return nil
-}
-
-// compare turns one product and its row (nil where the cart has none) into a
-// suspect if they differ.
-func (e *Engine) compare(ctx context.Context, out *part, p *product.Product, row *product.Row) error {
-	kind, _ := e.difference(p, row)
-	switch kind {
-	case product.Missing:
-		return e.suspect(ctx, out, Suspect{ID: p.ID(), Kind: kind, Stamp: p.Created})
-	case product.Stale:
-		return e.suspect(ctx, out, Suspect{ID: p.ID(), Kind: kind, Stamp: p.Updated})
-	}
-	return nil
-}
-
-// difference classifies what one look at both sides shows; "" is none. Both nil is none.
-func (e *Engine) difference(p *product.Product, row *product.Row) (product.Kind, []product.Field) {
-	switch {
-	case p == nil && row == nil:
-		return "", nil
-	case p == nil:
-		return product.Orphaned, nil
-	case row == nil:
-		return product.Missing, nil
-	}
-	if fields := e.target.Table().Differing(p, row, e.config.Compare); len(fields) > 0 {
-		return product.Stale, fields
-	}
-	return "", nil
-}
-
-func (e *Engine) suspect(ctx context.Context, out *part, s Suspect) error {
-	s.FirstSeen = time.Now()
-	e.Counters.of(s.Kind).Add(1)
-	return out.add(ctx, s)
+	return out.add(ctx, Suspect{ID: pair.ID, Kind: kind, Stamp: pair.Stamp(kind)})
 }
 
 // scanOrphans goes over the cart's rows in their own order and looks each page
 // up in the source by id.
-func (e *Engine) scanOrphans(ctx context.Context, out *part) error {
-	all := func(ctx context.Context) iter.Seq2[[]product.Row, error] { return e.target.Span(ctx, "", "") }
+func (f *Finder) scanOrphans(ctx context.Context, out *part) error {
+	all := func(ctx context.Context) iter.Seq2[[]product.Row, error] { return f.target.Span(ctx, "", "") }
 	for rows, err := range ahead(ctx, all) {
 		if err != nil {
 			return err
@@ -312,80 +246,50 @@ func (e *Engine) scanOrphans(ctx context.Context, out *part) error {
 		for i := range rows {
 			ids[i] = rows[i].ID
 		}
-		products, err := e.source.Find(ctx, ids)
+		products, err := f.source.Find(ctx, ids)
 		if err != nil {
 			return err
 		}
-		for _, id := range ids {
+		for i, id := range ids {
 			if _, found := products[id]; !found { // the others were seen with their products
-				e.Counters.Rows.Add(1)
-				if err := e.suspect(ctx, out, Suspect{ID: id, Kind: product.Orphaned}); err != nil {
+				out.saw(&f.Counters, 0, 1, 0)
+				if err := f.compare(ctx, out, Pair{ID: id, Row: &rows[i]}); err != nil {
 					return err
 				}
 			}
+		}
+		if err := out.flush(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // inspect compares the given products by id on both sides.
-func (e *Engine) inspect(ctx context.Context, ids []product.ID, gathered *collector) error {
-	out := gathered.part()
-	for batch := range batches(ids, e.config.Batch) {
-		products, rows, err := e.look(ctx, batch)
+func (f *Finder) inspect(ctx context.Context, ids []product.ID, out *part) error {
+	for batch := range slices.Chunk(ids, f.config.Batch) {
+		found, err := f.Look(ctx, batch)
 		if err != nil {
 			return err
 		}
-		for _, id := range batch {
-			p, inSource := products[id]
-			row, inCart := rows[id]
+		for _, pair := range found {
 			switch {
-			case inSource:
-				if inCart {
-					e.Counters.Matched.Add(1)
-				}
-				err = e.compare(ctx, out, &p, rowIf(inCart, &row))
-			case inCart:
-				err = e.suspect(ctx, out, Suspect{ID: id, Kind: product.Orphaned})
+			case pair.Product != nil && pair.Row != nil:
+				out.saw(&f.Counters, 1, 1, 1)
+			case pair.Product != nil:
+				out.saw(&f.Counters, 1, 0, 0)
+			case pair.Row != nil:
+				out.saw(&f.Counters, 0, 1, 0)
 			}
-			if err != nil {
+			if err := f.compare(ctx, out, pair); err != nil {
 				return err
 			}
 		}
-		e.Counters.Compared.Add(int64(len(products)))
-		e.Counters.Rows.Add(int64(len(rows)))
-	}
-	if err := out.end(ctx, nil); err != nil {
-		return err
-	}
-	return gathered.flush(ctx)
-}
-
-// look reads the same ids on both sides, the cart last: a row that arrives in
-// between counts, so that its product does not look missing.
-func (e *Engine) look(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, map[product.ID]product.Row, error) {
-	products, err := e.source.Find(ctx, ids)
-	if err != nil {
-		return nil, nil, err
-	}
-	rows, err := e.target.Find(ctx, ids)
-	if err != nil {
-		return nil, nil, err
-	}
-	return products, rows, nil
-}
-
-// batches splits ids into slices of at most n.
-func batches(ids []product.ID, n int) iter.Seq[[]product.ID] {
-	return func(yield func([]product.ID) bool) {
-		for len(ids) > 0 {
-			batch := ids[:min(n, len(ids))]
-			ids = ids[len(batch):]
-			if !yield(batch) {
-				return
-			}
+		if err := out.flush(ctx); err != nil {
+			return err
 		}
 	}
+	return out.end(ctx)
 }
 
 // ahead reads a sequence one page ahead of its consumer, in a goroutine that has

@@ -16,54 +16,65 @@ import (
 var compared = []product.Field{product.Title, product.Price, product.Image, product.SellerID}
 
 func drawConfig(t *rapid.T) diff.Config {
-	return diff.Config{
-		Compare: compared,
-		Window:  rapid.SampledFrom([]int{1, 2, 5, 1000}).Draw(t, "window"),
-		Batch:   rapid.SampledFrom([]int{1, 3, 1000}).Draw(t, "batch"),
-	}
+	return diff.Config{Compare: compared, Batch: rapid.SampledFrom([]int{1, 3, 1000}).Draw(t, "batch")}
 }
 
-// outcome is what a scan and the confirmation of its windows gave.
+func (s *stores) finder(batch int) *diff.Finder {
+	return diff.New(source{s}, target{s}, diff.Config{Compare: compared, Batch: batch})
+}
+
+// outcome is what a scan and a second look at what it suspects gave.
 type outcome struct {
-	engine    *diff.Engine
+	finder    *diff.Finder
 	suspected findings
 	confirmed findings
-	finished  map[product.Range]int
-	inFlight  int
-	err       error // of the scan, else of the confirmation
+	of        map[int]findings // the suspects of each part
+	ended     map[int]diff.FinishedRange
+	err       error // of the scan, else of a second look
 }
 
-// run scans and confirms window by window while the scan goes on, as a run does.
+// run scans, and looks at each suspect again while the scan goes on.
 func run(ctx context.Context, t interface{ Errorf(string, ...any) }, s *stores, config diff.Config, scope diff.Scope) outcome {
-	o := outcome{engine: diff.New(source{s}, target{s}, nil, config), suspected: make(findings), confirmed: make(findings), finished: make(map[product.Range]int)}
-	windows := make(chan diff.Window)
+	o := outcome{
+		finder:    diff.New(source{s}, target{s}, config),
+		suspected: make(findings), confirmed: make(findings),
+		of: make(map[int]findings), ended: make(map[int]diff.FinishedRange),
+	}
+	batches := make(chan diff.Batch)
 	scanned := make(chan error, 1)
 	go func() {
-		defer close(windows)
-		scanned <- o.engine.Scan(ctx, scope, windows)
+		defer close(batches)
+		scanned <- o.finder.Scan(ctx, scope, batches)
 	}()
-	for w := range windows {
-		if len(w.Suspects)+len(w.Finished) == 0 || len(w.Suspects) > config.Window {
-			t.Errorf("a window of %d suspects and %d ranges, at most %d suspects are configured", len(w.Suspects), len(w.Finished), config.Window)
+	for b := range batches {
+		if _, ended := o.ended[b.Part]; ended {
+			t.Errorf("part %d has ended, and %d suspects come of it", b.Part, len(b.Suspects))
 		}
-		for _, r := range w.Finished {
-			o.finished[r.Range]++
+		if len(b.Suspects) == 0 && !b.Ended {
+			t.Errorf("a batch of part %d says nothing", b.Part)
 		}
-		for _, s := range w.Suspects {
+		if b.Ended {
+			o.ended[b.Part] = b.Finished
+		} else if b.Finished != (diff.FinishedRange{}) {
+			t.Errorf("part %d has not ended, and finished %v", b.Part, b.Finished)
+		}
+		if o.of[b.Part] == nil {
+			o.of[b.Part] = make(findings)
+		}
+		var ids []product.ID
+		for _, s := range b.Suspects {
 			o.suspected[finding{s.Kind, s.ID}]++
+			o.of[b.Part][finding{s.Kind, s.ID}]++
+			ids = append(ids, s.ID)
 		}
-		verdict, err := o.engine.Confirm(ctx, w.Suspects)
+		pairs, err := o.finder.Look(ctx, ids)
 		if err != nil && o.err == nil {
 			o.err = err
 		}
-		o.inFlight += len(verdict.InFlight)
-		once := make(map[product.ID]bool)
-		for _, d := range verdict.Confirmed {
-			o.confirmed[finding{d.Kind, d.ID}]++
-			if once[d.ID] {
-				t.Errorf("%q is in one verdict twice", d.ID)
+		for _, pair := range pairs {
+			if kind, _ := o.finder.Differs(pair); kind != "" {
+				o.confirmed[finding{kind, pair.ID}]++
 			}
-			once[d.ID] = true
 		}
 	}
 	if err := <-scanned; err != nil {
@@ -86,9 +97,6 @@ func TestFindingsEqualThoseOfASetComparison(t *testing.T) {
 				}
 				if different := found.confirmed.differs(s.oracle(scope)); different != "" {
 					t.Fatal(different)
-				}
-				if found.inFlight > 0 {
-					t.Fatalf("%d suspects are in flight, and nothing moves", found.inFlight)
 				}
 			})
 		})
@@ -139,7 +147,7 @@ func TestARestrictedRunReadsNoRangesOfRows(t *testing.T) {
 		return nil
 	}
 	scope := diff.Scope{Ranges: []product.Range{{Class: product.Strings}}, Since: longAgo}
-	found := run(t.Context(), t, s, diff.Config{Compare: compared, Window: 10, Batch: 10}, scope)
+	found := run(t.Context(), t, s, diff.Config{Compare: compared, Batch: 10}, scope)
 	if found.err != nil || len(found.confirmed) != 2 {
 		t.Errorf("found %v, %v", found.confirmed, found.err)
 	}
@@ -148,7 +156,7 @@ func TestARestrictedRunReadsNoRangesOfRows(t *testing.T) {
 // Where every page of the source is in order and no two documents share an id,
 // nothing is found twice, nothing but the differences is suspected, and the
 // counters are exact. (Rows of a page that is out of order are looked at again
-// behind it, and may be suspected as orphans until they are confirmed.)
+// behind it, and may be suspected as orphans until they are looked at again.)
 func TestEachFindingComesOnceAndTheCountersAreExact(t *testing.T) {
 	t.Parallel()
 	for _, o := range orders() {
@@ -174,17 +182,49 @@ func TestEachFindingComesOnceAndTheCountersAreExact(t *testing.T) {
 				}
 				want := s.oracle(scope)
 				matched := len(s.products) - len(want.of(product.Missing))
-				c := &found.engine.Counters
+				c := &found.finder.Counters
 				if compared, rows := c.Compared.Load(), c.Rows.Load(); compared != int64(len(s.products)) || rows != int64(len(s.rows)) || c.Matched.Load() != int64(matched) {
 					t.Fatalf("compared %d of %d products with %d of %d rows, %d of %d matched", compared, len(s.products), rows, len(s.rows), c.Matched.Load(), matched)
 				}
-				for _, kind := range product.Kinds() {
-					if n := c.Suspects(kind); n != int64(len(want.of(kind))) {
-						t.Fatalf("%d suspects are %s, want %d", n, kind, len(want.of(kind)))
-					}
-				}
+				s.checkParts(t, found, scope)
 			})
 		})
+	}
+}
+
+// checkParts wants each part of a complete scan to have ended, with the counts of what
+// was seen in it and with what differs in it, and in no other.
+func (s *stores) checkParts(t *rapid.T, found outcome, scope diff.Scope) {
+	parts := len(scope.Ranges)
+	if found.finder.Orphans(scope) == diff.OrphansApart {
+		parts++
+	}
+	if len(found.ended) != parts {
+		t.Fatalf("%d of %d parts ended: %v", len(found.ended), parts, found.ended)
+	}
+	var sum diff.FinishedRange
+	for n, seen := range found.ended {
+		sum.Products, sum.Rows, sum.Matched = sum.Products+seen.Products, sum.Rows+seen.Rows, sum.Matched+seen.Matched
+		if n == len(scope.Ranges) {
+			orphans := int64(len(found.suspected.of(product.Orphaned)))
+			if want := (diff.FinishedRange{Rows: orphans}); seen != want || int64(len(found.of[n])) != orphans {
+				t.Fatalf("the search for orphans saw %v and found %v, want %v", seen, found.of[n], want)
+			}
+			continue
+		}
+		inside := s.within(scope.Ranges[n], time.Time{})
+		missing := int64(len(found.of[n].of(product.Missing)))
+		if seen.Range != scope.Ranges[n] || seen.Products != int64(len(inside)) || seen.Matched != seen.Products-missing {
+			t.Fatalf("part %d of %d products ended with %v, %d of them missing", n, len(inside), seen, missing)
+		}
+		for f := range found.of[n] {
+			if f.kind != product.Orphaned && !slices.ContainsFunc(inside, func(p product.Product) bool { return p.ID() == f.id }) {
+				t.Fatalf("part %d is %s, and %q came of it as %s", n, scope.Ranges[n], f.id, f.kind)
+			}
+		}
+	}
+	if want := (diff.FinishedRange{Products: int64(len(s.products)), Rows: int64(len(s.rows)), Matched: found.finder.Counters.Matched.Load()}); sum != want {
+		t.Fatalf("the parts saw %v, want %v", sum, want)
 	}
 }
 
@@ -209,67 +249,9 @@ func TestIntegersAreNotJoined(t *testing.T) {
 			s.rows = append(s.rows, newRow(id))
 		}
 		scope := diff.Scope{Ranges: []product.Range{{Class: product.Integers, Through: "5"}, {Class: product.Integers, After: "5"}}, Parallel: 2}
-		found := run(t.Context(), t, s, diff.Config{Compare: compared, Window: 10, Batch: 10}, scope)
+		found := run(t.Context(), t, s, diff.Config{Compare: compared, Batch: 10}, scope)
 		if found.err != nil || len(found.suspected) > 0 {
 			t.Errorf("%s: nothing differs, and suspected are %v (%v)", o.name, found.suspected, found.err)
-		}
-	}
-}
-
-// A range is finished once, with or after the window that holds its last suspect,
-// and what was seen in it comes with it; windows that nobody waits for are filled.
-func TestWindowsFinishRanges(t *testing.T) {
-	t.Parallel()
-	s := newStores(orders()[0])
-	for i := range 100 {
-		s.products = append(s.products, newProduct(product.Strings, product.ID(fmt.Sprintf("p%03d", i))))
-	}
-	for _, prompt := range []bool{true, false} { // the receiver waits for each window, or is late
-		scope := diff.Scope{Parallel: 1, Ranges: []product.Range{
-			{Class: product.Strings, Through: "p009"}, {Class: product.Strings, After: "p009", Through: "p049"}, {Class: product.Strings, After: "p049"},
-		}}
-		engine := diff.New(source{s}, target{s}, nil, diff.Config{Compare: compared, Window: 30, Batch: 10})
-		windows := make(chan diff.Window, map[bool]int{true: 100, false: 1}[prompt])
-		if !prompt {
-			windows <- diff.Window{} // it is busy with this one until the scan blocks
-		}
-		ended := make(chan error, 1)
-		go func() {
-			defer close(windows)
-			ended <- engine.Scan(t.Context(), scope, windows)
-		}()
-		suspected := make(map[product.ID]bool)
-		var sizes []int
-		var finished []diff.FinishedRange
-		for w := range windows {
-			for _, suspect := range w.Suspects {
-				suspected[suspect.ID] = true
-			}
-			for _, f := range w.Finished {
-				for _, p := range s.products {
-					if id := p.ID(); id > f.Range.After && (f.Range.Through == "" || id <= f.Range.Through) && !suspected[id] {
-						t.Errorf("%s is finished before %s was handed on", f.Range, id)
-					}
-				}
-			}
-			finished = append(finished, w.Finished...)
-			sizes = append(sizes, len(w.Suspects))
-		}
-		if err := <-ended; err != nil {
-			t.Fatal(err)
-		}
-		var want []diff.FinishedRange
-		for i, r := range scope.Ranges {
-			want = append(want, diff.FinishedRange{Range: r, Products: []int64{10, 40, 50}[i]})
-		}
-		if !slices.Equal(finished, want) {
-			t.Errorf("finished %v, want %v", finished, want)
-		}
-		if len(suspected) != 100 {
-			t.Errorf("%d of 100 suspects were handed on, in windows of %v", len(suspected), sizes)
-		}
-		if prompt && fmt.Sprint(sizes) != "[10 30 10 30 20]" {
-			t.Errorf("a prompt receiver gets windows of %v", sizes)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 // These tests run in bubbles: a goroutine that is still there at the end, or one
 // that waits for what never comes, fails them.
 
-// full has more differences than a window takes, in two ranges.
+// full has many pages of differences, in two ranges.
 func full(o order) (*stores, diff.Scope) {
 	s := newStores(o)
 	for i := range 40 {
@@ -29,21 +29,20 @@ func full(o order) (*stores, diff.Scope) {
 	}}
 }
 
-func TestAScanEndsWhenNobodyTakesItsWindows(t *testing.T) {
+func TestAScanEndsWhenNobodyTakesItsBatches(t *testing.T) {
 	t.Parallel()
 	for _, o := range orders()[:2] {
 		for taken := range 4 {
-			t.Run(fmt.Sprintf("%s, after %d windows", o.name, taken), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, after %d batches", o.name, taken), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					s, scope := full(o)
 					ctx, cancel := context.WithCancelCause(t.Context())
-					engine := diff.New(source{s}, target{s}, nil, diff.Config{Compare: compared, Window: 2, Batch: 5})
-					windows := make(chan diff.Window)
+					batches := make(chan diff.Batch)
 					ended := make(chan error)
-					go func() { ended <- engine.Scan(ctx, scope, windows) }()
+					go func() { ended <- s.finder(5).Scan(ctx, scope, batches) }()
 					for range taken {
-						<-windows
+						<-batches
 					}
 					synctest.Wait() // now it blocks
 					stopped := errors.New("stopped")
@@ -75,7 +74,7 @@ func TestAnErrorOnOneSideEndsAReadThatHangsOnTheOther(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, scope := full(test.order)
 				scope.Parallel = 1
-				var answered atomic.Bool
+				var answered, ended atomic.Bool
 				s.onRead = func(ctx context.Context, r read) error {
 					switch {
 					case r == test.fails:
@@ -83,12 +82,17 @@ func TestAnErrorOnOneSideEndsAReadThatHangsOnTheOther(t *testing.T) {
 						return errBroken
 					case r == test.hangs && answered.Swap(true):
 						<-ctx.Done()
+						time.Sleep(time.Second) // a driver has to give its connection back
+						ended.Store(true)
 					}
 					return nil
 				}
-				err := diff.New(source{s}, target{s}, nil, diff.Config{Compare: compared, Window: 1000, Batch: 5}).Scan(t.Context(), scope, make(chan diff.Window, 1))
+				err := s.finder(5).Scan(t.Context(), scope, make(chan diff.Batch, 100))
 				if !errors.Is(err, errBroken) {
 					t.Errorf("error %v, want that of the side that failed", err)
+				}
+				if !ended.Load() {
+					t.Error("the scan has ended, and a read of it goes on")
 				}
 			})
 		})
@@ -123,7 +127,7 @@ func TestAnErrorInOneRangeEndsTheOthers(t *testing.T) {
 			}
 			return nil
 		}
-		err := diff.New(failing{source{s}, product.Integers}, target{s}, nil, diff.Config{Compare: compared, Window: 1000, Batch: 5}).Scan(t.Context(), scope, make(chan diff.Window, 1))
+		err := diff.New(failing{source{s}, product.Integers}, target{s}, diff.Config{Compare: compared, Batch: 5}).Scan(t.Context(), scope, make(chan diff.Batch, 100))
 		if !errors.Is(err, errBroken) {
 			t.Errorf("error %v, want that of the range that failed", err)
 		}

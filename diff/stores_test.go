@@ -19,7 +19,8 @@ import (
 )
 
 // stores are the two stores in memory. Their reads behave as those of the real
-// ones: each class of keys in its own order, rows in the order of the id column.
+// ones: each class of keys in its own order, rows in the order of the id column, each
+// page as the store is when it is read.
 type stores struct {
 	order order
 	table product.Table
@@ -72,32 +73,53 @@ type (
 
 func (s source) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
 	return func(yield func([]product.Product, error) bool) {
-		s.mu.Lock()
-		var found []product.Product
-		for _, p := range s.products {
-			if p.Key.Class == r.Class && (r.After == "" || compareKeys(p.Key, product.Key{Class: r.Class, ID: r.After}) > 0) &&
-				(r.Through == "" || compareKeys(p.Key, product.Key{Class: r.Class, ID: r.Through}) <= 0) &&
-				(since.IsZero() || !p.Created.Before(since)) {
-				found = append(found, p)
-			}
-		}
-		s.mu.Unlock()
-		slices.SortFunc(found, func(a, b product.Product) int { return compareKeys(a.Key, b.Key) })
-		for n, at := 0, 0; ; n++ {
+		var page []product.Product // without what it repeated
+		var last product.ID
+		begun := false
+		for n := 0; ; n++ {
 			if err := s.before(ctx, scanRead); err != nil {
 				yield(nil, err)
 				return
 			}
-			if at == len(found) {
+			repeated := page[len(page)-min(s.overlap[n%len(s.overlap)], len(page)):]
+			left := slices.DeleteFunc(s.within(r, since), func(p product.Product) bool {
+				return begun && compareKeys(p.Key, product.Key{Class: r.Class, ID: last}) <= 0
+			})
+			if len(left) == 0 {
 				return
 			}
-			from := max(at-s.overlap[n%len(s.overlap)], 0)
-			at = min(at+s.pages[n%len(s.pages)], len(found))
-			if !yield(slices.Clone(found[from:at]), nil) {
+			page = left[:min(s.pages[n%len(s.pages)], len(left))]
+			if len(page) > 0 {
+				last, begun = page[len(page)-1].ID(), true
+			}
+			if !yield(slices.Concat(repeated, page), nil) {
 				return
 			}
 		}
 	}
+}
+
+// within are the products of r, in key order.
+func (s *stores) within(r product.Range, since time.Time) []product.Product {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []product.Product
+	for _, p := range s.products {
+		if p.Key.Class == r.Class && (r.After == "" || compareKeys(p.Key, product.Key{Class: r.Class, ID: r.After}) > 0) &&
+			(r.Through == "" || compareKeys(p.Key, product.Key{Class: r.Class, ID: r.Through}) <= 0) &&
+			(since.IsZero() || !p.Created.Before(since)) {
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, func(a, b product.Product) int { return compareKeys(a.Key, b.Key) })
+	return found
+}
+
+// change changes the stores while they are read.
+func (s *stores) change(how func(*stores)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	how(s)
 }
 
 // compareKeys orders keys of one class as MongoDB does.
@@ -134,30 +156,41 @@ func (s target) Span(ctx context.Context, after, through product.ID) iter.Seq2[[
 			yield(nil, errors.New(`invalid byte sequence for encoding "UTF8"`)) // as PostgreSQL
 			return
 		}
-		s.mu.Lock()
-		var found []product.Row
-		for _, row := range s.rows {
-			if (after == "" || s.order.compare(row.ID, after) > 0) && (through == "" || s.order.compare(row.ID, through) <= 0) {
-				found = append(found, row)
-			}
-		}
-		s.mu.Unlock()
-		slices.SortFunc(found, func(a, b product.Row) int { return s.order.compare(a.ID, b.ID) })
+		begun := after != ""
 		for n := 0; ; n++ {
 			if err := s.before(ctx, spanRead); err != nil {
 				yield(nil, err)
 				return
 			}
-			if len(found) == 0 {
+			left := s.between(after, through, begun)
+			if len(left) == 0 {
 				return
 			}
-			size := min(s.pages[n%len(s.pages)], len(found))
-			if size > 0 && !yield(slices.Clone(found[:size]), nil) {
+			page := left[:min(s.pages[n%len(s.pages)], len(left))]
+			if len(page) == 0 {
+				continue
+			}
+			after, begun = page[len(page)-1].ID, true
+			if !yield(page, nil) {
 				return
 			}
-			found = found[size:]
 		}
 	}
+}
+
+// between are the rows in (after, through], in the column's order; from the first on
+// unless begun.
+func (s *stores) between(after, through product.ID, begun bool) []product.Row {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []product.Row
+	for _, row := range s.rows {
+		if (!begun || s.order.compare(row.ID, after) > 0) && (through == "" || s.order.compare(row.ID, through) <= 0) {
+			found = append(found, row)
+		}
+	}
+	slices.SortFunc(found, func(a, b product.Row) int { return s.order.compare(a.ID, b.ID) })
+	return found
 }
 
 func (s target) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {

@@ -61,6 +61,13 @@ func BenchmarkScan(b *testing.B) {
 		}
 		perSecond(b, products)
 	})
+	b.Run("sample-1000", func(b *testing.B) {
+		for b.Loop() {
+			if ids, err := s.Sample(b.Context(), 1000); err != nil || len(ids) < 900 {
+				b.Fatalf("%d ids, %v", len(ids), err)
+			}
+		}
+	})
 	for _, n := range []int{1, 100, 1000} {
 		ids := make([]product.ID, 0, n)
 		for i := range n {

@@ -259,6 +259,7 @@ func reads() map[string]func(context.Context, *Source) error {
 		"estimate":    func(ctx context.Context, s *Source) error { _, err := s.EstimatedCount(ctx); return err },
 		"unsupported": func(ctx context.Context, s *Source) error { _, err := s.Unsupported(ctx); return err },
 		"ranges":      func(ctx context.Context, s *Source) error { _, err := s.Ranges(ctx, 4); return err },
+		"sample":      func(ctx context.Context, s *Source) error { _, err := s.Sample(ctx, 4); return err },
 		"find": func(ctx context.Context, s *Source) error {
 			_, err := s.Find(ctx, []product.ID{"65f2a1b2c3d4e5f6a7b8c9d0"})
 			return err

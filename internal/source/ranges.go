@@ -55,6 +55,22 @@ func (s *Source) Ranges(ctx context.Context, parts int) ([]product.Range, error)
 	return split, nil
 }
 
+// Sample draws at most n ids at random from the whole collection, each once, also where
+// keys of two classes have one text. n is at least 1. Servers may draw neighbours
+// together.
+func (s *Source) Sample(ctx context.Context, n int) ([]product.ID, error) {
+	keys, err := s.sampleKeys(ctx, n)
+	if err != nil {
+		return nil, fmt.Errorf("sample %s: %w", s.where, explained(err))
+	}
+	var ids []product.ID
+	for _, class := range product.Classes() {
+		ids = append(ids, keys[class]...)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}
+
 // sampleKeys draws keys at random, by class, each class in source order.
 func (s *Source) sampleKeys(ctx context.Context, n int) (map[product.Class][]product.ID, error) {
 	cursor, err := s.collection.Aggregate(ctx, mongo.Pipeline{

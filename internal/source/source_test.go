@@ -3,7 +3,6 @@ package source
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"math"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.uber.org/goleak"
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/secret"
@@ -21,13 +19,7 @@ import (
 	"github.com/ecom-micro/etl/internal/testenv/platform"
 )
 
-func TestMain(m *testing.M) {
-	// The tests wait for servers and timeouts rather than compute.
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err)
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { testenv.Main(m) }
 
 func configOf(c *testenv.Catalogue) Config {
 	return Config{URL: secret.URL(c.URL), User: c.User, Password: secret.Text(c.Password), Collection: platform.ProductCollection}

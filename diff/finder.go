@@ -1,9 +1,8 @@
-// Package diff finds what the cart is missing. It scans the source in key order,
-// joins each page in memory with the cart's matching rows, and turns what
-// differs into suspects; a suspect becomes a confirmed difference only after it
-// had time to settle, the cart's queue was drained since, and a second look by
-// id on both sides still finds it different. Only differences are kept, so
-// memory depends neither on the number of products nor on that of differences.
+// Package diff finds in what the two stores differ. It scans the source in key
+// order, joins each page in memory with the cart's matching rows, and tells what
+// differs as suspects; and it sees how far the cart has consumed its queues.
+// Whether a suspect is a difference, or merely on its way, is decided by others.
+// Memory depends neither on the number of products nor on that of differences.
 package diff
 
 import (
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // Source is the Product Service's store.
@@ -47,15 +47,16 @@ type Suspect struct {
 	Stamp time.Time
 }
 
-// Window is a bounded batch of suspects that is confirmed, repaired and proved
-// together, and the ranges whose suspects are all in this window or an earlier one.
-// It may have no suspects.
-type Window struct {
+// Batch is what a part of a scan has found since its last batch.
+type Batch struct {
+	// Part is the index of the range in Scope.Ranges. The pass of its own that looks
+	// for orphans, or for named products, has the number behind them.
+	Part     int
 	Suspects []Suspect
-	Finished []FinishedRange
+	// Ended is set with the last batch of a part. Finished is what was seen in it.
+	Ended    bool
+	Finished FinishedRange
 }
-
-func (w *Window) empty() bool { return len(w.Suspects)+len(w.Finished) == 0 }
 
 // FinishedRange is a range that was scanned to its end, and what was seen in it.
 type FinishedRange struct {
@@ -68,66 +69,35 @@ type Counters struct {
 	Compared atomic.Int64 // products of the source that were compared
 	Rows     atomic.Int64 // rows of the cart that were seen, with their product or without one
 	Matched  atomic.Int64 // products that have a row
-	missing  atomic.Int64
-	stale    atomic.Int64
-	orphaned atomic.Int64
 }
 
 // Reset starts the counters anew, for another scan.
 func (c *Counters) Reset() {
-	for _, n := range []*atomic.Int64{&c.Compared, &c.Rows, &c.Matched, &c.missing, &c.stale, &c.orphaned} {
+	for _, n := range []*atomic.Int64{&c.Compared, &c.Rows, &c.Matched} {
 		n.Store(0)
 	}
 }
 
-// Suspects is the number of suspects of one kind seen so far.
-func (c *Counters) Suspects(kind product.Kind) int64 { return c.of(kind).Load() }
-
-func (c *Counters) of(kind product.Kind) *atomic.Int64 {
-	switch kind {
-	case product.Missing:
-		return &c.missing
-	case product.Stale:
-		return &c.stale
-	default:
-		return &c.orphaned
-	}
-}
-
-// Config sets the engine's bounds and waits.
+// Config sets what is compared and how much is read at once.
 type Config struct {
 	// Compare lists the fields that make a product stale when they differ.
 	Compare []product.Field
-	// Settle is how long after its creation (or update) a product may be on its
-	// way before its absence (or difference) counts.
-	Settle time.Duration
-	// Window is the largest number of suspects that are handled together, 1..10,000.
-	Window int
 	// Batch is the number of products read by id at once.
 	Batch int
 }
 
-// Engine finds differences between one source and one target.
-type Engine struct {
-	source  Source
-	target  Target
-	barrier Barriers
-	config  Config
+// Finder finds differences between one source and one target.
+type Finder struct {
+	source Source
+	target Target
+	config Config
 	// Counters of the scans so far.
 	Counters Counters
 }
 
-// Barriers waits until everything that was queued for the cart at t has been
-// consumed, per kind of difference (each kind has a queue of its own).
-// *StalledError says that this did not happen in time.
-type Barriers interface {
-	Wait(ctx context.Context, kind product.Kind, t time.Time) error
-}
-
-// New makes an engine. barrier may be nil where the queue cannot be seen; then
-// suspects are confirmed after settling alone.
-func New(source Source, target Target, barrier Barriers, config Config) *Engine {
-	return &Engine{source: source, target: target, barrier: barrier, config: config}
+// New makes a finder.
+func New(source Source, target Target, config Config) *Finder {
+	return &Finder{source: source, target: target, config: config}
 }
 
 // Scope says what part of the two stores a run looks at.
@@ -135,7 +105,7 @@ type Scope struct {
 	// Ranges cover the source's keys, each range once; of a scan that goes on where
 	// another one ended, those that are left.
 	Ranges []product.Range
-	// Orphans says how orphaned rows are found; empty leaves it to the engine, which
+	// Orphans says how orphaned rows are found; empty leaves it to the finder, which
 	// must see all ranges to decide.
 	Orphans Orphans
 	// Since, if set, restricts a run to products created at or after it; such a
@@ -146,6 +116,9 @@ type Scope struct {
 	// Parallel is the number of ranges scanned at once, at least 1.
 	Parallel int
 }
+
+// Whole tells whether the scope is the whole catalogue.
+func (s *Scope) Whole() bool { return len(s.IDs) == 0 && s.Since.IsZero() }
 
 // Orphans is a way to find orphaned rows.
 type Orphans string
@@ -158,11 +131,11 @@ const (
 )
 
 // Orphans is how a scan of the whole scope finds them.
-func (e *Engine) Orphans(s Scope) Orphans {
+func (f *Finder) Orphans(s Scope) Orphans {
 	switch {
-	case !s.Since.IsZero() || len(s.IDs) > 0:
+	case !s.Whole():
 		return NoOrphans
-	case e.joinsOrphans(s):
+	case f.joinsOrphans(s):
 		return OrphansJoined
 	}
 	return OrphansApart
@@ -170,9 +143,9 @@ func (e *Engine) Orphans(s Scope) Orphans {
 
 // joinsOrphans tells whether the scans of the ranges see every row of the cart
 // by themselves: all keys are of one class, whose order the cart's id column shares.
-func (e *Engine) joinsOrphans(s Scope) bool {
+func (f *Finder) joinsOrphans(s Scope) bool {
 	for _, r := range s.Ranges {
-		if r.Class != s.Ranges[0].Class || !e.joinable(r) {
+		if r.Class != s.Ranges[0].Class || !f.joinable(r) {
 			return false
 		}
 	}
@@ -181,14 +154,14 @@ func (e *Engine) joinsOrphans(s Scope) bool {
 
 // joinable tells whether a range of the source can be joined with a range of the
 // cart's rows. An id that is no valid text cannot bound a range in PostgreSQL.
-func (e *Engine) joinable(r product.Range) bool {
-	return e.ordersAgree(r.Class) && storable(r.After) && storable(r.Through)
+func (f *Finder) joinable(r product.Range) bool {
+	return f.ordersAgree(r.Class) && text.Storable(string(r.After)) && text.Storable(string(r.Through))
 }
 
 // ordersAgree tells whether the keys of a class sort in the source as their
 // texts sort in the cart's id column.
-func (e *Engine) ordersAgree(class product.Class) bool {
-	table := e.target.Table()
+func (f *Finder) ordersAgree(class product.Class) bool {
+	table := f.target.Table()
 	switch class {
 	case product.ObjectIDs:
 		return table.HexOrdered || table.BytewiseOrdered
