@@ -43,6 +43,8 @@ func PoolConfig(address secret.URL, variable, application string, connections in
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = application
 	}
+	// Text is UTF-8 on every connection, whatever the role's settings say.
+	config.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
 	return config, nil
 }
 

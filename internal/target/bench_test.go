@@ -13,7 +13,8 @@ import (
 )
 
 // BenchmarkWrite sets direct writes beside a raw CopyFrom of the same rows in one
-// go, and beside the INSERT that takes over when a live consumer was quicker.
+// go, and beside the INSERT that takes over when a live consumer was quicker; and it
+// updates and deletes them.
 func BenchmarkWrite(b *testing.B) {
 	const n = 50_000
 	cart := testenv.Cart(b)
@@ -25,7 +26,7 @@ func BenchmarkWrite(b *testing.B) {
 	if err := t.Describe(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	repairs, rows := make([]product.Repair, n), make([]product.Row, n)
+	repairs := make([]product.Repair, n)
 	for i := range repairs {
 		row := product.Row{ID: product.ID(fmt.Sprintf("65f2a1b2c3d4e5f6%08x", i))}
 		row.Values[product.Title] = product.TextValue("Größe 42, a title as products have them")
@@ -33,7 +34,7 @@ func BenchmarkWrite(b *testing.B) {
 		row.Values[product.Image] = product.TextValue("https://images.shop.example/products/65f2a1b2c3d4e5f6a7b8c9d0.jpg")
 		row.Values[product.SellerID] = product.TextValue("65f2a1b2c3d4e5f6a7b8c9d0")
 		row.Values[product.Quantity] = product.IntegerValue(5)
-		repairs[i].Row, rows[i] = row, row
+		repairs[i].Row = row
 	}
 	columns := []string{"id", "title", "price", "image", "sellerId", "quantity"}
 	empty := func(b *testing.B) {
@@ -58,16 +59,25 @@ func BenchmarkWrite(b *testing.B) {
 		}
 		perSecond(b, n)
 	})
-	for _, batch := range []int{100, 1000} {
-		b.Run(fmt.Sprintf("insert %d", batch), func(b *testing.B) {
-			writer, err := t.Writer(batch)
-			if err != nil {
-				b.Fatal(err)
+	writer, err := t.Writer(n, product.Kinds())
+	if err != nil {
+		b.Fatal(err)
+	}
+	repair := func(b *testing.B, kind product.Kind, batch int, repairs []product.Repair) {
+		for chunk := range slices.Chunk(repairs, batch) {
+			results, err := writer.Repair(b.Context(), kind, 1, chunk)
+			if err != nil || results[0].Fate != product.Confirmed {
+				b.Fatalf("%+v, %v", results[0], err)
 			}
+		}
+	}
+	for _, batch := range []int{100, 1000, 5000} {
+		b.Run(fmt.Sprintf("insert %d", batch), func(b *testing.B) {
+			columns, changes := t.shape.columns(allFields()), changesOf(repairs)
 			for b.Loop() {
 				empty(b)
-				for chunk := range slices.Chunk(rows, batch) {
-					if err := writer.insert(b.Context(), chunk, t.shape.columns()); err != nil {
+				for chunk := range slices.Chunk(changes, batch) {
+					if err := writer.insertAbsent(b.Context(), columns, chunk); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -75,23 +85,43 @@ func BenchmarkWrite(b *testing.B) {
 			perSecond(b, n)
 		})
 		b.Run(fmt.Sprintf("direct %d", batch), func(b *testing.B) {
-			writer, err := t.Writer(batch)
-			if err != nil {
-				b.Fatal(err)
-			}
+			b.ReportAllocs()
 			for b.Loop() {
 				empty(b)
-				for chunk := range slices.Chunk(repairs, batch) {
-					if _, err := writer.Repair(b.Context(), 1, chunk); err != nil {
-						b.Fatal(err)
-					}
+				repair(b, product.Missing, batch, repairs)
+			}
+			perSecond(b, n)
+		})
+		b.Run(fmt.Sprintf("update %d", batch), func(b *testing.B) {
+			changed := slices.Clone(repairs)
+			for i := range changed {
+				changed[i].Fields = []product.Field{product.Title, product.Price}
+			}
+			for b.Loop() { // there and back
+				for i := range changed {
+					r := &changed[i]
+					r.Was = r.Row
+					r.Row.Values[product.Title] = product.TextValue("a new title, " + r.Was.Values[product.Title].String()[:20])
 				}
+				repair(b, product.Stale, batch, changed)
+			}
+			perSecond(b, n)
+		})
+		b.Run(fmt.Sprintf("delete %d", batch), func(b *testing.B) {
+			for b.Loop() {
+				empty(b)
+				b.StopTimer()
+				repair(b, product.Missing, n, repairs)
+				b.StartTimer()
+				repair(b, product.Orphaned, batch, repairs)
 			}
 			perSecond(b, n)
 		})
 	}
 	b.Run("span", func(b *testing.B) {
 		b.ReportAllocs()
+		empty(b)
+		repair(b, product.Missing, n, repairs)
 		for b.Loop() {
 			seen := 0
 			for page, err := range t.Span(b.Context(), "", "") {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -42,7 +41,7 @@ func (t *Target) Check(ctx context.Context, rows []product.Row) (map[product.ID]
 // evaluate adds the rows that a constraint refuses to misfits. Where it cannot be
 // calculated for a row, that row is found by halving.
 func (t *Target) evaluate(ctx context.Context, c check, rows []product.Row, misfits map[product.ID]*product.Misfit) error {
-	source, args := t.shape.rowsAsTable(rows)
+	source, args := rowsAsTable(t.shape.columns(allFields()), rows)
 	// The expression comes from the catalogue (pg_get_expr), the values are bound.
 	query := "SELECT " + t.shape.id + "::text FROM (" + source + ") AS candidate WHERE NOT (" + c.expression + ")"
 	refused, err := retried(ctx, func() ([]string, error) {
@@ -70,112 +69,4 @@ func (t *Target) evaluate(ctx context.Context, c check, rows []product.Row, misf
 		misfits[product.ID(id)] = &product.Misfit{Column: c.name, Reason: "the row violates the check constraint " + c.expression}
 	}
 	return nil
-}
-
-// rowsAsTable is a SELECT of rows as the table would hold them, one bound array of
-// texts a column.
-func (s *shape) rowsAsTable(rows []product.Row) (query string, args []any) {
-	columns := s.columns()
-	selected := make([]string, len(columns))
-	arrays := make([]string, len(columns))
-	names := make([]string, len(columns))
-	for i, c := range columns {
-		values := make([]*string, len(rows))
-		for j := range rows {
-			values[j] = c.text(&rows[j])
-		}
-		args = append(args, values)
-		names[i] = fmt.Sprintf("c%d", i)
-		arrays[i] = fmt.Sprintf("$%d::text[]", i+1)
-		selected[i] = fmt.Sprintf("c%d::%s AS %s", i, c.typeName, c.name)
-	}
-	return "SELECT " + strings.Join(selected, ", ") + " FROM unnest(" + strings.Join(arrays, ", ") + ") AS given(" + strings.Join(names, ", ") + ")", args
-}
-
-// castType is what texts are cast to on their way into a column: its type, so that
-// constraints are calculated as the table does it, but without a length or scale: a
-// cast to varchar(10) would cut a text silently, where such a column refuses it.
-func castType(c *product.Column) string {
-	switch c.Type {
-	case product.IntegerColumn:
-		return map[int]string{16: "smallint", 32: "integer", 64: "bigint"}[c.Bits]
-	case product.FloatColumn:
-		return map[int]string{32: "real", 64: "double precision"}[c.Bits]
-	case product.DecimalColumn:
-		return "numeric"
-	default:
-		return "text"
-	}
-}
-
-// column is one column of the table as statements name it.
-type column struct {
-	name     string // quoted
-	plain    string // as it is
-	typeName string
-	whole    bool // it holds whole numbers
-	field    product.Field
-	isID     bool
-}
-
-func (s *shape) columns() []column {
-	columns := []column{{name: s.id, plain: s.table.ID.Name, typeName: "text", isID: true}}
-	for _, f := range product.CartFields() {
-		c := &s.table.Fields[f]
-		columns = append(columns, column{name: pgx.Identifier{c.Name}.Sanitize(), plain: c.Name, typeName: castType(c), whole: c.Type == product.IntegerColumn, field: f})
-	}
-	return columns
-}
-
-// value is the row's value for COPY: a number where the column holds whole
-// numbers, else its text, which the driver converts; nil is NULL.
-func (c column) value(row *product.Row) any {
-	if c.whole {
-		if n, ok := row.Values[c.field].Int(); ok {
-			return n
-		}
-	}
-	if text := c.text(row); text != nil {
-		return *text
-	}
-	return nil
-}
-
-// text is the row's value as PostgreSQL reads it, nil for NULL.
-func (c column) text(row *product.Row) *string {
-	text := string(row.ID)
-	if !c.isID {
-		v := row.Values[c.field]
-		if v.Kind() == product.Null || v.Kind() == product.Absent {
-			return nil
-		}
-		text = v.String()
-	}
-	return &text
-}
-
-// Referenced tells which of ids are referenced by other tables' rows, and by
-// which table. A row that is referenced cannot be deleted.
-func (t *Target) Referenced(ctx context.Context, ids []product.ID) (map[product.ID]string, error) {
-	texts := make([]string, len(ids))
-	for i, id := range ids {
-		texts[i] = string(id)
-	}
-	referenced := make(map[product.ID]string)
-	for _, r := range t.shape.references {
-		held, err := retried(ctx, func() ([]string, error) {
-			rows, err := t.pool.Query(ctx, "SELECT DISTINCT "+r.column+"::text FROM "+r.name+" WHERE "+r.column+" = ANY($1)", texts)
-			if err != nil {
-				return nil, err
-			}
-			return pgx.CollectRows(rows, pgx.RowTo[string])
-		})
-		if err != nil {
-			return nil, fmt.Errorf("look for references from %s: %w", r.name, t.explained(err))
-		}
-		for _, id := range held {
-			referenced[product.ID(id)] = r.name
-		}
-	}
-	return referenced, nil
 }

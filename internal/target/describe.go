@@ -23,15 +23,11 @@ type shape struct {
 	references []reference
 	unchecked  []string // constraints that only the database can check
 	required   []string // columns that must be given and that we do not know
-	mayInsert  bool
-	mayDelete  bool
+	rights     rights
 }
 
 // check is a CHECK constraint, its expression in terms of the table's columns.
 type check struct{ name, expression string }
-
-// reference is a foreign key of another table to the id column.
-type reference struct{ name, column string } // both quoted
 
 // Describe reads the table's columns, constraints and our rights from the
 // catalogue and checks that they are what a run needs. The error names every
@@ -79,6 +75,9 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 	if err := s.readConstraints(ctx, tx, oid); err != nil {
 		return nil, err
 	}
+	if err := s.readReferences(ctx, tx, oid); err != nil {
+		return nil, err
+	}
 	if err := s.readOrder(ctx, tx, oid, collation); err != nil {
 		return nil, err
 	}
@@ -86,8 +85,11 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 	columns := []string{s.id + "::text"}
 	for _, f := range product.CartFields() {
 		cast := "::text"
-		if s.table.Fields[f].Type == product.IntegerColumn {
+		switch s.table.Fields[f].Type {
+		case product.IntegerColumn:
 			cast = "::bigint"
+		case product.FloatColumn: // whose text may be cut by the role's extra_float_digits
+			cast = "::double precision"
 		}
 		columns = append(columns, pgx.Identifier{s.table.Fields[f].Name}.Sanitize()+cast)
 	}
@@ -101,7 +103,8 @@ func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, asciiOnl
 	rows, err := tx.Query(ctx, `SELECT a.attname, t.typname, format_type(a.atttypid, a.atttypmod), a.atttypmod, NOT a.attnotnull,
 			a.atthasdef OR a.attidentity <> '', a.attgenerated <> '',
 			CASE WHEN a.attcollation <> 0 AND l.collprovider <> 'd' THEN format(' COLLATE %I.%I', ln.nspname, l.collname) ELSE '' END,
-			has_column_privilege($1::oid, a.attnum, 'SELECT'), has_column_privilege($1::oid, a.attnum, 'INSERT'), has_table_privilege($1::oid, 'DELETE')
+			has_column_privilege($1::oid, a.attnum, 'SELECT'), has_column_privilege($1::oid, a.attnum, 'INSERT'),
+			has_column_privilege($1::oid, a.attnum, 'UPDATE'), has_table_privilege($1::oid, 'DELETE')
 		FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 		LEFT JOIN pg_collation l ON l.oid = a.attcollation LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
 		WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, oid)
@@ -111,13 +114,13 @@ func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, asciiOnl
 	defer rows.Close()
 	var problems, unreadable []string
 	seen := make(map[string]bool)
-	s.mayInsert = true
+	s.rights.insert = true
 	for rows.Next() {
 		var typeName, order string
 		var modifier int32
-		var generated, maySelect, mayInsert bool
+		var generated, maySelect, mayInsert, mayUpdate bool
 		c := product.Column{ASCIIOnly: asciiOnly}
-		if err := rows.Scan(&c.Name, &typeName, &c.TypeName, &modifier, &c.Nullable, &c.HasDefault, &generated, &order, &maySelect, &mayInsert, &s.mayDelete); err != nil {
+		if err := rows.Scan(&c.Name, &typeName, &c.TypeName, &modifier, &c.Nullable, &c.HasDefault, &generated, &order, &maySelect, &mayInsert, &mayUpdate, &s.rights.delete); err != nil {
 			return "", err
 		}
 		field, isField := product.FieldNamed(c.Name)
@@ -129,7 +132,7 @@ func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, asciiOnl
 			continue
 		}
 		seen[c.Name] = true
-		s.mayInsert = s.mayInsert && mayInsert
+		s.rights.insert = s.rights.insert && mayInsert
 		switch known := setType(&c, typeName, modifier); {
 		case !known || generated || (c.Name == "id" && c.Type != product.TextColumn):
 			problems = append(problems, fmt.Sprintf("column %q is of type %s, which is not supported here", c.Name, c.TypeName))
@@ -139,7 +142,7 @@ func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, asciiOnl
 		if c.Name == "id" {
 			s.table.ID, collation = c, order
 		} else {
-			s.table.Fields[field] = c
+			s.table.Fields[field], s.rights.update[field] = c, mayUpdate
 		}
 	}
 	if err := rows.Err(); err != nil {
@@ -217,22 +220,18 @@ func (s *shape) readConstraints(ctx context.Context, tx pgx.Tx, oid uint32) erro
 	}
 	rows, err := tx.Query(ctx, `
 		SELECT CASE WHEN EXISTS (SELECT FROM unnest(conkey) AS k(n) JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = k.n WHERE a.attname <> ALL ($3))
-				THEN 'unchecked' ELSE 'check' END, conname, pg_get_expr(conbin, conrelid), '' FROM pg_constraint WHERE conrelid = $1::oid AND contype = 'c'
-		UNION ALL SELECT 'unchecked', conname, '', '' FROM pg_constraint WHERE conrelid = $1::oid AND contype IN ('f', 'x', 't')
-		UNION ALL SELECT 'unchecked', x.relname, '', '' FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
+				THEN 'unchecked' ELSE 'check' END, conname, pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE conrelid = $1::oid AND contype = 'c'
+		UNION ALL SELECT 'unchecked', conname, '' FROM pg_constraint WHERE conrelid = $1::oid AND contype IN ('f', 'x', 't')
+		UNION ALL SELECT 'unchecked', x.relname, '' FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
 			WHERE i.indrelid = $1::oid AND i.indisunique AND NOT (i.indnkeyatts = 1 AND i.indkey[0] = (SELECT attnum FROM pg_attribute WHERE attrelid = $1::oid AND attname = $2))
-		UNION ALL SELECT 'unchecked', tgname, '', '' FROM pg_trigger WHERE tgrelid = $1::oid AND NOT tgisinternal AND tgenabled <> 'D'
-		UNION ALL SELECT 'reference', '', format('%I.%I', n.nspname, c.relname), quote_ident(a.attname)
-			FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-			JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
-			WHERE k.confrelid = $1::oid AND k.contype = 'f' AND array_length(k.conkey, 1) = 1`, oid, s.table.ID.Name, known)
+		UNION ALL SELECT 'unchecked', tgname, '' FROM pg_trigger WHERE tgrelid = $1::oid AND NOT tgisinternal AND tgenabled <> 'D'`, oid, s.table.ID.Name, known)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var kind, name, text, column string
-		if err := rows.Scan(&kind, &name, &text, &column); err != nil {
+		var kind, name, text string
+		if err := rows.Scan(&kind, &name, &text); err != nil {
 			return err
 		}
 		switch kind {
@@ -240,8 +239,6 @@ func (s *shape) readConstraints(ctx context.Context, tx pgx.Tx, oid uint32) erro
 			s.checks = append(s.checks, check{name, text})
 		case "unchecked":
 			s.unchecked = append(s.unchecked, name)
-		case "reference":
-			s.references = append(s.references, reference{text, column})
 		}
 	}
 	return rows.Err()

@@ -131,7 +131,7 @@ func TestReadsSayThatTheServerStaysAway(t *testing.T) {
 	target, proxy := proxied(t, db)
 	target.shape.checks = []check{{"rule", "true"}}
 	target.page = 1
-	writer := writerOf(t, target, 10)
+	writer := writerOf(t, target)
 	pages := 0
 	var last error
 	for _, err := range target.Span(t.Context(), "", "") {
@@ -152,20 +152,11 @@ func TestReadsSayThatTheServerStaysAway(t *testing.T) {
 		"find":       func() error { _, err := target.Find(t.Context(), []product.ID{"a"}); return err },
 		"check":      func() error { _, err := target.Check(t.Context(), []product.Row{row("a", 1)}); return err },
 		"referenced": func() error { _, err := target.Referenced(t.Context(), []product.ID{"a"}); return err },
-		"remove": func() error {
-			results, err := writer.Remove(t.Context(), []product.ID{"a", "b"})
-			if len(results) != 2 || results[0].Acted || results[0].Err != nil || results[1].Acted || results[1].Err != nil {
-				t.Errorf("remove: %+v", results)
-			}
-			return err
+		"insert":     func() error { return untried(t, writer, product.Missing, repairsOf(row("c", 1), row("d", 1))) },
+		"update": func() error {
+			return untried(t, writer, product.Stale, []product.Repair{staleFrom(row("a", 1), row("a", 2)), staleFrom(row("b", 1), row("b", 2))})
 		},
-		"repair": func() error {
-			results, err := writer.Repair(t.Context(), 1, repairsOf(row("c", 1)))
-			if len(results) != 1 || results[0] != (product.Result{ID: "c"}) {
-				t.Errorf("repair: %+v; nothing was sent", results)
-			}
-			return err
-		},
+		"delete": func() error { return untried(t, writer, product.Orphaned, removalsOf("a", "b")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -178,46 +169,107 @@ func TestReadsSayThatTheServerStaysAway(t *testing.T) {
 	}
 }
 
+// untried repairs while the server is away, and expects that nothing was sent.
+func untried(t *testing.T, writer *Writer, kind product.Kind, repairs []product.Repair) error {
+	t.Helper()
+	results, err := writer.Repair(t.Context(), kind, 1, repairs)
+	for i, r := range repairs {
+		if results[i] != (product.Result{ID: r.Row.ID}) {
+			t.Errorf("%s: %+v; nothing was sent", kind, results[i])
+		}
+	}
+	return err
+}
+
+// each is a repair of every kind in a table that holds "stale" and "orphaned".
+func each() map[product.Kind][]product.Repair {
+	return map[product.Kind][]product.Repair{
+		product.Missing:  repairsOf(row("missing", 1)),
+		product.Stale:    {staleFrom(row("stale", 1), row("stale", 2))},
+		product.Orphaned: removalsOf("orphaned"),
+	}
+}
+
+// repairedEach checks that the table holds what it does after each.
+func repairedEach(t *testing.T, target *Target) {
+	t.Helper()
+	found, err := target.Find(t.Context(), []product.ID{"missing", "stale", "orphaned"})
+	if err != nil || len(found) != 2 || found["missing"] != row("missing", 1) || found["stale"] != row("stale", 2) {
+		t.Errorf("the table holds %v, %v", found, err)
+	}
+}
+
 // A write whose answer never came may have happened.
 func TestRepairThatIsNotAnsweredIsUnknown(t *testing.T) {
 	t.Parallel()
 	db := testenv.Cart(t)
 	target, proxy := proxied(t, db)
-	writer := writerOf(t, target, 10)
+	writer := writerOf(t, target)
+	fill(t, target, []product.ID{"stale", "orphaned"})
+	db.Exec("UPDATE product SET price = 1")
 	proxy.Freeze()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	results, err := writer.Repair(ctx, 1, repairsOf(row("a", 1), row("b", 1)))
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%v", err)
-	}
-	for i, id := range []product.ID{"a", "b"} {
-		if results[i] != (product.Result{ID: id, Acted: true}) {
-			t.Errorf("%+v; nobody knows whether it is written", results[i])
+	for kind, repairs := range each() {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		results, err := writer.Repair(ctx, kind, 1, repairs)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if results[0] != (product.Result{ID: repairs[0].Row.ID, Fate: product.Unknown}) {
+			t.Errorf("%+v; nobody knows whether it is done", results[0])
 		}
 	}
 	proxy.Thaw()
-	results, err = writer.Repair(t.Context(), 2, repairsOf(row("a", 1), row("b", 1)))
-	if err != nil || !results[0].Acted || !results[1].Acted || db.Count() != 2 {
-		t.Errorf("once more: %+v, %v, %d rows", results, err, db.Count())
+	for kind, repairs := range each() {
+		if results, err := writer.Repair(t.Context(), kind, 2, repairs); err != nil || results[0] != confirmed(repairs[0].Row.ID) {
+			t.Errorf("%s once more: %+v, %v", kind, results, err)
+		}
 	}
+	repairedEach(t, target)
+}
+
+// What comes after a lost answer was not sent, and says so.
+func TestRepairStopsAtALostAnswer(t *testing.T) {
+	t.Parallel()
+	db := testenv.Cart(t)
+	target, proxy := proxied(t, db)
+	writer := writerOf(t, target)
+	rows := []product.Row{row("a", 1), row("b", 1), row("c", 1)}
+	for i := range rows { // each in a transaction of its own
+		rows[i].Values[product.Title] = product.TextValue(strings.Repeat("x", transactionSize-100))
+	}
+	db.Exec("CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 'b' THEN PERFORM pg_advisory_xact_lock(7); END IF; RETURN NEW; END $$")
+	db.Exec("CREATE TRIGGER wait BEFORE INSERT ON product FOR EACH ROW EXECUTE FUNCTION wait()")
+	release := holding(t, db, "SELECT pg_advisory_xact_lock(7)")
+	done := make(chan []product.Result)
+	go func() {
+		results, err := writer.Repair(t.Context(), product.Missing, 1, repairsOf(rows...))
+		testenv.CheckMessage(t, err, "insert rows into "+target.Name(), "no server answers")
+		done <- results
+	}()
+	waitForLock(t, db)
+	proxy.Cut()
+	want := []product.Result{confirmed("a"), {ID: "b", Fate: product.Unknown}, {ID: "c"}}
+	if results := <-done; !slices.Equal(results, want) {
+		t.Errorf("%+v, want %+v", results, want)
+	}
+	release()
 }
 
 func TestRepairGoesOnAfterABrokenConnection(t *testing.T) {
 	t.Parallel()
 	db := testenv.Cart(t)
 	target, proxy := proxied(t, db)
-	writer := writerOf(t, target, 10)
-	proxy.Reset()
-	results, err := writer.Repair(t.Context(), 1, repairsOf(row("a", 1), row("b", 1)))
-	if err != nil || !results[0].Acted || !results[1].Acted || db.Count() != 2 {
-		t.Errorf("%+v, %v, %d rows", results, err, db.Count())
+	writer := writerOf(t, target)
+	fill(t, target, []product.ID{"stale", "orphaned"})
+	db.Exec("UPDATE product SET price = 1")
+	for kind, repairs := range each() {
+		proxy.Reset()
+		if results, err := writer.Repair(t.Context(), kind, 1, repairs); err != nil || results[0] != confirmed(repairs[0].Row.ID) {
+			t.Errorf("%s: %+v, %v", kind, results, err)
+		}
 	}
-	proxy.Reset()
-	results, err = writer.Remove(t.Context(), []product.ID{"a"})
-	if err != nil || !results[0].Acted || db.Count() != 1 {
-		t.Errorf("%+v, %v, %d rows", results, err, db.Count())
-	}
+	repairedEach(t, target)
 }
 
 func TestFindOddTexts(t *testing.T) {

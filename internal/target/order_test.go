@@ -54,16 +54,12 @@ func fill(t *testing.T, target *Target, ids []product.ID) {
 		rows[i] = row(string(id), int64(i))
 	}
 	rand.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
-	writer, err := target.Writer(len(rows))
-	if err != nil {
-		t.Fatal(err)
-	}
-	results, err := writer.Repair(t.Context(), 1, repairsOf(rows...))
+	results, err := writerOf(t, target).Repair(t.Context(), product.Missing, 1, repairsOf(rows...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range results {
-		if !r.Acted {
+		if r.Fate != product.Confirmed {
 			t.Fatalf("%q: %v", r.ID, r.Err)
 		}
 	}

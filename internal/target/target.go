@@ -5,16 +5,17 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"math"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // pageSize is the number of rows that Span reads with one query. It is above the
@@ -130,7 +131,7 @@ func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 	texts := make([]string, 0, len(ids))
 	for _, id := range ids {
 		// PostgreSQL refuses such a text even as a parameter; no row can have it.
-		if s := string(id); strings.IndexByte(s, 0) < 0 && utf8.ValidString(s) {
+		if s := string(id); text.Storable(s) {
 			texts = append(texts, s)
 		}
 	}
@@ -176,29 +177,29 @@ func (t *Target) read(ctx context.Context, expected int, query string, args ...a
 	return page, rows.Err()
 }
 
-// decode reads a column as selectRows casts it: whole numbers as bigint, all else as text.
+// decode reads a column as selectRows casts it: whole numbers as bigint, binary ones
+// as double precision, all else as text.
 func decode(column *product.Column, format int16, raw []byte) (product.Value, error) {
 	switch {
 	case raw == nil:
 		return product.NullValue(), nil
 	case column.Type == product.TextColumn:
 		return product.TextValue(string(raw)), nil
-	case column.Type == product.IntegerColumn && format == pgtype.BinaryFormatCode:
-		if len(raw) != 8 {
-			return product.Value{}, fmt.Errorf("a bigint of %d bytes", len(raw))
+	case column.Type == product.DecimalColumn:
+		if v, ok := product.ParseNumber(string(raw)); ok {
+			return v, nil
 		}
-		return product.IntegerValue(int64(binary.BigEndian.Uint64(raw))), nil
-	}
-	v, ok := product.ParseNumber(string(raw))
-	if !ok {
 		return product.OtherValue(string(raw)), nil // NaN and the infinities
+	case len(raw) != 8 || format != pgtype.BinaryFormatCode:
+		return product.Value{}, fmt.Errorf("a number of %d bytes in format %d", len(raw), format)
 	}
-	if column.Type == product.FloatColumn {
-		// Several decimal texts stand for one binary number, and PostgreSQL does not
-		// always choose the one that Fit does.
-		if fitted, err := column.Fit(v); err == nil {
-			return fitted, nil
-		}
+	bits := binary.BigEndian.Uint64(raw)
+	if column.Type == product.IntegerColumn {
+		return product.IntegerValue(int64(bits)), nil
 	}
-	return v, nil
+	v := product.FloatValue(math.Float64frombits(bits))
+	if fitted, err := column.Fit(v); err == nil {
+		return fitted, nil
+	}
+	return v, nil // NaN and the infinities
 }

@@ -4,121 +4,198 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/ecom-micro/etl/internal/product"
 )
 
-// Writer repairs directly: it inserts rows that the cart is missing.
+// Writer repairs directly: it inserts, updates and deletes rows of the table.
 type Writer struct {
 	*Target
 	batch int
 }
 
-// Writer makes a repairer that writes at most batch rows in one transaction. It
-// fails where the role may not insert, or where the table wants columns that a
-// product does not have.
-func (t *Target) Writer(batch int) (*Writer, error) {
-	if !t.shape.mayInsert {
-		return nil, fmt.Errorf("the role %s may not insert into %s: GRANT INSERT, or repair with --mode replay", t.pool.Config().ConnConfig.User, t.Name())
+// action is how one kind of difference is repaired in the table.
+type action struct {
+	doing string // for messages, in front of the table's name
+	// lacking lists the rights that the role needs for it and does not have.
+	lacking func(*shape) []grant
+	// fields are those whose columns the statement names for this repair.
+	fields func(*product.Repair) fieldSet
+	// do makes changes that name the same fields, all in one transaction or none. It
+	// returns those that must not be made, by id.
+	do func(*Writer, context.Context, fieldSet, []change) (map[product.ID]*product.Misfit, error)
+}
+
+var actions = map[product.Kind]action{
+	product.Missing:  {"insert rows into", lackingInsert, filledFields, (*Writer).insert},
+	product.Stale:    {"update rows of", lackingUpdate, changedFields, (*Writer).update},
+	product.Orphaned: {"delete rows of", lackingDelete, noFields, (*Writer).remove},
+}
+
+// change is one repair beside its result.
+type change struct {
+	*product.Repair
+	result *product.Result
+}
+
+// fieldSet are some of the fields.
+type fieldSet [product.NumFields]bool
+
+// Writer makes a repairer of these kinds, batch products at a time. It fails where
+// the role lacks a right that they need, or where a row that is missing has columns
+// that a product does not fill.
+func (t *Target) Writer(batch int, kinds []product.Kind) (*Writer, error) {
+	var lacking []grant
+	for _, kind := range kinds {
+		lacking = append(lacking, actions[kind].lacking(t.shape)...)
 	}
-	if len(t.shape.required) > 0 {
+	if len(lacking) > 0 {
+		return nil, fmt.Errorf("the role %s may not repair %s directly: %s, or repair with --mode replay",
+			t.pool.Config().ConnConfig.User, t.Name(), remedyOf(lacking))
+	}
+	if slices.Contains(kinds, product.Missing) && len(t.shape.required) > 0 {
 		return nil, fmt.Errorf("%s has columns that a product does not fill: %s; repair with --mode replay", t.Name(), quotedList(t.shape.required))
 	}
 	return &Writer{Target: t, batch: batch}, nil
 }
 
 // Reserve grants a batch at once: writing does not queue behind live traffic.
-func (w *Writer) Reserve(_ context.Context, want int) (int, error) { return min(want, w.batch), nil }
+func (w *Writer) Reserve(_ context.Context, _ product.Kind, want int, _ func(context.Context) (int, error)) (int, error) {
+	return min(want, w.batch), nil
+}
 
-// Repair inserts the rows that are still absent, in one short transaction. What a
-// live consumer wrote meanwhile is left as it is. A row that the database refuses
-// is found by halving the batch; the others go in. There is one result for each
-// repair, in their order.
-func (w *Writer) Repair(ctx context.Context, _ int, repairs []product.Repair) ([]product.Result, error) {
+// Repair makes the rows what they shall be, where the table still is as it was
+// observed; what a live consumer changed meanwhile is left as it is, and the proof
+// decides. What the database refuses is found by halving, and the others are done.
+// Any number of repairs will do; there is one result for each, in their order:
+// Confirmed where the statement is committed, Unknown where its answer never came, a
+// *product.Misfit where the table refuses it. The error is one of the service; what
+// then is Untried and has no Err was not done.
+func (w *Writer) Repair(ctx context.Context, kind product.Kind, _ int, repairs []product.Repair) ([]product.Result, error) {
+	action := actions[kind]
 	results := make([]product.Result, len(repairs))
-	rows := make([]product.Row, len(repairs))
-	at := make(map[product.ID]int, len(repairs))
+	changes := make([]change, len(repairs))
 	for i := range repairs {
-		rows[i] = repairs[i].Row
-		at[rows[i].ID] = i
-		results[i].ID = rows[i].ID
+		results[i].ID = repairs[i].Row.ID
+		changes[i] = change{&repairs[i], &results[i]}
 	}
-	report := func(rows []product.Row, err error) {
-		for i := range rows {
-			r := &results[at[rows[i].ID]]
-			r.Acted, r.Err = err == nil, err
+	for fields, group := range grouped(changes, action.fields) {
+		for part := range transactions(group) {
+			if err := w.halving(ctx, action, fields, part); err != nil {
+				return results, fmt.Errorf("%s %s: %w", action.doing, w.Name(), w.explained(err))
+			}
 		}
 	}
-	var err error
-	for _, group := range byDefaults(rows) {
-		if err = w.insertHalving(ctx, group, report); err != nil {
-			break
-		}
-	}
-	return results, err
+	return results, nil
 }
 
-// byDefaults groups rows by the columns that they leave to the column's default,
-// which are left out of the statement. Nearly always there is one group.
-func byDefaults(rows []product.Row) [][]product.Row {
-	var groups [][]product.Row
-	index := make(map[[product.NumFields]bool]int)
-	for _, row := range rows {
-		var absent [product.NumFields]bool
-		for _, f := range product.CartFields() {
-			absent[f] = row.Values[f].Kind() == product.Absent
+// grouped yields the changes that name the same fields together. Nearly always there
+// are few groups.
+func grouped(changes []change, fields func(*product.Repair) fieldSet) iter.Seq2[fieldSet, []change] {
+	var sets []fieldSet // in the order of their first change
+	groups := make(map[fieldSet][]change)
+	for _, c := range changes {
+		set := fields(c.Repair)
+		if groups[set] == nil {
+			sets = append(sets, set)
 		}
-		i, exists := index[absent]
-		if !exists {
-			i = len(groups)
-			index[absent] = i
-			groups = append(groups, nil)
-		}
-		groups[i] = append(groups[i], row)
+		groups[set] = append(groups[set], c)
 	}
-	return groups
+	return func(yield func(fieldSet, []change) bool) {
+		for _, set := range sets {
+			if !yield(set, groups[set]) {
+				return
+			}
+		}
+	}
 }
 
-// insertHalving inserts rows and reports each as written or as refused. The error
-// is one of the service, not of a row. Rows that may be written, because the
-// connection was lost before the answer, are then reported as written; what was
-// not reported was not written.
-func (w *Writer) insertHalving(ctx context.Context, rows []product.Row, report func([]product.Row, error)) error {
+// transactionSize bounds the text of one transaction, in bytes, so that memory does
+// not grow with the size of documents.
+const transactionSize = 8 << 20
+
+// transactions yields consecutive changes of at most transactionSize, or a single one.
+func transactions(changes []change) iter.Seq[[]change] {
+	return func(yield func([]change) bool) {
+		begun, size := 0, 0
+		for i := range changes {
+			next := textSize(&changes[i].Row) + textSize(&changes[i].Was)
+			if i > begun && size+next > transactionSize {
+				if !yield(changes[begun:i]) {
+					return
+				}
+				begun, size = i, 0
+			}
+			size += next
+		}
+		if begun < len(changes) {
+			yield(changes[begun:])
+		}
+	}
+}
+
+func textSize(row *product.Row) int {
+	size := len(row.ID)
+	for _, f := range product.CartFields() {
+		if v := &row.Values[f]; v.Kind() != product.Integer { // whose text is short, and would be made here
+			size += len(v.String())
+		}
+	}
+	return size
+}
+
+// halving makes changes and notes what became of each. The error is one of the
+// service, not of a row.
+func (w *Writer) halving(ctx context.Context, action action, fields fieldSet, changes []change) error {
 	unknown := false
-	_, err := retried(ctx, func() (struct{}, error) {
-		err := w.write(ctx, rows)
+	misfits, err := retried(ctx, func() (map[product.ID]*product.Misfit, error) {
+		misfits, err := action.do(w, ctx, fields, changes)
 		unknown = unknown || unanswered(err)
-		return struct{}{}, err
+		return misfits, err
 	})
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
-		report(rows, nil)
+		for _, c := range changes {
+			if misfit, is := misfits[c.result.ID]; is {
+				c.result.Err = misfit
+			} else {
+				c.result.Fate = product.Confirmed
+			}
+		}
 		return nil
 	case !errors.As(err, &refused) || !isRowsFault(refused):
-		if unknown {
-			report(rows, nil)
+		for _, c := range changes {
+			if unknown {
+				c.result.Fate = product.Unknown
+			}
 		}
-		return fmt.Errorf("write %d rows to %s: %w", len(rows), w.Name(), w.explained(err))
-	case len(rows) == 1:
-		report(rows, misfitOf(refused))
+		return err
+	case len(changes) == 1:
+		changes[0].result.Err = misfitOf(refused)
 		return nil
 	}
-	half := len(rows) / 2
-	if err := w.insertHalving(ctx, rows[:half], report); err != nil {
+	half := len(changes) / 2
+	if err := w.halving(ctx, action, fields, changes[:half]); err != nil {
 		return err
 	}
-	return w.insertHalving(ctx, rows[half:], report)
+	return w.halving(ctx, action, fields, changes[half:])
 }
 
 // unanswered tells whether a statement was, or may have been, sent and its answer
-// never came.
+// never came. A connection pooler that loses the server says so by an error of its
+// own, of class 08.
 func unanswered(err error) bool {
-	return err != nil && !errors.As(err, new(*pgconn.PgError)) && !errors.As(err, new(*pgconn.ConnectError)) && !pgconn.SafeToRetry(err)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return strings.HasPrefix(refused.Code, "08")
+	}
+	return err != nil && !errors.As(err, new(*pgconn.ConnectError)) && !pgconn.SafeToRetry(err)
 }
 
 // isRowsFault tells whether a row's content was refused, by the table or by a
@@ -145,106 +222,4 @@ func misfitOf(e *pgconn.PgError) *product.Misfit {
 		m.Column = "row"
 	}
 	return m
-}
-
-// write puts rows that leave the same columns to their defaults into the table, all
-// or none. COPY is about twice as fast as INSERT (see BenchmarkWrite) and cannot
-// pass over a row that a live consumer wrote meanwhile; only then INSERT does it.
-func (w *Writer) write(ctx context.Context, rows []product.Row) error {
-	var columns []column
-	for _, c := range w.shape.columns() {
-		if c.isID || rows[0].Values[c.field].Kind() != product.Absent {
-			columns = append(columns, c)
-		}
-	}
-	err := w.copy(ctx, rows, columns)
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) && refused.Code == uniqueViolation {
-		return w.insert(ctx, rows, columns)
-	}
-	return err
-}
-
-// uniqueViolation: https://www.postgresql.org/docs/15/errcodes-appendix.html
-const uniqueViolation = "23505"
-
-func (w *Writer) copy(ctx context.Context, rows []product.Row, columns []column) error {
-	names := make([]string, len(columns))
-	for i, c := range columns {
-		names[i] = c.plain
-	}
-	values := make([]any, len(columns))
-	_, err := w.pool.CopyFrom(ctx, pgx.Identifier{w.config.Schema, w.config.Table}, names,
-		pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
-			for j, c := range columns {
-				values[j] = c.value(&rows[i])
-			}
-			return values, nil
-		}))
-	return err
-}
-
-func (w *Writer) insert(ctx context.Context, rows []product.Row, columns []column) error {
-	source, args := w.shape.rowsAsTable(rows)
-	names := make([]string, len(columns))
-	for i, c := range columns {
-		names[i] = c.name
-	}
-	list := strings.Join(names, ", ")
-	_, err := w.pool.Exec(ctx, "INSERT INTO "+w.identifier()+" ("+list+") SELECT "+list+" FROM ("+source+") AS candidate ON CONFLICT ("+w.shape.id+") DO NOTHING", args...)
-	return err
-}
-
-// Remove deletes exactly the given rows, each by itself: one that is referenced
-// by another table stays and is reported, also where the reference would be
-// deleted with it (ON DELETE CASCADE).
-func (w *Writer) Remove(ctx context.Context, ids []product.ID) ([]product.Result, error) {
-	results := make([]product.Result, len(ids))
-	for i, id := range ids {
-		results[i].ID = id
-		err := w.remove(ctx, id)
-		var refused *pgconn.PgError
-		var misfit *product.Misfit
-		switch {
-		case err == nil:
-			results[i].Acted = true
-		case errors.As(err, &misfit):
-			results[i].Err = misfit
-		case errors.As(err, &refused) && (refused.Code == foreignKeyViolation || refused.Code == restrictViolation):
-			results[i].Err = w.referencedBy(refused.TableName)
-		case errors.As(err, &refused):
-			results[i].Err = w.explained(err)
-		default:
-			return results, fmt.Errorf("delete row %q of %s: %w", id, w.Name(), w.explained(err))
-		}
-	}
-	return results, nil
-}
-
-const (
-	foreignKeyViolation = "23503"
-	restrictViolation   = "23001" // of ON DELETE RESTRICT, since PostgreSQL 18
-)
-
-func (w *Writer) remove(ctx context.Context, id product.ID) error {
-	statement := "DELETE FROM " + w.identifier() + " WHERE " + w.shape.id + " = $1"
-	for _, r := range w.shape.references {
-		statement += " AND NOT EXISTS (SELECT FROM " + r.name + " WHERE " + r.column + " = $1)"
-	}
-	tag, err := retried(ctx, func() (pgconn.CommandTag, error) { return w.pool.Exec(ctx, statement, string(id)) })
-	if err != nil || tag.RowsAffected() > 0 || len(w.shape.references) == 0 {
-		return err
-	}
-	referenced, err := w.Referenced(ctx, []product.ID{id})
-	if err != nil {
-		return err
-	}
-	if table, is := referenced[id]; is {
-		return w.referencedBy(table)
-	}
-	return nil // it was not there
-}
-
-func (w *Writer) referencedBy(table string) *product.Misfit {
-	return &product.Misfit{Column: w.shape.table.ID.Name, Reason: "is referenced by table " + table}
 }
