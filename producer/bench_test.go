@@ -33,10 +33,22 @@ func BenchmarkReplay(b *testing.B) {
 		r.Product.Values[product.Category] = product.TextValue("other")
 		r.Product.Tags = []string{"new", "sale"}
 	}
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			events := newEncoder()
+			for i := range repairs {
+				if _, err := events.encode(product.Missing, &repairs[i]); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		perSecond(b, events)
+	})
 	for _, window := range []int{512, 1024, 2048} {
 		b.Run(fmt.Sprintf("raw window %d", window), func(b *testing.B) {
 			broker := drainedBroker(b)
-			body, err := encodeCreated(&repairs[0])
+			body, err := bodyOf(product.Missing, &repairs[0])
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -73,16 +85,16 @@ func BenchmarkReplay(b *testing.B) {
 			publisher, monitor := rabbit.NewConnection(config, "etl producer"), rabbit.NewConnection(config, "etl monitor")
 			b.Cleanup(publisher.Close)
 			b.Cleanup(monitor.Close)
-			p := New(publisher, monitor, Config{MaxQueueDepth: depth, ConfirmTimeout: 30 * time.Second}, "bench", time.Minute)
+			p := New(publisher, monitor, Config{MaxQueueDepth: depth, ConfirmTimeout: 30 * time.Second, Route: ByQueue}, "bench", time.Minute)
 			b.ReportAllocs()
 			for b.Loop() {
 				for rest := repairs; len(rest) > 0; {
-					n, err := p.Reserve(b.Context(), min(len(rest), 1000))
+					n, err := p.Reserve(b.Context(), product.Missing, min(len(rest), 1000), nil)
 					if err != nil {
 						b.Fatal(err)
 					}
-					results, err := p.Repair(b.Context(), 1, rest[:n])
-					if err != nil || !results[0].Acted {
+					results, err := p.Repair(b.Context(), product.Missing, 1, rest[:n])
+					if err != nil || results[0].Fate != product.Confirmed {
 						b.Fatal(results[0], err)
 					}
 					rest = rest[n:]

@@ -3,23 +3,24 @@ package producer
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
+	"unicode/utf8"
 
 	"github.com/ecom-micro/etl/internal/product"
 )
 
-// created is the body of a ProductCreated event: the bare object that the Product
-// Service publishes, its fields in the same order.
-type created struct {
+// full is the body of a ProductCreated and of a ProductUpdated event: the bare
+// object that the Product Service publishes, its fields in the same order. A nil
+// field is left out.
+type full struct {
 	ID            product.ID `json:"id"`
-	Title         value      `json:"title,omitzero"`
-	Price         value      `json:"price,omitzero"`
-	SellerID      value      `json:"sellerId,omitzero"`
-	Image         value      `json:"image,omitzero"`
-	Quantity      value      `json:"quantity,omitzero"`
-	Category      value      `json:"category,omitzero"`
-	OriginalPrice value      `json:"originalPrice,omitzero"`
-	StockQuantity value      `json:"stockQuantity,omitzero"`
+	Title         any        `json:"title,omitzero"`
+	Price         any        `json:"price,omitzero"`
+	SellerID      any        `json:"sellerId,omitzero"`
+	Image         any        `json:"image,omitzero"`
+	Quantity      any        `json:"quantity,omitzero"`
+	Category      any        `json:"category,omitzero"`
+	OriginalPrice any        `json:"originalPrice,omitzero"`
+	StockQuantity any        `json:"stockQuantity,omitzero"`
 	Tags          []string   `json:"tags"`
 }
 
@@ -28,77 +29,92 @@ type deleted struct {
 	ID product.ID `json:"id"`
 }
 
-// value is a field's value as JSON. The zero value is an absent field.
-type value product.Value
-
-func (v value) MarshalJSON() ([]byte, error) {
-	pv := product.Value(v)
-	switch {
-	case pv.Kind() == product.Text:
-		return encode(pv.String())
-	case pv.IsNumber():
-		return []byte(pv.String()), nil
-	default:
-		return []byte("null"), nil
-	}
+// encoder writes events as the platform's Node services do: without escapes for HTML.
+type encoder struct {
+	buffer bytes.Buffer
+	json   *json.Encoder
 }
 
-// errNoID guards against the events that make the cart overwrite or delete
-// another product: those without an id.
-var errNoID = errors.New("an event must have an id")
+func newEncoder() *encoder {
+	e := &encoder{}
+	e.json = json.NewEncoder(&e.buffer)
+	e.json.SetEscapeHTML(false)
+	return e
+}
 
-// encodeCreated is the event for one repair. The cart's own fields travel as its
-// columns will hold them. A *product.Misfit says that a number is too long for
-// the cart's JSON reader.
-func encodeCreated(r *product.Repair) ([]byte, error) {
-	if r.Row.ID == "" {
-		return nil, errNoID
+// encode is the body of the event that repairs a difference. It is good until the
+// next call. A *product.Misfit says that no event can repair it.
+func (e *encoder) encode(kind product.Kind, r *product.Repair) ([]byte, error) {
+	if misfit := unfit(kind, r); misfit != nil {
+		return nil, misfit
+	}
+	e.buffer.Reset()
+	var err error
+	if kind == product.Orphaned {
+		err = e.json.Encode(deleted{r.Row.ID})
+	} else {
+		err = e.json.Encode(whole(r))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(e.buffer.Bytes(), []byte("\n")), nil
+}
+
+// unfit is what no event can repair, or would do harm with; nil for all else.
+func unfit(kind product.Kind, r *product.Repair) *product.Misfit {
+	switch {
+	case r.Row.ID == "":
+		return &product.Misfit{Column: "id", Reason: "the id is empty, and an event without an id changes another product"}
+	case !utf8.ValidString(string(r.Row.ID)):
+		return &product.Misfit{Column: "id", Reason: "is not valid UTF-8, so that an event would name another id"}
+	case kind == product.Orphaned:
+		return nil
+	case kind == product.Stale && len(r.Fields) == 1 && r.Fields[0] == product.SellerID:
+		return &product.Misfit{Column: product.SellerID.String(), Reason: "no event changes it in the cart; repair it with --mode direct"}
 	}
 	for _, f := range product.CartFields() {
 		if v := r.Row.Values[f]; !v.ExactInJSON() {
-			return nil, &product.Misfit{Column: f.String(), Reason: v.String() + " has more digits than a JSON number keeps on its way to the cart; repair it with --mode direct"}
+			return &product.Misfit{Column: f.String(), Reason: v.String() + " has more digits than a JSON number keeps on its way to the cart; repair it with --mode direct"}
 		}
 	}
+	return nil
+}
+
+// whole is the event of a whole product. The cart's own fields travel as its columns
+// will hold them.
+func whole(r *product.Repair) *full {
+	row, document := &r.Row.Values, &r.Product.Values
 	tags := r.Product.Tags
 	if tags == nil {
 		tags = []string{} // as Mongoose gives a product without tags
 	}
-	return encode(created{
+	return &full{
 		ID:            r.Row.ID,
-		Title:         value(r.Row.Values[product.Title]),
-		Price:         value(r.Row.Values[product.Price]),
-		SellerID:      value(r.Row.Values[product.SellerID]),
-		Image:         value(r.Row.Values[product.Image]),
-		Quantity:      value(r.Row.Values[product.Quantity]),
-		Category:      scalar(r.Product.Values[product.Category]),
-		OriginalPrice: scalar(r.Product.Values[product.OriginalPrice]),
-		StockQuantity: scalar(r.Product.Values[product.StockQuantity]),
+		Title:         inJSON(row[product.Title]),
+		Price:         inJSON(row[product.Price]),
+		SellerID:      inJSON(row[product.SellerID]),
+		Image:         inJSON(row[product.Image]),
+		Quantity:      inJSON(row[product.Quantity]),
+		Category:      inJSON(document[product.Category]),
+		OriginalPrice: inJSON(document[product.OriginalPrice]),
+		StockQuantity: inJSON(document[product.StockQuantity]),
 		Tags:          tags,
-	})
+	}
 }
 
-// scalar leaves out what a field that the cart does not keep cannot be in an event.
-func scalar(v product.Value) value {
-	if v.Kind() == product.Other {
-		return value{}
-	}
-	return value(v)
-}
+var null = json.RawMessage("null")
 
-func encodeDeleted(id product.ID) ([]byte, error) {
-	if id == "" {
-		return nil, errNoID
+// inJSON is what the encoder shall write for a value; nil for one that is absent, or
+// that no event holds.
+func inJSON(v product.Value) any {
+	switch {
+	case v.Kind() == product.Text:
+		return v.String()
+	case v.IsNumber():
+		return json.Number(v.String())
+	case v.Kind() == product.Null:
+		return null
 	}
-	return encode(deleted{ID: id})
-}
-
-// encode is JSON as the platform's Node services write it: without escapes for HTML.
-func encode(v any) ([]byte, error) {
-	var buffer bytes.Buffer
-	encoder := json.NewEncoder(&buffer)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
+	return nil
 }

@@ -63,20 +63,22 @@ func repairsOf(t testing.TB, seed uint64, n int) []product.Repair {
 	return repairs
 }
 
+// bodyOf is the event that repairs a product.
+func bodyOf(kind product.Kind, r *product.Repair) ([]byte, error) {
+	return newEncoder().encode(kind, r)
+}
+
 func TestEventIsWhatTheProductServicePublishes(t *testing.T) {
 	t.Parallel()
+	events := newEncoder() // one for all, as in a batch
 	for p := range (platform.Assortment{Seed: 7, N: 2_000}).All() {
 		repair := fitted(t, cartTable(), documentOf(p))
-		body, err := encodeCreated(&repair)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(body, withoutEscapes(p.Event())) {
-			t.Fatalf("the event is\n%s, the Product Service's is\n%s", body, withoutEscapes(p.Event()))
-		}
-		body, err = encodeDeleted(repair.Row.ID)
-		if err != nil || !bytes.Equal(body, p.DeletedEvent()) {
-			t.Fatalf("the event is\n%s, %v, the Product Service's is\n%s", body, err, p.DeletedEvent())
+		for kind, want := range map[product.Kind][]byte{
+			product.Missing: withoutEscapes(p.Event()), product.Stale: withoutEscapes(p.Event()), product.Orphaned: p.DeletedEvent(),
+		} {
+			if body, err := events.encode(kind, &repair); err != nil || !bytes.Equal(body, want) {
+				t.Fatalf("the event for a %s product is\n%s, %v, the Product Service's is\n%s", kind, body, err, want)
+			}
 		}
 	}
 }
@@ -158,7 +160,7 @@ func TestEventOfOddDocuments(t *testing.T) {
 			table := cartTable()
 			tt.change(&p, table)
 			repair := fitted(t, table, p)
-			body, err := encodeCreated(&repair)
+			body, err := bodyOf(product.Missing, &repair)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -191,7 +193,7 @@ func TestNumbersThatAreTooLongForTheCartsReader(t *testing.T) {
 	} {
 		repair := repairsOf(t, 1, 1)[0]
 		repair.Row.Values[product.Price] = tt.price
-		body, err := encodeCreated(&repair)
+		body, err := bodyOf(product.Missing, &repair)
 		var misfit *product.Misfit
 		if long := errors.As(err, &misfit); long != tt.long || long == (body != nil) {
 			t.Errorf("price %v: %s, %v; too long: %t", tt.price, body, err, tt.long)
@@ -202,16 +204,47 @@ func TestNumbersThatAreTooLongForTheCartsReader(t *testing.T) {
 	}
 }
 
-// An event without an id makes the cart overwrite or delete another product.
-func TestNoEventWithoutID(t *testing.T) {
+// An event without an id makes the cart overwrite or delete another product, and one
+// with a mangled id as well.
+func TestNoEventWithoutItsID(t *testing.T) {
 	t.Parallel()
-	repair := repairsOf(t, 1, 1)[0]
-	repair.Row.ID = ""
-	if body, err := encodeCreated(&repair); !errors.Is(err, errNoID) || body != nil {
-		t.Errorf("%s, %v", body, err)
+	for _, kind := range product.Kinds() {
+		for id, reason := range map[product.ID]string{"": "empty", "a\xff": "not valid UTF-8"} {
+			repair := repairsOf(t, 1, 1)[0]
+			repair.Row.ID = id
+			body, err := bodyOf(kind, &repair)
+			if misfit := new(product.Misfit); !errors.As(err, &misfit) || misfit.Column != "id" || !strings.Contains(misfit.Reason, reason) || body != nil {
+				t.Errorf("%s, id %q: %s, %v", kind, id, body, err)
+			}
+		}
 	}
-	if body, err := encodeDeleted(""); !errors.Is(err, errNoID) || body != nil {
-		t.Errorf("%s, %v", body, err)
+}
+
+// No event changes the seller in the cart.
+func TestOnlyTheSellerDiffers(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		kind    product.Kind
+		fields  []product.Field
+		refused bool
+	}{
+		{product.Stale, []product.Field{product.SellerID}, true},
+		{product.Stale, []product.Field{product.Title, product.SellerID}, false},
+		{product.Stale, []product.Field{product.Price}, false},
+		{product.Stale, nil, false},
+		{product.Missing, []product.Field{product.SellerID}, false},
+		{product.Orphaned, []product.Field{product.SellerID}, false},
+	} {
+		repair := repairsOf(t, 1, 1)[0]
+		repair.Fields = tt.fields
+		body, err := bodyOf(tt.kind, &repair)
+		var misfit *product.Misfit
+		if refused := errors.As(err, &misfit); refused != tt.refused || refused == (body != nil) {
+			t.Errorf("%s, %v differ: %s, %v", tt.kind, tt.fields, body, err)
+		}
+		if tt.refused && (misfit.Column != "sellerId" || !strings.Contains(misfit.Reason, "--mode direct")) {
+			t.Errorf("%v", misfit)
+		}
 	}
 }
 
@@ -236,7 +269,7 @@ func TestEventSaysWhatTheRowHolds(t *testing.T) {
 		if err != nil {
 			t.Skip(err) // an empty id, a NUL in a text
 		}
-		body, err := encodeCreated(&product.Repair{Product: p, Row: row})
+		body, err := bodyOf(product.Missing, &product.Repair{Product: p, Row: row})
 		if errors.As(err, new(*product.Misfit)) {
 			t.Skip(err) // a long number
 		}
@@ -280,21 +313,18 @@ func TestEventSaysWhatTheRowHolds(t *testing.T) {
 
 func TestMessageID(t *testing.T) {
 	t.Parallel()
-	p := &Producer{run: "0198c0de-0000-7000-8000-000000000000"}
-	idOf := func(id product.ID) string {
-		return p.event("ProductCreated", rabbit.CreatedQueue, 12, nil, &product.Result{ID: id}).message.MessageId
-	}
-	const prefix = "0198c0de-0000-7000-8000-000000000000/12/"
-	if got := idOf("65f2a1b2c3d4e5f6a7b8c9d0"); got != prefix+"65f2a1b2c3d4e5f6a7b8c9d0" {
+	b := New(nil, rabbit.NewConnection(rabbit.Config{}, "etl monitor"), Config{}, run, 0).batch(product.Missing, 12, nil)
+	const prefix = run + "/12/"
+	if got := b.messageID("65f2a1b2c3d4e5f6a7b8c9d0"); got != prefix+"65f2a1b2c3d4e5f6a7b8c9d0" {
 		t.Errorf("message id %q", got)
 	}
 	longest := product.ID(strings.Repeat("ü", (maxShortString-len(prefix))/2))
-	if got := idOf(longest); got != prefix+string(longest) {
+	if got := b.messageID(longest); got != prefix+string(longest) {
 		t.Errorf("message id %q", got)
 	}
 	seen := map[string]bool{}
 	for _, id := range []product.ID{longest + "ü", longest + "a" + "b", product.ID(strings.Repeat("a", 300)), product.ID(strings.Repeat("a", 301)), product.ID(strings.Repeat("a", 1<<20))} {
-		got := idOf(id)
+		got := b.messageID(id)
 		if len(got) > maxShortString || !strings.HasPrefix(got, prefix+"sha256:") || seen[got] {
 			t.Errorf("an id of %d bytes: message id %q", len(id), got)
 		}
@@ -308,11 +338,12 @@ func TestValidate(t *testing.T) {
 		config Config
 		want   []string
 	}{
-		{Config{MaxQueueDepth: 1, ConfirmTimeout: 1}, nil},
-		{Config{MaxQueueDepth: 10_000, ConfirmTimeout: 1}, nil},
-		{Config{MaxQueueDepth: 0, ConfirmTimeout: 1}, []string{"REPLAY_MAX_QUEUE_DEPTH is 0, it must be 1..10000"}},
-		{Config{MaxQueueDepth: 10_001, ConfirmTimeout: 1}, []string{"REPLAY_MAX_QUEUE_DEPTH is 10001"}},
-		{Config{MaxQueueDepth: -1, ConfirmTimeout: -1}, []string{"REPLAY_MAX_QUEUE_DEPTH is -1", "REPLAY_CONFIRM_TIMEOUT is -1ns, it must be above 0"}},
+		{Config{MaxQueueDepth: 1, ConfirmTimeout: 1, Route: ByQueue}, nil},
+		{Config{MaxQueueDepth: 10_000, ConfirmTimeout: 1, Route: ByExchange}, nil},
+		{Config{MaxQueueDepth: 0, ConfirmTimeout: 1, Route: ByQueue}, []string{"REPLAY_MAX_QUEUE_DEPTH is 0, it must be 1..10000"}},
+		{Config{MaxQueueDepth: 10_001, ConfirmTimeout: 1, Route: ByQueue}, []string{"REPLAY_MAX_QUEUE_DEPTH is 10001"}},
+		{Config{MaxQueueDepth: 1, ConfirmTimeout: 1, Route: "Queue"}, []string{`REPLAY_ROUTE is "Queue", it must be queue or exchange`}},
+		{Config{MaxQueueDepth: -1, ConfirmTimeout: -1}, []string{"REPLAY_MAX_QUEUE_DEPTH is -1", "REPLAY_CONFIRM_TIMEOUT is -1ns, it must be above 0", `REPLAY_ROUTE is ""`}},
 	} {
 		var lines []string
 		if err := tt.config.Validate(); err != nil {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/rabbit"
 )
 
 const (
@@ -15,50 +14,48 @@ const (
 	// gather is how long a small credit may grow before it is spent: the cart
 	// consumes one by one, and a batch of one costs as much as one of fifty.
 	gather = 250 * time.Millisecond
-	// lookTimeout is how long one look at a queue may take before the broker counts
-	// as silent.
+	// lookTimeout is how long one look at a queue, or at the cart, may take before it
+	// counts as failed.
 	lookTimeout = 3 * time.Second
 )
 
-var errSilent = errors.New("the broker does not answer")
+var (
+	errSilent     = errors.New("the broker does not answer")
+	errCartSilent = errors.New("the cart's database does not answer")
+)
 
-// Reserve waits until events may be published without starving live traffic and
-// returns how many, at most want: what REPLAY_MAX_QUEUE_DEPTH leaves above the
-// messages that are waiting. It waits while the queue is full, while nobody
-// consumes it, while its depth cannot be read, and while the broker blocks us.
-func (p *Producer) Reserve(ctx context.Context, want int) (int, error) {
-	if err := p.check(ctx); err != nil {
-		return 0, err
-	}
-	return p.reserve(ctx, rabbit.CreatedQueue, want)
-}
-
-func (p *Producer) reserve(ctx context.Context, queue string, want int) (int, error) {
-	if p.ch == nil && p.returns != nil || p.ch != nil && p.ch.IsClosed() {
-		// The channel was lost. A broker that is away is waited for here, before the
-		// products are read: an event must not carry a document from before that wait.
-		if _, err := p.channel(ctx); err != nil {
-			return 0, err
-		}
-	}
-	defer p.throttle.Store(nil)
+// Reserve waits until events of a kind may be published without starving live
+// traffic and returns how many, 1..want: what the queue's limit leaves above the
+// messages that wait there, or above our own events that are not seen in the cart
+// yet, whichever are more. unseen tells how many these are; it is asked in each round
+// of the wait, every 20 ms, and nil is none. Reserve waits while either cannot be
+// read, while the queue is full, while nobody consumes it, and while the broker is
+// away or blocks us. A *product.PausedError says that it waited in vain.
+func (p *Producer) Reserve(ctx context.Context, kind product.Kind, want int, unseen func(context.Context) (int, error)) (int, error) {
+	l := p.lanes[kind]
+	defer l.pause.Store(nil)
 	begun := time.Now()
-	enough := min(want, max(p.config.MaxQueueDepth/4, 1))
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
 	for {
-		credit, pause := p.credit(ctx, queue)
+		// A broker that is away is waited for here, before the products are read: an event
+		// must not carry a document from before that wait.
+		if err := l.open(ctx); err != nil {
+			return 0, err
+		}
+		l.measure(ctx)
+		credit, enough, pause := l.credit(ctx, unseen)
 		waited := time.Since(begun)
 		switch {
 		case ctx.Err() != nil:
 			return 0, context.Cause(ctx)
-		case credit >= enough || credit > 0 && waited >= gather:
+		case credit >= min(want, enough) || credit > 0 && waited >= gather:
 			return min(credit, want), nil
 		case waited >= p.patience:
 			return 0, &product.PausedError{Reason: pause.Reason, Waited: waited}
 		}
 		if waited >= gather {
-			p.throttle.Store(&pause)
+			l.pause.Store(&pause)
 		}
 		select {
 		case <-tick.C:
@@ -68,24 +65,57 @@ func (p *Producer) reserve(ctx context.Context, queue string, want int) (int, er
 	}
 }
 
-// credit is how many events may be added to queue now, and why none where it is 0.
-func (p *Producer) credit(ctx context.Context, queue string) (int, Pause) {
-	if blocked := p.conn.Blocked(); blocked != "" {
-		return 0, pauseBlocked(blocked)
+// credit is how many events may be added to the queue now, why none where it is 0,
+// and how many are worth a batch.
+func (l *lane) credit(ctx context.Context, unseen func(context.Context) (int, error)) (credit, enough int, pause Pause) {
+	most, origin := l.limit.now()
+	enough = max(most/4, 1)
+	if blocked := l.conn.Blocked(); blocked != "" {
+		return 0, enough, pauseBlocked(blocked)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, errSilent)
+	look, cancel := context.WithTimeoutCause(ctx, lookTimeout, errSilent)
 	defer cancel()
-	state, err := p.queues[queue].State(ctx)
+	state, err := l.queue.State(look)
 	switch {
 	case err != nil:
-		return 0, Pause{Unreadable, fmt.Sprintf("the depth of queue %s cannot be read: %v", queue, err)}
+		return 0, enough, Pause{Unreadable, fmt.Sprintf("the depth of queue %s cannot be read: %v", l.rule.Queue, err)}
 	case state.Consumers == 0:
-		return 0, Pause{NoConsumer, fmt.Sprintf("nobody consumes queue %s (%d messages waiting)", queue, state.Ready)}
-	case state.Ready >= p.config.MaxQueueDepth:
-		return 0, Pause{QueueFull, fmt.Sprintf("queue %s holds %d messages, the limit is %d (REPLAY_MAX_QUEUE_DEPTH)", queue, state.Ready, p.config.MaxQueueDepth)}
+		return 0, enough, Pause{NoConsumer, fmt.Sprintf("nobody consumes queue %s (%d messages waiting)", l.rule.Queue, state.Ready)}
 	}
-	return p.config.MaxQueueDepth - state.Ready, Pause{}
+	l.limit.seen(state.Ready)
+	if state.Ready >= most {
+		return 0, enough, Pause{QueueFull, fmt.Sprintf("queue %s holds %d messages, the limit is %d (%s)", l.rule.Queue, state.Ready, most, origin)}
+	}
+	if unseen == nil {
+		return most - state.Ready, enough, Pause{}
+	}
+	look, cancelCart := context.WithTimeoutCause(ctx, lookTimeout, errCartSilent)
+	defer cancelCart()
+	n, err := unseen(look)
+	switch {
+	case err != nil:
+		return 0, enough, Pause{Unreadable, fmt.Sprintf("what of queue %s has arrived in the cart cannot be read: %v", l.rule.Queue, err)}
+	case n >= most:
+		return 0, enough, Pause{Unseen, fmt.Sprintf("%d events of queue %s have not arrived in the cart yet, the limit is %d (%s)", n, l.rule.Queue, most, origin)}
+	}
+	return most - max(state.Ready, n), enough, Pause{}
 }
+
+// measure asks for the queue's own length limit where that is not known, or may have
+// changed. Where no answer comes, losses and nacks tell of it.
+func (l *lane) measure(ctx context.Context) {
+	if l.Management == nil || !l.limit.stale() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	l.limit.learn(l.Management.Limits(ctx, l.rule.Queue))
+}
+
+// Lost tells that events of a kind were proved not to have arrived: where the queue's
+// own length limit is not known, it may have dropped them, and the next ones are
+// fewer. It may be called at any time from any goroutine, and once for each loss.
+func (p *Producer) Lost(kind product.Kind) { p.lanes[kind].limit.lost() }
 
 // Cause is a kind of pause.
 type Cause string
@@ -93,9 +123,10 @@ type Cause string
 // The causes of a pause.
 const (
 	QueueFull  Cause = "queue_full"
+	Unseen     Cause = "unseen" // too many of our own events have not arrived in the cart
 	NoConsumer Cause = "no_consumer"
 	Blocked    Cause = "blocked"    // the broker takes no messages
-	Unreadable Cause = "unreadable" // the depth of the queue is not known
+	Unreadable Cause = "unreadable" // what is outstanding is not known
 	Away       Cause = "away"       // there is no connection to publish on
 )
 
@@ -109,13 +140,27 @@ func pauseBlocked(reason string) Pause {
 	return Pause{Blocked, "the broker blocks publishers: " + reason}
 }
 
+// Bounds are the queues' own length limits, in messages, where half of them is less
+// than REPLAY_MAX_QUEUE_DEPTH.
+func (p *Producer) Bounds() map[product.Kind]int {
+	bounds := make(map[product.Kind]int)
+	for kind, l := range p.lanes {
+		if length := l.limit.own(); length > 0 && length/2 < p.config.MaxQueueDepth {
+			bounds[kind] = length
+		}
+	}
+	return bounds
+}
+
 // Throttle is why publishing pauses at this moment, empty while it does not.
 func (p *Producer) Throttle() string { return p.Paused().Reason }
 
-// Paused is the same with its cause.
+// Paused is the same with its cause. Where several kinds pause it is that of the gravest.
 func (p *Producer) Paused() Pause {
-	if pause := p.throttle.Load(); pause != nil {
-		return *pause
+	for _, kind := range product.Kinds() {
+		if pause := p.lanes[kind].pause.Load(); pause != nil {
+			return *pause
+		}
 	}
 	return Pause{}
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Management asks RabbitMQ's management API. Its figures of messages are up to
-// ten seconds old.
+// Management asks RabbitMQ's management API. Its figures of messages, and its list of
+// consumers, are up to ten seconds old.
 type Management struct {
 	base   *url.URL
 	user   *url.Userinfo
@@ -43,45 +43,6 @@ func NewManagement(config Config) (*Management, error) {
 	}
 	m.base = &url.URL{Scheme: base.Scheme, Host: base.Host, Path: strings.TrimRight(base.Path, "/")}
 	return m, nil
-}
-
-// QueueDetails are the management API's figures of one queue.
-type QueueDetails struct {
-	Unacknowledged int
-	Acknowledged   int64 // since the queue exists, only ever growing
-	Consumers      []Consumer
-}
-
-// Consumer is one consumer of a queue.
-type Consumer struct {
-	Connection string // the name that the client gave its connection, else its address
-	User       string
-	Tag        string
-}
-
-// Queue reads the figures of one queue, its consumers among them.
-func (m *Management) Queue(ctx context.Context, name string) (QueueDetails, error) {
-	var answer struct {
-		Unacknowledged int `json:"messages_unacknowledged"`
-		Stats          struct {
-			Ack int64 `json:"ack"`
-		} `json:"message_stats"`
-		Consumers []struct {
-			Tag     string `json:"consumer_tag"`
-			Channel struct {
-				Connection string `json:"connection_name"`
-				User       string `json:"user"`
-			} `json:"channel_details"`
-		} `json:"consumer_details"`
-	}
-	if err := m.get(ctx, &answer, "api", "queues", m.vhost, name); err != nil {
-		return QueueDetails{}, fmt.Errorf("ask the management API for queue %s: %w", name, err)
-	}
-	details := QueueDetails{Unacknowledged: answer.Unacknowledged, Acknowledged: answer.Stats.Ack}
-	for _, c := range answer.Consumers {
-		details.Consumers = append(details.Consumers, Consumer{Connection: c.Channel.Connection, User: c.Channel.User, Tag: c.Tag})
-	}
-	return details, nil
 }
 
 // ConnectionName finds the name that a client gave to the connection at address,

@@ -1,16 +1,12 @@
 package rabbit
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -19,19 +15,12 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-	"go.uber.org/goleak"
 
 	"github.com/ecom-micro/etl/internal/secret"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
-func TestMain(m *testing.M) {
-	// The tests wait for servers and timeouts rather than compute.
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err)
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { testenv.Main(m) }
 
 // connect prepares a connection, which is closed when the test ends.
 func connect(t *testing.T, url string) *Connection {
@@ -46,42 +35,6 @@ func proxied(t *testing.T, url string) (*Connection, *testenv.Proxy) {
 	t.Helper()
 	proxy, url := testenv.ProxyTo(t, url)
 	return connect(t, url), proxy
-}
-
-// manage asks the management API for something as an administrator.
-func manage(t *testing.T, broker *testenv.Broker, method, path string, body any) {
-	t.Helper()
-	encoded, err := json.Marshal(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, broker.Management+path, bytes.NewReader(encoded))
-	if err != nil {
-		t.Fatal("a request cannot be made")
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	if err != nil {
-		t.Fatal("the management API does not answer")
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode >= 300 {
-		t.Fatalf("%s %s: %s", method, path, response.Status)
-	}
-}
-
-// user makes a user of the broker and returns the virtual host's URL for it.
-func user(t *testing.T, broker *testenv.Broker, tags string, permissions map[string]string) string {
-	t.Helper()
-	name := broker.Vhost + "_user"
-	manage(t, broker, http.MethodPut, "/api/users/"+name, map[string]string{"password": "hunter2", "tags": tags})
-	t.Cleanup(func() { manage(t, broker, http.MethodDelete, "/api/users/"+name, nil) })
-	if permissions != nil {
-		manage(t, broker, http.MethodPut, "/api/permissions/"+broker.Vhost+"/"+name, permissions)
-	}
-	return testenv.ChangedURL(t, broker.URL, func(u *url.URL) { u.User = url.UserPassword(name, "hunter2") })
 }
 
 // notABroker is the address of a server that speaks another protocol.
@@ -112,7 +65,7 @@ func notABroker(t *testing.T) string {
 func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 	t.Parallel()
 	broker := testenv.Vhost(t)
-	stranger := user(t, broker, "", nil)
+	stranger := broker.User("", nil)
 	closed := testenv.ClosedAddress(t)
 	to := func(host string) string {
 		return testenv.ChangedURL(t, broker.URL, func(u *url.URL) { u.Host, u.User = host, url.UserPassword("etl", "hunter2") })
@@ -517,7 +470,7 @@ func TestLookingNeedsOnePermission(t *testing.T) {
 	} {
 		broker := testenv.Vhost(t)
 		broker.DeclareTopology()
-		c := connect(t, user(t, broker, "", map[string]string{"configure": tt.configure, "write": "^$", "read": "^$"}))
+		c := connect(t, broker.User("", map[string]string{"configure": tt.configure, "write": "^$", "read": "^$"}))
 		err := c.CheckTopology(t.Context())
 		if tt.want == "" {
 			if err != nil {

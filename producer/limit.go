@@ -1,0 +1,116 @@
+package producer
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/ecom-micro/etl/internal/rabbit"
+)
+
+// limit is how many messages may be outstanding in one queue for events to be added
+// to it. A queue that is longer than it may be drops its oldest messages, live ones
+// among them, or refuses new ones; so half of its own limit is left to live traffic.
+type limit struct {
+	mu    sync.Mutex
+	most  int  // as configured, lowered after losses and nacks for the rest of the run
+	lower bool // it was lowered
+	// length is the queue's own limit, 0 where it has none or where that is not known.
+	length  int
+	known   bool // length is all that bounds the queue
+	asked   bool // length is as it was after the latest loss or nack
+	deepest int  // the most messages that were seen waiting, which its own limit allows
+	// spared is how many events are still to be sent before losses count again: what is
+	// lost until then may have been sent before the limit was lowered.
+	spared int
+}
+
+// now is the present limit, and where it comes from.
+func (l *limit) now() (int, string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.value()
+	switch {
+	case n < l.most:
+		return n, fmt.Sprintf("half of its own length limit of %d", l.length)
+	case l.lower:
+		return n, "lowered from REPLAY_MAX_QUEUE_DEPTH after events were lost or refused"
+	}
+	return n, "REPLAY_MAX_QUEUE_DEPTH"
+}
+
+// own is the queue's own limit in messages, 0 where it has none or where that is not
+// known.
+func (l *limit) own() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.length
+}
+
+func (l *limit) value() int {
+	if l.length == 0 {
+		return l.most
+	}
+	return min(l.most, max(l.length/2, 1))
+}
+
+// stale tells whether the queue's own limit is to be asked for.
+func (l *limit) stale() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.asked
+}
+
+// learn keeps the queue's own limits, as far as they could be read.
+func (l *limit) learn(limits rabbit.QueueLimits, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked = true
+	l.known = err == nil && limits.Bytes == 0 // which bounds no number of messages that we know
+	if err == nil {
+		l.length = limits.Messages
+	}
+}
+
+// seen keeps how many messages wait.
+func (l *limit) seen(ready int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deepest = max(l.deepest, ready)
+}
+
+// sent counts events that the queue got.
+func (l *limit) sent(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.spared = max(l.spared-n, 0)
+}
+
+// lost is told that events did not arrive. The queue may have dropped them where its
+// own limit is not known; but then never at half the length that it was seen to have.
+func (l *limit) lost() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.spared > 0 {
+		return
+	}
+	l.asked = false
+	if !l.known {
+		l.halve(l.deepest / 2)
+	}
+	l.spared = l.value()
+}
+
+// refused is told that the queue did not take events.
+func (l *limit) refused() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked = false
+	l.halve(1)
+	l.spared = l.value()
+}
+
+func (l *limit) halve(floor int) {
+	if lowered := max(l.value()/2, floor, 1); lowered < l.most {
+		l.most, l.lower = lowered, true
+	}
+}
