@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,7 +12,7 @@ import (
 // write changes what the ledger keeps of the run, in one transaction that first
 // locks the run's row and makes sure of the lease. set are more columns of the run.
 func (l *lease) write(ctx context.Context, what, set string, args pgx.NamedArgs, then func(context.Context, pgx.Tx) error) error {
-	sql := "UPDATE etl.run SET version = version + 1, " + set + " WHERE " + mine
+	sql := "UPDATE " + runTable + " SET version = version + 1" + set + " WHERE " + mine
 	_, err := retried(ctx, l.ledger, what+" of run "+l.record.ID, func() (struct{}, error) {
 		return struct{}{}, l.ledger.inTx(ctx, func(tx pgx.Tx) error {
 			tag, err := tx.Exec(ctx, sql, args)
@@ -42,9 +41,9 @@ func exec(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, statements ...stri
 // Plan keeps the key ranges of the run, all unfinished, instead of any before.
 func (l *lease) Plan(ctx context.Context, ranges []product.Range) error {
 	columns := columnsOf(ranges)
-	return l.write(ctx, "keep the plan", "planned = true", l.args(columns), func(ctx context.Context, tx pgx.Tx) error {
-		return exec(ctx, tx, l.args(columns), `DELETE FROM etl.key_range WHERE run = @id`,
-			`INSERT INTO etl.key_range (run, n, class, after, through)
+	return l.write(ctx, "keep the plan", ", planned = true", l.args(columns), func(ctx context.Context, tx pgx.Tx) error {
+		return exec(ctx, tx, l.args(columns), `DELETE FROM `+rangeTable+` WHERE run = @id`,
+			`INSERT INTO `+rangeTable+` (run, n, class, after, through)
 			SELECT @id, n, class, after, through
 			FROM unnest(@classes::text[], @afters::bytea[], @throughs::bytea[]) WITH ORDINALITY AS r (class, after, through, n)`)
 	})
@@ -59,56 +58,7 @@ func columnsOf(ranges []product.Range) pgx.NamedArgs {
 	return pgx.NamedArgs{"classes": classes, "afters": afters, "throughs": throughs}
 }
 
-// Begin keeps the products that are about to be repaired as being in hand. They are
-// not merely found any more.
-func (l *lease) Begin(ctx context.Context, s run.Stage, ids []product.ID) error {
-	args := l.args(pgx.NamedArgs{"stage": string(s), "products": storedAll(ids)})
-	return l.write(ctx, "keep what is in hand", "stage = @stage", args, func(ctx context.Context, tx pgx.Tx) error {
-		return exec(ctx, tx, args,
-			`WITH begun AS (
-				DELETE FROM etl.outcome WHERE run = @id AND product = ANY(@products) AND kind = 'missing' AND state = 'found' RETURNING 1)
-			UPDATE etl.run SET kept = kept - (SELECT count(*) FROM begun) WHERE id = @id`,
-			`INSERT INTO etl.in_hand (run, product) SELECT @id, unnest(@products::text[]) ON CONFLICT DO NOTHING`)
-	})
-}
-
-// Settle keeps what a window led to, all of it or nothing. A memory or a report that
-// is nil leaves the one before.
-func (l *lease) Settle(ctx context.Context, s run.Settlement) error {
-	const what = "settle a window"
-	report, err := reportDocument(s.Report)
-	if err != nil {
-		return fmt.Errorf("%s of run %s: %w", what, l.record.ID, err)
-	}
-	rows, err := outcomeRows(s.Outcomes)
-	if err != nil {
-		return fmt.Errorf("%s of run %s: %w", what, l.record.ID, err)
-	}
-	var memory *string
-	if s.Memory != nil {
-		text := string(s.Memory)
-		memory = &text
-	}
-	args := l.args(pgx.NamedArgs{"stage": string(s.Stage), "memory": memory, "report": report})
-	set := "vanished = 0, stage = @stage, memory = coalesce(@memory, memory), report = coalesce(@report, report)"
-	return l.write(ctx, what, set, args, func(ctx context.Context, tx pgx.Tx) error {
-		statements := []string{`DELETE FROM etl.in_hand WHERE run = @id`}
-		if s.Restart {
-			statements = append(statements,
-				`DELETE FROM etl.outcome WHERE run = @id`,
-				`UPDATE etl.run SET kept = 0, dropped = 0, dropped_missing = 0 WHERE id = @id`,
-				`UPDATE etl.key_range SET finished = false, products = 0, rows = 0, matched = 0 WHERE run = @id AND finished`)
-		}
-		if err := exec(ctx, tx, args, statements...); err != nil {
-			return err
-		}
-		if err := l.keep(ctx, tx, rows); err != nil {
-			return err
-		}
-		return l.finish(ctx, tx, s.Finished)
-	})
-}
-
+// finish keeps that ranges are finished.
 func (l *lease) finish(ctx context.Context, tx pgx.Tx, finished []run.FinishedRange) error {
 	if len(finished) == 0 {
 		return nil
@@ -121,47 +71,87 @@ func (l *lease) finish(ctx context.Context, tx pgx.Tx, finished []run.FinishedRa
 	args := columnsOf(ranges)
 	args["id"], args["products"], args["rows"], args["matched"] = l.id, products, rows, matched
 	return exec(ctx, tx, args, `
-UPDATE etl.key_range r SET finished = true, products = f.products, rows = f.rows, matched = f.matched
+UPDATE `+rangeTable+` r SET finished = true, products = f.products, rows = f.rows, matched = f.matched
 FROM unnest(@classes::text[], @afters::bytea[], @throughs::bytea[], @products::bigint[], @rows::bigint[], @matched::bigint[])
 	AS f (class, after, through, products, rows, matched)
 WHERE r.run = @id AND (r.class, r.after, r.through) = (f.class, f.after, f.through)`)
 }
 
+// What Begin does with hands. A difference that is open has been acted on.
+const (
+	givenHands = `unnest(@products::text[], @kinds::text[], @attempts::integer[]) AS h (product, kind, attempt)`
+	takeInHand = `
+INSERT INTO ` + handTable + ` (run, product, kind, attempt) SELECT @id, product, kind, attempt FROM ` + givenHands + `
+ON CONFLICT (run, product, kind) DO UPDATE SET attempt = excluded.attempt, acted_at = excluded.acted_at`
+	actOn = `
+UPDATE ` + differenceTable + ` d SET acted_at = now(), acted_by = @id, attempts = h.attempt FROM ` + givenHands + `
+WHERE ` + givenOpen + ` AND d.product = h.product AND d.kind = h.kind`
+)
+
+// Begin keeps products as being in hand: they are about to be repaired. The open
+// difference of one has been acted on.
+func (l *lease) Begin(ctx context.Context, hands []run.Hand) error {
+	keys, attempts := make([]key, 0, len(hands)), make([]int, 0, len(hands))
+	at := make(map[key]int, len(hands))
+	for _, h := range hands {
+		k := storedKey(h.Key)
+		if same, known := at[k]; known {
+			attempts[same] = h.Attempt
+			continue
+		}
+		at[k] = len(keys)
+		keys, attempts = append(keys, k), append(attempts, h.Attempt)
+	}
+	args := l.args(keyColumns(keys))
+	args["attempts"], args["pipeline"] = attempts, l.ledger.pipeline
+	return l.write(ctx, "keep what is in hand", "", args, func(ctx context.Context, tx pgx.Tx) error {
+		if err := exec(ctx, tx, args, takeInHand); err != nil {
+			return err
+		}
+		open, err := l.ledger.lockDifferences(ctx, tx)
+		if err != nil || open == 0 {
+			return err
+		}
+		return exec(ctx, tx, args, actOn)
+	})
+}
+
 // Resume returns what an earlier process of this run left, nil where it left
 // nothing.
 func (l *lease) Resume(ctx context.Context) (*run.Checkpoint, error) {
-	return retried(ctx, l.ledger, "resume run "+l.record.ID, func() (*run.Checkpoint, error) {
-		const look = `
-SELECT coalesce(stage, ''), memory, planned, sum.products, sum.rows, sum.matched,
-	ARRAY(SELECT product FROM etl.in_hand WHERE run = @id ORDER BY product),
-	CASE WHEN dropped_missing = 0 THEN
-		ARRAY(SELECT product FROM etl.outcome WHERE run = @id AND state = 'found' AND kind = 'missing' ORDER BY product LIMIT @limit + 1) END
-FROM etl.run, (
+	const (
+		look = `
+SELECT coalesce(stage, ''), memory, planned, sum.products, sum.rows, sum.matched
+FROM ` + runTable + `, (
 	SELECT coalesce(sum(products), 0)::bigint AS products, coalesce(sum(rows), 0)::bigint AS rows, coalesce(sum(matched), 0)::bigint AS matched
-	FROM etl.key_range WHERE run = @id AND finished) AS sum
+	FROM ` + rangeTable + ` WHERE run = @id AND finished) AS sum
 WHERE ` + mine
-		const unfinished = `SELECT class, after, through FROM etl.key_range WHERE run = @id AND NOT finished ORDER BY n`
-		args := l.args(pgx.NamedArgs{"limit": run.MaxWindow})
+		unfinished = `SELECT class, after, through FROM ` + rangeTable + ` WHERE run = @id AND NOT finished ORDER BY n`
+		inHand     = `SELECT product, kind, attempt FROM ` + handTable + ` WHERE run = @id ORDER BY product, kind`
+	)
+	return retried(ctx, l.ledger, "resume run "+l.record.ID, func() (*run.Checkpoint, error) {
+		args := l.args(nil)
 		left, err := first(ctx, l.ledger.pool, scanCheckpoint, look, args)
-		switch {
-		case err != nil:
+		if err == nil && left == nil {
+			err = run.ErrFenced
+		}
+		if err != nil {
 			return nil, err
-		case left == nil:
-			return nil, run.ErrFenced
-		case left.Stage == "" && !left.Planned:
-			return nil, nil
 		}
-		if len(left.Missing) > run.MaxWindow {
-			left.Missing = nil
+		if left.Ranges, err = collect(ctx, l.ledger.pool, scanRange, unfinished, args); err != nil {
+			return nil, err
 		}
-		left.Ranges, err = collect(ctx, l.ledger.pool, scanRange, unfinished, args)
+		left.InHand, err = collect(ctx, l.ledger.pool, scanHand, inHand, args)
+		if left.Stage == "" && !left.Planned && len(left.InHand) == 0 {
+			return nil, err
+		}
 		return left, err
 	})
 }
 
 func scanCheckpoint(row pgx.CollectableRow) (c run.Checkpoint, err error) {
 	var memory []byte
-	err = row.Scan(&c.Stage, &memory, &c.Planned, &c.Products, &c.Rows, &c.Matched, &c.InHand, &c.Missing)
+	err = row.Scan(&c.Stage, &memory, &c.Planned, &c.Products, &c.Rows, &c.Matched)
 	c.Memory = memory
 	return c, err
 }
@@ -173,14 +163,23 @@ func scanRange(row pgx.CollectableRow) (r product.Range, err error) {
 	return r, err
 }
 
-// Judged returns those of ids that have an outcome already.
-func (l *lease) Judged(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+func scanHand(row pgx.CollectableRow) (h run.Hand, err error) {
+	err = row.Scan(&h.ID, &h.Kind, &h.Attempt)
+	return h, err
+}
+
+// Judged returns those of ids, by kind, that have an outcome of this run already: those
+// that the run did something about.
+func (l *lease) Judged(ctx context.Context, ids []product.ID) (map[run.Key]bool, error) {
 	const look = `
-SELECT ARRAY(SELECT DISTINCT product FROM etl.outcome WHERE run = @id AND product = ANY(@products)) FROM etl.run WHERE ` + mine
+SELECT coalesce(product, ''), coalesce(kind, '') FROM ` + runTable + ` LEFT JOIN (
+	SELECT run, k.product, kind FROM unnest(@products::text[]) AS o (product), LATERAL (
+		SELECT * FROM ` + outcomeTable + ` WHERE run = @id AND product = o.product OFFSET 0) AS k) AS judged ON run = id
+WHERE ` + mine
 	args := l.args(pgx.NamedArgs{"products": storedAll(ids)})
-	found, err := retried(ctx, l.ledger, "look up outcomes of run "+l.record.ID, func() (*[]string, error) {
-		found, err := first(ctx, l.ledger.pool, pgx.RowTo[[]string], look, args)
-		if err == nil && found == nil {
+	found, err := retried(ctx, l.ledger, "look up outcomes of run "+l.record.ID, func() ([]run.Key, error) {
+		found, err := collect(ctx, l.ledger.pool, scanKey, look, args)
+		if err == nil && len(found) == 0 {
 			err = run.ErrFenced
 		}
 		return found, err
@@ -188,15 +187,19 @@ SELECT ARRAY(SELECT DISTINCT product FROM etl.outcome WHERE run = @id AND produc
 	if err != nil {
 		return nil, err
 	}
-	known := make(map[string]bool, len(*found))
-	for _, id := range *found {
-		known[id] = true
-	}
-	judged := make(map[product.ID]bool)
-	for _, id := range ids {
-		if known[stored(id)] {
-			judged[id] = true
+	asked := asStored(ids)
+	judged := make(map[run.Key]bool)
+	for _, k := range found {
+		for _, id := range asked[string(k.ID)] {
+			if k.Kind != "" {
+				judged[run.Key{ID: id, Kind: k.Kind}] = true
+			}
 		}
 	}
 	return judged, nil
+}
+
+func scanKey(row pgx.CollectableRow) (k run.Key, err error) {
+	err = row.Scan(&k.ID, &k.Kind)
+	return k, err
 }

@@ -1,7 +1,7 @@
 // Package ledger is what all processes of the service remember together: the runs
-// that were asked for and what became of them, who executes which, and the switch
-// of the scheduler. It lives in the schema etl of a PostgreSQL database, by default
-// the cart's.
+// that were asked for and what became of them, who executes which, the switch of
+// the scheduler, and which differences between the stores are open. It lives in the
+// schema etl_ledger of a PostgreSQL database, by default the cart's.
 package ledger
 
 import (
@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/secret"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // Config says where the ledger is and what is kept in it.
@@ -35,7 +37,7 @@ func (c *Config) Validate() error {
 			problems = append(problems, err)
 		}
 	}
-	if c.Pipeline == "" || len(c.Pipeline) > maxText || storable(c.Pipeline) != c.Pipeline {
+	if c.Pipeline == "" || len(c.Pipeline) > maxText || text.Stored(c.Pipeline) != c.Pipeline {
 		problems = append(problems, fmt.Errorf("ETL_PIPELINE must be a name of 1..%d bytes in UTF-8", maxText))
 	}
 	if c.Retention <= 0 {
@@ -47,5 +49,12 @@ func (c *Config) Validate() error {
 const maxConnections = 8
 
 func poolConfig(address secret.URL, variable string) (*pgxpool.Config, error) {
-	return postgres.PoolConfig(address, variable, "etl ledger", maxConnections)
+	config, err := postgres.PoolConfig(address, variable, "etl ledger", maxConnections)
+	if err != nil {
+		return nil, err
+	}
+	// Each statement is planned for the rows that it brings: a plan for any number of them
+	// expects few, and takes minutes where they are thousands.
+	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	return config, nil
 }

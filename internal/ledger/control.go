@@ -22,9 +22,9 @@ func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (record 
 		return record, fmt.Errorf("%q is nothing that may be asked of a run", wanted)
 	}
 	const (
-		look   = `SELECT ` + columns + ` FROM etl.run WHERE id = @id AND pipeline = @pipeline FOR UPDATE`
+		look   = `SELECT ` + columns + ` FROM ` + runTable + ` WHERE id = @id AND pipeline = @pipeline FOR UPDATE`
 		change = `
-UPDATE etl.run SET version = version + 1, wanted = @wanted,
+UPDATE ` + runTable + ` SET version = version + 1, wanted = @wanted,
 	status = CASE WHEN status = 'queued' AND @wanted = 'cancel' THEN 'cancelled' ELSE status END,
 	finished_at = CASE WHEN status = 'queued' AND @wanted = 'cancel' THEN now() END
 WHERE id = @id RETURNING ` + columns
@@ -35,7 +35,7 @@ WHERE id = @id RETURNING ` + columns
 			found, err = first(ctx, tx, scanRecord, look, args)
 			if err == nil && found != nil && found.Status.Active() && found.Wanted != wanted && found.Wanted != run.WantCancel {
 				if found, err = first(ctx, tx, scanRecord, change, args); err == nil && !found.Status.Active() {
-					err = exec(ctx, tx, args, abandon...)
+					err = l.abandon(ctx, tx, parseID(id))
 				}
 			}
 			return err
@@ -58,7 +58,7 @@ WHERE id = @id RETURNING ` + columns
 // Switch tells whether scheduled runs are wanted; they are until somebody says
 // otherwise.
 func (l *Ledger) Switch(ctx context.Context) (run.Switch, error) {
-	const look = `SELECT is_on, changed_by, changed_at FROM etl.switch WHERE pipeline = @pipeline`
+	const look = `SELECT is_on, changed_by, changed_at FROM ` + switchTable + ` WHERE pipeline = @pipeline`
 	found, err := retried(ctx, l, "read the scheduler's switch", func() (*run.Switch, error) {
 		return first(ctx, l.pool, scanSwitch, look, pgx.NamedArgs{"pipeline": l.pipeline})
 	})
@@ -74,7 +74,7 @@ func (l *Ledger) Switch(ctx context.Context) (run.Switch, error) {
 // SetSwitch says whether scheduled runs are wanted, and who says so.
 func (l *Ledger) SetSwitch(ctx context.Context, on bool, by string) (run.Switch, error) {
 	const set = `
-INSERT INTO etl.switch (pipeline, is_on, changed_by) VALUES (@pipeline, @on, @by)
+INSERT INTO ` + switchTable + ` (pipeline, is_on, changed_by) VALUES (@pipeline, @on, @by)
 ON CONFLICT (pipeline) DO UPDATE SET is_on = excluded.is_on, changed_by = excluded.changed_by, changed_at = now()
 RETURNING is_on, changed_by, changed_at`
 	now, err := retried(ctx, l, "set the scheduler's switch", func() (*run.Switch, error) {
@@ -99,7 +99,7 @@ func (l *Ledger) SaveHealth(ctx context.Context, h run.HealthRecord) error {
 		h.At = time.Now()
 	}
 	const save = `
-INSERT INTO etl.health (pipeline, at, healthy, document) VALUES (@pipeline, @at, @healthy, @document)
+INSERT INTO ` + healthTable + ` (pipeline, at, healthy, document) VALUES (@pipeline, @at, @healthy, @document)
 ON CONFLICT (pipeline, at) DO UPDATE SET healthy = excluded.healthy, document = excluded.document`
 	found, err := document(h.Document)
 	if err != nil {
@@ -114,7 +114,7 @@ ON CONFLICT (pipeline, at) DO UPDATE SET healthy = excluded.healthy, document = 
 
 // LastHealth returns the latest health check, nil where there is none.
 func (l *Ledger) LastHealth(ctx context.Context) (*run.HealthRecord, error) {
-	const last = `SELECT at, healthy, document::text FROM etl.health WHERE pipeline = @pipeline ORDER BY at DESC LIMIT 1`
+	const last = `SELECT at, healthy, document::text FROM ` + healthTable + ` WHERE pipeline = @pipeline ORDER BY at DESC LIMIT 1`
 	return retried(ctx, l, "read the last health check", func() (*run.HealthRecord, error) {
 		return first(ctx, l.pool, scanHealth, last, pgx.NamedArgs{"pipeline": l.pipeline})
 	})

@@ -42,8 +42,8 @@ func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 					return
 				}
 				_, err = l.Check(t.Context())
-				testenv.CheckMessage(t, err, append(tt.Says, "schema etl: ", variable)...)
-				testenv.CheckMessage(t, l.Migrate(t.Context()), append(tt.Says, "schema etl: ", variable)...)
+				testenv.CheckMessage(t, err, append(tt.Says, "schema etl_ledger: ", variable)...)
+				testenv.CheckMessage(t, l.Migrate(t.Context()), append(tt.Says, "schema etl_ledger: ", variable)...)
 				_, err = l.Claim(t.Context(), "worker", long)
 				testenv.CheckMessage(t, err, append(tt.Says, "claim a run: ", variable)...)
 			})
@@ -63,7 +63,7 @@ func TestBrokenConnectionsAreNoFailure(t *testing.T) {
 		func() error { _, err := l.Submit(t.Context(), record.Request); return err },
 		func() error { _, err := l.Accept(t.Context(), wanting(t)); return err },
 		func() error { _, err := l.Run(t.Context(), record.ID); return err },
-		func() error { _, err := l.Runs(t.Context(), run.RunFilter{}); return err },
+		func() error { _, err := l.Runs(t.Context(), run.Filter{}); return err },
 		func() error { _, err := l.Ask(t.Context(), record.ID, run.WantPause); return err },
 		func() error { _, err := l.Sweep(t.Context()); return err },
 		func() error { _, err := l.SetSwitch(t.Context(), true, ""); return err },
@@ -82,7 +82,7 @@ func TestBrokenConnectionsAreNoFailure(t *testing.T) {
 			return err
 		},
 		"Plan":   func() error { return lease.Plan(t.Context(), nil) },
-		"Begin":  func() error { return lease.Begin(t.Context(), run.Counting, nil) },
+		"Begin":  func() error { return lease.Begin(t.Context(), nil) },
 		"Settle": func() error { return lease.Settle(t.Context(), run.Settlement{}) },
 		"Resume": func() error { _, err := lease.Resume(t.Context()); return err },
 	} {
@@ -124,7 +124,7 @@ func TestTheReasonForWaitingIsTold(t *testing.T) {
 	proxy, address := testenv.ProxyTo(t, testenv.Services(t).PostgreSQL)
 	proxy.Cut()
 	l := open(t, address, "products")
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	_, err := l.Run(ctx, run.NewRunID())
 	testenv.CheckMessage(t, err, "no server answers", "ETL_STATE_DB_URL", "read run")

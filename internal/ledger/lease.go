@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,11 +48,15 @@ func (l *lease) Beat(ctx context.Context, status run.Status, progress run.Progre
 		return "", fmt.Errorf("%s: a run that is %s has none", what, status)
 	}
 	progress.Throttle = cut(progress.Throttle, maxReason)
+	progress.Waits = slices.Clone(progress.Waits)
+	for i := range progress.Waits {
+		progress.Waits[i].Reason = storableReason(progress.Waits[i].Reason)
+	}
 	shown, err := document(progress)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", what, err)
 	}
-	const beat = `UPDATE etl.run SET version = version + 1, status = @status, progress = @progress, lease_until = now() + @lease::interval
+	const beat = `UPDATE ` + runTable + ` SET version = version + 1, status = @status, progress = @progress, lease_until = now() + @lease::interval
 		WHERE ` + mine + ` RETURNING wanted`
 	args := l.args(pgx.NamedArgs{"status": string(status), "progress": shown, "lease": l.length})
 	return retried(ctx, l.ledger, what, func() (run.Wanted, error) {
@@ -67,7 +72,7 @@ func (l *lease) Beat(ctx context.Context, status run.Status, progress run.Progre
 }
 
 // Finish ends the run. What only a process that goes on with it would need is
-// removed.
+// removed, and what is still in hand stays known as possibly on its way.
 func (l *lease) Finish(ctx context.Context, status run.Status, report *run.Report, problem string) error {
 	what := "finish run " + l.record.ID
 	kept, err := reportDocument(report)
@@ -78,35 +83,37 @@ func (l *lease) Finish(ctx context.Context, status run.Status, report *run.Repor
 		return fmt.Errorf("%s: %s is no end", what, status)
 	}
 	const finish = `
-WITH ended AS (
-	UPDATE etl.run SET version = version + 1, status = @status, report = coalesce(@report, report), error = nullif(@problem, ''),
-		finished_at = now(), memory = NULL
-	WHERE ` + mine + ` RETURNING id),
-ranges AS (DELETE FROM etl.key_range USING ended WHERE run = ended.id),
-hands AS (DELETE FROM etl.in_hand USING ended WHERE run = ended.id)
-SELECT true FROM ended`
-	const done = `SELECT true FROM etl.run WHERE id = @id AND fence = @fence AND status = @status AND error IS NOT DISTINCT FROM nullif(@problem, '')`
-	return l.end(ctx, what, finish, done, l.args(pgx.NamedArgs{
-		"status": string(status), "report": kept, "problem": cut(problem, run.MaxError)}))
+UPDATE ` + runTable + ` SET version = version + 1, status = @status, report = coalesce(@report, report), error = nullif(@problem, ''), finished_at = now()
+WHERE ` + mine + ` RETURNING true`
+	const done = `SELECT true FROM ` + runTable + ` WHERE id = @id AND fence = @fence AND status = @status AND error IS NOT DISTINCT FROM nullif(@problem, '')`
+	args := l.args(pgx.NamedArgs{"status": string(status), "report": kept, "problem": cut(problem, run.MaxError)})
+	return l.end(ctx, what, finish, done, args, func(tx pgx.Tx) error { return l.ledger.abandon(ctx, tx, l.id) })
 }
 
 // HandBack gives the run to whoever claims it next.
 func (l *lease) HandBack(ctx context.Context) error {
-	const handBack = `UPDATE etl.run SET version = version + 1, status = 'queued', owner = NULL, lease_until = NULL WHERE ` + mine + ` RETURNING true`
-	const done = `SELECT true FROM etl.run WHERE id = @id AND fence = @fence AND status = 'queued'`
-	return l.end(ctx, "hand back run "+l.record.ID, handBack, done, l.args(nil))
+	const handBack = `UPDATE ` + runTable + ` SET version = version + 1, status = 'queued', owner = NULL, lease_until = NULL WHERE ` + mine + ` RETURNING true`
+	const done = `SELECT true FROM ` + runTable + ` WHERE id = @id AND fence = @fence AND status = 'queued'`
+	return l.end(ctx, "hand back run "+l.record.ID, handBack, done, l.args(nil), func(pgx.Tx) error { return nil })
 }
 
-// end does the lease's last write. Where the lease is over already, it may be so
-// because of this very write, whose answer was lost.
-func (l *lease) end(ctx context.Context, what, write, done string, args pgx.NamedArgs) error {
-	_, err := retried(ctx, l.ledger, what, func() (*bool, error) {
-		for _, sql := range []string{write, done} {
-			if yes, err := first(ctx, l.ledger.pool, pgx.RowTo[bool], sql, args); err != nil || yes != nil {
-				return yes, err
+// end does the lease's last write, and what goes with it. Where the lease is over
+// already, it may be so because of this very write, whose answer was lost.
+func (l *lease) end(ctx context.Context, what, write, done string, args pgx.NamedArgs, then func(pgx.Tx) error) error {
+	_, err := retried(ctx, l.ledger, what, func() (struct{}, error) {
+		return struct{}{}, l.ledger.inTx(ctx, func(tx pgx.Tx) error {
+			written, err := first(ctx, tx, pgx.RowTo[bool], write, args)
+			if err != nil {
+				return err
 			}
-		}
-		return nil, run.ErrFenced
+			if written != nil {
+				return then(tx)
+			}
+			if before, err := first(ctx, tx, pgx.RowTo[bool], done, args); err != nil || before != nil {
+				return err
+			}
+			return run.ErrFenced
+		})
 	})
 	return err
 }

@@ -19,8 +19,13 @@ type Ledger struct {
 	variable  string // where the address came from
 	pipeline  string
 	retention time.Duration
-	cap       int64 // outcomes kept of a run
+	// At most so many outcomes of a run are kept, and open differences.
+	maxOutcomes, maxDifferences int64
 }
+
+// maxDifferences is how many open differences of a pipeline are kept. A run only
+// counts those beyond it.
+const maxDifferences = 1_000_000
 
 // Open prepares connections to the ledger's database, which is the fallback's where
 // the configuration names none. It returns without waiting for the server.
@@ -43,7 +48,8 @@ func Open(ctx context.Context, config Config, fallback secret.URL) (*Ledger, err
 	if err != nil {
 		return nil, fmt.Errorf("prepare connections to the ledger: %w", err)
 	}
-	return &Ledger{pool: pool, variable: variable, pipeline: config.Pipeline, retention: config.Retention, cap: run.MaxOutcomes}, nil
+	return &Ledger{pool: pool, variable: variable, pipeline: config.Pipeline, retention: config.Retention,
+		maxOutcomes: run.MaxOutcomes, maxDifferences: maxDifferences}, nil
 }
 
 // Close ends the connections.

@@ -2,29 +2,19 @@ package ledger
 
 import (
 	"errors"
-	"flag"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/secret"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
-func TestMain(m *testing.M) {
-	// The tests wait for servers rather than compute.
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err)
-	}
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { testenv.Main(m) }
 
 const (
 	long = time.Hour        // a lease that does not expire in a test
 	gone = time.Microsecond // one that has expired when anybody looks
-	wait = 30 * time.Second
 )
 
 // open opens the ledger of a pipeline.
@@ -62,8 +52,6 @@ func wanting(tb testing.TB, changes ...func(*run.Request)) run.Request {
 }
 
 func look(r *run.Request)       { r.DryRun = true }
-func late(r *run.Request)       { r.Expires = time.Now().Add(-time.Minute) }
-func recorded(r *run.Request)   { r.ID, r.Recorded = run.NewRunID(), true }
 func from(t run.Trigger) change { return func(r *run.Request) { r.Trigger = t } }
 func keyed(key string) change   { return func(r *run.Request) { r.Key = key } }
 
@@ -140,14 +128,5 @@ func isActive(tb testing.TB, err error, id string) {
 	var active *run.ActiveError
 	if !errors.As(err, &active) || active.Active.ID != id {
 		tb.Errorf("the error is %v, want that run %s is active", err, id)
-	}
-}
-
-// isRefused checks that an error says that a run's status does not allow something.
-func isRefused(tb testing.TB, err error, id string) {
-	tb.Helper()
-	var refused *run.StatusError
-	if !errors.As(err, &refused) || refused.Run.ID != id {
-		tb.Errorf("the error is %v, want that run %s cannot", err, id)
 	}
 }

@@ -17,8 +17,6 @@ import (
 //go:embed migrations/*.sql
 var files embed.FS
 
-const versionTable = "etl.goose_db_version"
-
 // migrationLock is the name of the advisory lock under which the schema changes.
 const migrationLock = 0x65746c // "etl"
 
@@ -59,12 +57,12 @@ func (l *Ledger) Migrate(ctx context.Context) error {
 	db := stdlib.OpenDB(*l.pool.Config().ConnConfig)
 	defer func() { _ = db.Close() }()
 	if err := l.migrate(ctx, db, newest); err != nil {
-		return fmt.Errorf("migrate schema etl: %w", l.explainedMigration(err))
+		return fmt.Errorf("migrate schema %s: %w", schema, l.explainedMigration(err))
 	}
 	return nil
 }
 
-// Check tells whether the schema is that of this program. Where it is not and
+// Check tells whether this program can use the schema as it is. Where it cannot and
 // Migrate may not change that, the error is the one of Migrate. Nothing is changed.
 func (l *Ledger) Check(ctx context.Context) (current bool, err error) {
 	_, current, err = l.compare(ctx)
@@ -72,23 +70,37 @@ func (l *Ledger) Check(ctx context.Context) (current bool, err error) {
 		return current, err
 	}
 	if _, err := mayCreate(l.pool.QueryRow(ctx, lookForRights)); err != nil {
-		return false, fmt.Errorf("migrate schema etl: %w", l.explainedMigration(err))
+		return false, fmt.Errorf("migrate schema %s: %w", schema, l.explainedMigration(err))
 	}
 	return false, nil
 }
 
-// compare returns the version of this program, and whether the schema has it.
+// compare returns the version of this program, and whether it can use the schema as it
+// is. A newer schema says itself which programs can.
 func (l *Ledger) compare(ctx context.Context) (newest int64, current bool, err error) {
 	all, err := migrations()
 	if err != nil {
 		return 0, false, fmt.Errorf("read the migrations: %w", err)
 	}
 	newest = all[len(all)-1].version
-	version, err := retried(ctx, l, "read the version of schema etl", func() (int64, error) { return l.version(ctx) })
-	if err == nil && version > newest {
-		err = fmt.Errorf("schema etl of %s has version %d, and this program knows versions up to %d: run the newer program", l.variable, version, newest)
+	version, err := retried(ctx, l, "read the version of schema "+schema, func() (int64, error) { return l.version(ctx) })
+	if err != nil || version <= newest {
+		return newest, version == newest, err
 	}
-	return newest, version == newest, err
+	since, err := retried(ctx, l, "read which programs can use schema "+schema, func() (int64, error) { return l.compatibleSince(ctx, version) })
+	if err == nil && since > newest {
+		err = fmt.Errorf("schema %s of %s is of version %d and can be used by programs that know version %d or later; this one knows %d: run the newer program",
+			schema, l.variable, version, since, newest)
+	}
+	return newest, err == nil, err
+}
+
+// compatibleSince is the version that a program must know to use the schema of a newer
+// one.
+func (l *Ledger) compatibleSince(ctx context.Context, version int64) (since int64, err error) {
+	const look = "SELECT coalesce((SELECT since FROM " + compatibilityTable + " WHERE version = $1), $1)"
+	err = l.pool.QueryRow(ctx, look, version).Scan(&since)
+	return since, err
 }
 
 func (l *Ledger) migrate(ctx context.Context, db *sql.DB, newest int64) error {
@@ -122,8 +134,8 @@ func (l *Ledger) migrate(ctx context.Context, db *sql.DB, newest int64) error {
 // errNoRight is a refusal that is known before it is met.
 var errNoRight = errors.New("the right to create is missing")
 
-const lookForRights = `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'etl'),
-	coalesce((SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = 'etl'), has_database_privilege(current_database(), 'CREATE'))`
+const lookForRights = `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = '` + schema + `'),
+	coalesce((SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = '` + schema + `'), has_database_privilege(current_database(), 'CREATE'))`
 
 // mayCreate reads what lookForRights returns; errNoRight where nothing may be created.
 func mayCreate(row interface{ Scan(...any) error }) (schemaExists bool, err error) {
@@ -145,14 +157,14 @@ func ensureSchema(ctx context.Context, db *sql.DB) error {
 	if err != nil || exists {
 		return err
 	}
-	_, err = db.ExecContext(ctx, "CREATE SCHEMA etl")
+	_, err = db.ExecContext(ctx, "CREATE SCHEMA "+schema)
 	return err
 }
 
 // version is the schema's, 0 where there is none.
 func (l *Ledger) version(ctx context.Context) (version int64, err error) {
 	var exists bool
-	const look = `SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'etl' AND tablename = 'goose_db_version')`
+	const look = `SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = '` + schema + `' AND tablename = 'goose_db_version')`
 	if err := l.pool.QueryRow(ctx, look).Scan(&exists); err != nil || !exists {
 		return 0, err
 	}
@@ -165,25 +177,27 @@ func (l *Ledger) explainedMigration(err error) error {
 	var refused *pgconn.PgError
 	if errors.Is(err, errNoRight) || errors.As(err, &refused) && refused.Code == "42501" {
 		return fmt.Errorf("role %s of %s may not create or change it: run the output of `etl migrate --print-sql` as the owner of database %s, "+
-			"and grant the role USAGE on schema etl and SELECT, INSERT, UPDATE, DELETE on its tables", l.role(), l.variable, l.pool.Config().ConnConfig.Database)
+			"and grant the role USAGE on schema %s and SELECT, INSERT, UPDATE, DELETE on its tables", l.role(), l.variable, l.pool.Config().ConnConfig.Database, schema)
 	}
 	return l.explained(err)
 }
 
-const scriptHead = `-- The schema etl, in which the ETL service remembers its runs.
+const scriptHead = `-- The schema ` + schema + `, in which the ETL service remembers its runs.
 -- Run it in the service's state database (ETL_STATE_DB_URL, by default the cart's) as
 -- a role that may create schemas there: psql -v ON_ERROR_STOP=1 -f FILE URL
 -- It may be run again, and brings an older schema up to date.
 --
 -- Then give the service's role what it needs, again after each new version:
---   GRANT USAGE ON SCHEMA etl TO etl_service;
---   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA etl TO etl_service;
--- In the cart's database it also needs:
---   GRANT SELECT, INSERT ON product TO etl_service;
+--   GRANT USAGE ON SCHEMA ` + schema + ` TO etl_service;
+--   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ` + schema + ` TO etl_service;
+-- In the cart's database it also needs, to compare and to replay:
+--   GRANT SELECT ON product TO etl_service;
+-- and to write without the cart's consumer (mode direct):
+--   GRANT INSERT, UPDATE, DELETE ON product TO etl_service;
 
 BEGIN;
 SELECT pg_advisory_xact_lock(%d);
-CREATE SCHEMA IF NOT EXISTS etl;
+CREATE SCHEMA IF NOT EXISTS ` + schema + `;
 -- The versions, as github.com/pressly/goose keeps them.
 CREATE TABLE IF NOT EXISTS %s (
     id         integer   PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY,

@@ -2,12 +2,14 @@ package ledger
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -33,7 +35,7 @@ func TestMigrateAtOnce(t *testing.T) {
 			}
 		}
 	})
-	if n := count(t, one, "etl.goose_db_version WHERE version_id = 1"); n != 1 {
+	if n := count(t, one, "etl_ledger.goose_db_version WHERE version_id = 1"); n != 1 {
 		t.Errorf("migrated %d times", n)
 	}
 	submitted(t, one)
@@ -65,11 +67,64 @@ func TestMigratePrintsNothing(t *testing.T) {
 	}
 }
 
-func TestMigrateRefusesANewerSchema(t *testing.T) {
+// A schema of a later version is used by the programs that it names, and by no others.
+func TestNewerSchema(t *testing.T) {
 	t.Parallel()
+	all, err := migrations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := all[len(all)-1].version
+	for _, tt := range []struct {
+		name   string
+		states string // what the schema says of version 99
+		usable bool
+	}{
+		{"compatible with this version", fmt.Sprintf("(99, %d)", newest), true},
+		{"compatible with any", "(99, 0)", true},
+		{"not compatible", fmt.Sprintf("(99, %d)", newest+1), false},
+		{"compatible once, and then not", fmt.Sprintf("(98, 0), (99, %d)", newest+4), false},
+		{"silent about it", "(97, 0)", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l := fresh(t)
+			execute(t, l, "INSERT INTO "+versionTable+" (version_id, is_applied) VALUES (99, true)")
+			execute(t, l, "INSERT INTO "+compatibilityTable+" (version, since) VALUES "+tt.states)
+			current, checked := l.Check(t.Context())
+			err := l.Migrate(t.Context())
+			if tt.usable {
+				if err != nil || checked != nil || !current {
+					t.Errorf("migrated with %v; a look says %t, %v", err, current, checked)
+				}
+				submitted(t, l)
+				return
+			}
+			testenv.CheckMessage(t, err, "schema etl_ledger of ETL_STATE_DB_URL is of version 99 and can be used by programs that know version",
+				fmt.Sprintf("or later; this one knows %d: run the newer program", newest))
+			if current || checked == nil || checked.Error() != err.Error() {
+				t.Errorf("a look says %t, %v; it is %v", current, checked, err)
+			}
+		})
+	}
+}
+
+// Each migration states which programs can use the schema behind it.
+func TestEachMigrationStatesItsCompatibility(t *testing.T) {
+	t.Parallel()
+	all, err := migrations()
+	if err != nil {
+		t.Fatal(err)
+	}
 	l := fresh(t)
-	execute(t, l, "INSERT INTO etl.goose_db_version (version_id, is_applied) VALUES (99, true)")
-	testenv.CheckMessage(t, l.Migrate(t.Context()), "version 99", "run the newer program")
+	for _, m := range all {
+		if n := count(t, l, fmt.Sprintf("%s WHERE version = %d", compatibilityTable, m.version)); n != 1 {
+			t.Errorf("version %d states it %d times", m.version, n)
+		}
+	}
+	if n := count(t, l, compatibilityTable); n != len(all) {
+		t.Errorf("%d versions state it", n)
+	}
 }
 
 func TestMigrateWithoutTheRight(t *testing.T) {
@@ -79,9 +134,9 @@ func TestMigrateWithoutTheRight(t *testing.T) {
 		rights []string
 	}{
 		"no schema":                  {"SELECT 1", nil},
-		"an empty schema of another": {"CREATE SCHEMA etl", []string{"USAGE ON SCHEMA etl"}},
-		"a schema of another that is not complete": {"CREATE SCHEMA etl; CREATE TABLE etl.goose_db_version (version_id bigint, is_applied boolean)",
-			[]string{"USAGE ON SCHEMA etl", "SELECT ON etl.goose_db_version"}},
+		"an empty schema of another": {"CREATE SCHEMA etl_ledger", []string{"USAGE ON SCHEMA etl_ledger"}},
+		"a schema of another that is not complete": {"CREATE SCHEMA etl_ledger; CREATE TABLE etl_ledger.goose_db_version (version_id bigint, is_applied boolean)",
+			[]string{"USAGE ON SCHEMA etl_ledger", "SELECT ON etl_ledger.goose_db_version"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,7 +144,7 @@ func TestMigrateWithoutTheRight(t *testing.T) {
 			db.Exec(prepare.sql)
 			l := open(t, db.Role(prepare.rights...), "products")
 			err := l.Migrate(t.Context())
-			testenv.CheckMessage(t, err, "etl migrate --print-sql", "USAGE on schema etl", "SELECT, INSERT, UPDATE, DELETE", l.role(), db.Name)
+			testenv.CheckMessage(t, err, "etl migrate --print-sql", "USAGE on schema etl_ledger", "SELECT, INSERT, UPDATE, DELETE", l.role(), db.Name)
 			if current, checked := l.Check(t.Context()); current || checked == nil || checked.Error() != err.Error() {
 				t.Errorf("a look beforehand says %v, %v; it is %v", current, checked, err)
 			}
@@ -149,7 +204,7 @@ func scripted(t *testing.T) (db *testenv.CartDB, role string) {
 			rights = append(rights, right)
 		}
 	}
-	if len(rights) != 3 {
+	if len(rights) != 4 {
 		t.Fatalf("the script grants %q", rights)
 	}
 	return db, db.Role(rights...)
@@ -161,11 +216,11 @@ func TestScriptMakesWhatMigrateMakes(t *testing.T) {
 	byScript, byMigrate := open(t, db.URL, "products"), fresh(t)
 	for name, query := range map[string]string{
 		"columns": `SELECT format('%s.%s %s %s %s %s', table_name, column_name, data_type, is_nullable, column_default, collation_name)
-			FROM information_schema.columns WHERE table_schema = 'etl' ORDER BY table_name, ordinal_position`,
-		"indexes":     `SELECT indexdef FROM pg_indexes WHERE schemaname = 'etl' ORDER BY 1`,
-		"constraints": `SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'etl'::regnamespace ORDER BY 1`,
-		"comments":    `SELECT relname || ' ' || obj_description(oid) FROM pg_class WHERE relnamespace = 'etl'::regnamespace AND relkind = 'r' ORDER BY 1`,
-		"versions":    `SELECT format('%s %s %s', id, version_id, is_applied) FROM etl.goose_db_version ORDER BY id`,
+			FROM information_schema.columns WHERE table_schema = 'etl_ledger' ORDER BY table_name, ordinal_position`,
+		"indexes":     `SELECT indexdef FROM pg_indexes WHERE schemaname = 'etl_ledger' ORDER BY 1`,
+		"constraints": `SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'etl_ledger'::regnamespace ORDER BY 1`,
+		"comments":    `SELECT relname || ' ' || obj_description(oid) FROM pg_class WHERE relnamespace = 'etl_ledger'::regnamespace AND relkind = 'r' ORDER BY 1`,
+		"versions":    `SELECT format('%s %s %s', id, version_id, is_applied) FROM etl_ledger.goose_db_version ORDER BY id`,
 	} {
 		var made [2][]string
 		for i, l := range []*Ledger{byScript, byMigrate} {
@@ -200,7 +255,7 @@ func TestRestrictedRole(t *testing.T) {
 	if err := l.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.pool.Exec(t.Context(), "CREATE TABLE etl.mine ()"); err == nil {
+	if _, err := l.pool.Exec(t.Context(), "CREATE TABLE etl_ledger.mine ()"); err == nil {
 		t.Error("the role may create tables")
 	}
 	first := submitted(t, l)
@@ -218,18 +273,31 @@ func TestRestrictedRole(t *testing.T) {
 	if err := lease.Plan(t.Context(), []product.Range{{Class: product.Strings}}); err != nil {
 		t.Error(err)
 	}
-	if err := lease.Begin(t.Context(), run.Repairing, []product.ID{"a", "b"}); err != nil {
-		t.Error(err)
-	}
-	settle(t, lease, run.Settlement{Restart: true, Outcomes: outcomesOf(run.Found, "a"), Finished: []run.FinishedRange{{Range: product.Range{Class: product.Strings}}}})
-	if at := resumed(t, lease); at == nil || len(at.Missing) != 1 || len(at.Ranges) != 0 {
+	inHand(t, lease, "a", "b")
+	settle(t, lease, run.Settlement{Restart: true, Look: &run.Look{At: time.Now(), Products: 5}, Outcomes: outcomesOf(run.Lost, "a"), Finished: []run.FinishedRange{{Range: product.Range{Class: product.Strings}}}})
+	if at := resumed(t, lease); at == nil || len(at.InHand) != 1 || len(at.Ranges) != 0 {
 		t.Errorf("it resumes at %+v", at)
 	}
-	if judged, err := lease.Judged(t.Context(), []product.ID{"a"}); err != nil || !judged["a"] {
+	if judged, err := lease.Judged(t.Context(), []product.ID{"a"}); err != nil || len(judged) != 1 {
 		t.Errorf("judged are %v, %v", judged, err)
 	}
-	if ids, _, err := l.Findings(t.Context(), record.ID); err != nil || len(ids) != 1 {
+	if ids, _, err := l.Findings(t.Context(), record.ID, product.Kinds()); err != nil || len(ids) != 1 {
 		t.Errorf("found %v, %v", ids, err)
+	}
+	if known, err := lease.Known(t.Context(), []product.ID{"a"}); err != nil || len(known) != 1 {
+		t.Errorf("known are %v, %v", known, err)
+	}
+	if open, err := lease.Open(t.Context(), run.Key{}, 9); err != nil || len(open) != 1 {
+		t.Errorf("open are %v, %v", open, err)
+	}
+	if err := lease.Measured(t.Context(), time.Second); err != nil {
+		t.Error(err)
+	}
+	if gap, err := lease.Gap(t.Context()); err != nil || gap != time.Second {
+		t.Errorf("the gap is %s, %v", gap, err)
+	}
+	if last, err := lease.LastLook(t.Context()); err != nil || last.Products != 5 {
+		t.Errorf("the last look is %+v, %v", last, err)
 	}
 	if past, err := l.History(t.Context(), "a", 9); err != nil || len(past) != 1 {
 		t.Errorf("the history is %v, %v", past, err)
@@ -245,10 +313,10 @@ func TestRestrictedRole(t *testing.T) {
 	if _, err := l.Ask(t.Context(), last.ID, run.WantPause); err != nil {
 		t.Error(err)
 	}
-	if ids := list(t, l, run.RunFilter{}); len(ids) != 4 {
-		t.Errorf("the runs are %v", ids)
+	if page, err := l.Runs(t.Context(), run.Filter{}); err != nil || len(page.Runs) != 4 {
+		t.Errorf("the runs are %v, %v", page, err)
 	}
-	if got := outcomes(t, l, record.ID, run.OutcomeFilter{}); len(got) != 1 {
+	if got := outcomes(t, l, record.ID, run.OutcomeFilter{}); len(got) != 2 { // one was in hand
 		t.Errorf("the outcomes are %v", got)
 	}
 	if _, err := l.SetSwitch(t.Context(), false, "ada"); err != nil {
@@ -263,14 +331,14 @@ func TestRestrictedRole(t *testing.T) {
 	if h, err := l.LastHealth(t.Context()); err != nil || h == nil {
 		t.Errorf("the health is %+v, %v", h, err)
 	}
-	db.Exec("UPDATE etl.run SET finished_at = now() - interval '1 day' WHERE finished_at IS NOT NULL")
+	db.Exec("UPDATE etl_ledger.run SET finished_at = now() - interval '1 day' WHERE finished_at IS NOT NULL")
 	if _, err := l.Sweep(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if n := count(t, l, "etl.run"); n != 1 {
+	if n := count(t, l, "etl_ledger.run"); n != 1 {
 		t.Errorf("%d runs are left", n)
 	}
-	db.Exec("REVOKE INSERT ON etl.switch FROM " + l.role())
+	db.Exec("REVOKE INSERT ON etl_ledger.switch FROM " + l.role())
 	_, err := l.SetSwitch(t.Context(), true, "ada")
 	testenv.CheckMessage(t, err, "permission denied", "grant "+l.role())
 }

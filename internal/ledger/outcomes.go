@@ -5,26 +5,55 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
-// outcomeRow is a row of the table outcome.
-type outcomeRow struct {
-	outcomeKey
-	state, column, reason string
-	fields                *string
+// key names one difference as columns hold it.
+type key struct{ product, kind string }
+
+func storedKey(k run.Key) key { return key{stored(k.ID), cut(string(k.Kind), maxCode)} }
+
+// keyColumns are keys column by column.
+func keyColumns(keys []key) pgx.NamedArgs {
+	products, kinds := make([]string, len(keys)), make([]string, len(keys))
+	for i, k := range keys {
+		products[i], kinds[i] = k.product, k.kind
+	}
+	return pgx.NamedArgs{"products": products, "kinds": kinds}
 }
 
-type outcomeKey struct{ product, kind string }
+// outcomeRow is an outcome as columns hold it.
+type outcomeRow struct {
+	key
+	state, column, reason string
+	fields                *string
+	attempts              int
+	// open tells whether the difference stands, acted whether the run did something.
+	open, acted bool
+}
+
+// size is about how many bytes a statement carries for the row.
+func (r *outcomeRow) size() int {
+	n := len(r.product) + len(r.kind) + len(r.state) + len(r.column) + len(r.reason)
+	if r.fields != nil {
+		n += len(*r.fields)
+	}
+	return n
+}
 
 // outcomeRows are the rows of outcomes, of each product and kind the last one.
 func outcomeRows(outcomes []run.Outcome) ([]outcomeRow, error) {
 	rows := make([]outcomeRow, 0, len(outcomes))
-	at := make(map[outcomeKey]int, len(outcomes))
+	at := make(map[key]int, len(outcomes))
 	for i := range outcomes {
 		o := &outcomes[i]
-		row := outcomeRow{outcomeKey{stored(o.ID), string(o.Kind)}, string(o.State), cut(o.Column, maxText), cut(o.Reason, maxReason), nil}
+		rule := o.State.Rule()
+		reason, err := reasonDocument(o.Reason)
+		if err != nil {
+			return nil, err
+		}
+		row := outcomeRow{key: storedKey(o.Key), state: string(o.State), column: cut(o.Column, maxText), reason: reason,
+			attempts: o.Attempts, open: rule.Open, acted: rule.Acted}
 		if len(o.Fields) > 0 {
 			fields, err := document(o.Fields)
 			if err != nil {
@@ -32,90 +61,121 @@ func outcomeRows(outcomes []run.Outcome) ([]outcomeRow, error) {
 			}
 			row.fields = &fields
 		}
-		if same, known := at[row.outcomeKey]; known {
+		if same, known := at[row.key]; known {
 			rows[same] = row
 			continue
 		}
-		at[row.outcomeKey] = len(rows)
+		at[row.key] = len(rows)
 		rows = append(rows, row)
 	}
 	return rows, nil
 }
 
-// keep writes outcomes in the place of older ones. Of new ones, those beyond the
-// bound are only counted.
-func (l *lease) keep(ctx context.Context, tx pgx.Tx, rows []outcomeRow) error {
-	if len(rows) == 0 {
-		return nil
+// resolvedRows are rows for differences that are gone, but for those that have an
+// outcome beside.
+func resolvedRows(keys []run.Key, outcomes []outcomeRow) []outcomeRow {
+	told := make(map[key]bool, len(outcomes))
+	for i := range outcomes {
+		told[outcomes[i].key] = true
 	}
-	var kept, dropped, droppedMissing int64
-	if err := tx.QueryRow(ctx, `SELECT kept FROM etl.run WHERE id = $1`, l.id).Scan(&kept); err != nil {
-		return err
+	rows := make([]outcomeRow, 0, len(keys))
+	for _, k := range keys {
+		if row := (outcomeRow{key: storedKey(k)}); !told[row.key] {
+			rows = append(rows, row)
+		}
 	}
+	return rows
+}
+
+// columnsOfRows are the rows column by column.
+func columnsOfRows(rows []outcomeRow) pgx.NamedArgs {
+	products, kinds, states := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
+	columns, reasons, fields := make([]string, len(rows)), make([]string, len(rows)), make([]*string, len(rows))
+	attempts := make([]int, len(rows))
+	for i := range rows {
+		row := &rows[i]
+		products[i], kinds[i], states[i] = row.product, row.kind, row.state
+		columns[i], reasons[i], fields[i], attempts[i] = row.column, row.reason, row.fields, row.attempts
+	}
+	return pgx.NamedArgs{"products": products, "kinds": kinds, "states": states, "columns": columns, "reasons": reasons, "fields": fields, "attempts": attempts}
+}
+
+// givenKeys are the keys of keyColumns and of columnsOfRows. What has such a key is looked up
+// row by row, behind an OFFSET 0: left to itself, the planner reads all that a run or a
+// pipeline has, which it takes to be little while it has no statistics of it.
+const givenKeys = `unnest(@products::text[], @kinds::text[]) AS o (product, kind)`
+
+// given are the rows of columnsOfRows.
+const given = `unnest(@products::text[], @kinds::text[], @states::text[], @columns::text[], @reasons::text[], @fields::text[], @attempts::integer[])
+	AS o (product, kind, state, column_name, reason, fields, attempts)`
+
+// keepOutcomes keeps what the run did, in the place of older outcomes of it, and
+// nothing of what it merely found, nor of what exceeds the bound.
+func (l *lease) keepOutcomes(ctx context.Context, tx pgx.Tx, rows []outcomeRow, now *tally) error {
 	known, err := l.known(ctx, tx, rows)
 	if err != nil {
 		return err
 	}
-	admitted := make([]outcomeRow, 0, len(rows))
+	var kept, outdated []outcomeRow
 	for _, row := range rows {
 		switch {
-		case known[row.outcomeKey]:
-			admitted = append(admitted, row)
-		case kept < l.ledger.bound(row.state):
-			kept++
-			admitted = append(admitted, row)
-		default:
-			dropped++
-			if row.kind == string(product.Missing) && row.state == string(run.Found) {
-				droppedMissing++
-			}
+		case row.acted && known[row.key]:
+			kept = append(kept, row)
+		case row.acted && now.kept < l.ledger.bound(row.state):
+			now.kept++
+			kept = append(kept, row)
+		case known[row.key]:
+			now.kept--
+			outdated = append(outdated, row)
 		}
 	}
-	args := arguments(admitted)
-	args["id"], args["kept"], args["dropped"], args["dropped_missing"] = l.id, kept, dropped, droppedMissing
-	return exec(ctx, tx, args, `
-INSERT INTO etl.outcome (run, product, kind, state, column_name, reason, fields)
-SELECT @id, product, kind, state, column_name, reason, fields::json
-FROM unnest(@products::text[], @kinds::text[], @states::text[], @columns::text[], @reasons::text[], @fields::text[])
-	AS o (product, kind, state, column_name, reason, fields)
+	for _, change := range []struct {
+		rows []outcomeRow
+		sql  string
+	}{
+		{kept, `
+INSERT INTO ` + outcomeTable + ` (run, product, kind, state, column_name, reason, fields, attempts)
+SELECT @id, product, kind, state, column_name, reason::jsonb, fields::json, attempts FROM ` + given + `
 ON CONFLICT (run, product, kind) DO UPDATE SET state = excluded.state, column_name = excluded.column_name,
-	reason = excluded.reason, fields = excluded.fields, at = excluded.at`,
-		`UPDATE etl.run SET kept = @kept, dropped = dropped + @dropped, dropped_missing = dropped_missing + @dropped_missing WHERE id = @id`)
+	reason = excluded.reason, fields = excluded.fields, attempts = excluded.attempts, at = excluded.at`},
+		{outdated, `
+DELETE FROM ` + outcomeTable + ` k USING ` + givenKeys + `
+WHERE k.run = @id AND k.product = o.product AND k.kind = o.kind`},
+	} {
+		if len(change.rows) == 0 {
+			continue
+		}
+		args := columnsOfRows(change.rows)
+		args["id"] = l.id
+		if err := exec(ctx, tx, args, change.sql); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bound is how many outcomes are kept when one of this state comes. What needs no eye
 // any more leaves room for the others.
 func (l *Ledger) bound(state string) int64 {
 	if state == string(run.Verified) {
-		return l.cap / 2
+		return l.maxOutcomes / 2
 	}
-	return l.cap
+	return l.maxOutcomes
 }
 
-// known are those of the rows whose product and kind the run has already.
-func (l *lease) known(ctx context.Context, tx pgx.Tx, rows []outcomeRow) (map[outcomeKey]bool, error) {
-	products := make([]string, len(rows))
-	for i := range rows {
-		products[i] = rows[i].product
-	}
-	found, err := collect(ctx, tx, func(row pgx.CollectableRow) (key outcomeKey, err error) {
-		err = row.Scan(&key.product, &key.kind)
-		return key, err
-	}, `SELECT product, kind FROM etl.outcome WHERE run = @id AND product = ANY(@products)`, pgx.NamedArgs{"id": l.id, "products": products})
-	known := make(map[outcomeKey]bool, len(found))
-	for _, key := range found {
-		known[key] = true
+// known are those of the rows whose product and kind have an outcome of the run.
+func (l *lease) known(ctx context.Context, tx pgx.Tx, rows []outcomeRow) (map[key]bool, error) {
+	args := columnsOfRows(rows)
+	args["id"] = l.id
+	found, err := collect(ctx, tx, func(row pgx.CollectableRow) (k key, err error) {
+		err = row.Scan(&k.product, &k.kind)
+		return k, err
+	}, `
+SELECT o.product, o.kind FROM `+givenKeys+`, LATERAL (
+	SELECT FROM `+outcomeTable+` WHERE run = @id AND product = o.product AND kind = o.kind OFFSET 0) AS k`, args)
+	known := make(map[key]bool, len(found))
+	for _, k := range found {
+		known[k] = true
 	}
 	return known, err
-}
-
-// arguments are the rows column by column.
-func arguments(rows []outcomeRow) pgx.NamedArgs {
-	products, kinds, states := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
-	columns, reasons, fields := make([]string, len(rows)), make([]string, len(rows)), make([]*string, len(rows))
-	for i, row := range rows {
-		products[i], kinds[i], states[i] = row.product, row.kind, row.state
-		columns[i], reasons[i], fields[i] = row.column, row.reason, row.fields
-	}
-	return pgx.NamedArgs{"products": products, "kinds": kinds, "states": states, "columns": columns, "reasons": reasons, "fields": fields}
 }

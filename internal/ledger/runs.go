@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // Run returns one run.
@@ -28,12 +29,12 @@ func (l *Ledger) Run(ctx context.Context, id string) (run.Record, error) {
 
 // find returns nil where there is no such run.
 func (l *Ledger) find(ctx context.Context, id string) (*run.Record, error) {
-	return first(ctx, l.pool, scanRecord, "SELECT "+columns+" FROM etl.run WHERE id = @id AND pipeline = @pipeline",
+	return first(ctx, l.pool, scanRecord, "SELECT "+columns+" FROM "+runTable+" WHERE id = @id AND pipeline = @pipeline",
 		pgx.NamedArgs{"id": parseID(id), "pipeline": l.pipeline})
 }
 
 const listRuns = `
-SELECT ` + columns + ` FROM etl.run
+SELECT ` + columns + ` FROM ` + runTable + `
 WHERE pipeline = @pipeline
 	AND (requested_at, id) < (coalesce(@before, 'infinity'::timestamptz), coalesce(@before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
 	AND requested_at >= coalesce(@since, '-infinity'::timestamptz)
@@ -45,7 +46,7 @@ ORDER BY requested_at DESC, id DESC LIMIT @limit`
 
 // Runs returns a page of runs, the latest first. A Before that is no page's Next is
 // run.ErrCursor.
-func (l *Ledger) Runs(ctx context.Context, f run.RunFilter) (run.RunPage, error) {
+func (l *Ledger) Runs(ctx context.Context, f run.Filter) (run.Page, error) {
 	limit := pageLimit(f.Limit)
 	args := pgx.NamedArgs{
 		"pipeline": l.pipeline, "before": nil, "before_id": nil, "since": nil, "status": texts(f.Status), "trigger": texts(f.Trigger),
@@ -54,7 +55,7 @@ func (l *Ledger) Runs(ctx context.Context, f run.RunFilter) (run.RunPage, error)
 	if f.Before != "" {
 		at, id, err := parseRunCursor(f.Before)
 		if err != nil {
-			return run.RunPage{}, err
+			return run.Page{}, err
 		}
 		args["before"], args["before_id"] = at, id
 	}
@@ -62,7 +63,7 @@ func (l *Ledger) Runs(ctx context.Context, f run.RunFilter) (run.RunPage, error)
 		args["since"] = f.Since
 	}
 	runs, err := retried(ctx, l, "list runs", func() ([]run.Record, error) { return collect(ctx, l.pool, scanRecord, listRuns, args) })
-	page := run.RunPage{Runs: runs}
+	page := run.Page{Runs: runs}
 	if len(runs) > limit {
 		page.Runs = runs[:limit]
 		last := &page.Runs[limit-1]
@@ -93,7 +94,7 @@ func (l *Ledger) LatestLook(ctx context.Context, notOlderThan time.Time) (*run.R
 func (l *Ledger) pick(ctx context.Context, what, where string, args pgx.NamedArgs) (*run.Record, error) {
 	args["pipeline"] = l.pipeline
 	return retried(ctx, l, what, func() (*run.Record, error) {
-		return first(ctx, l.pool, scanRecord, "SELECT "+columns+" FROM etl.run WHERE pipeline = @pipeline AND "+where, args)
+		return first(ctx, l.pool, scanRecord, "SELECT "+columns+" FROM "+runTable+" WHERE pipeline = @pipeline AND "+where, args)
 	})
 }
 
@@ -109,11 +110,11 @@ func cursor(first, second string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(first + " " + second))
 }
 
-func parseCursor(text string) (first, second string, err error) {
-	plain, err := base64.RawURLEncoding.Strict().DecodeString(text)
+func parseCursor(cursor string) (first, second string, err error) {
+	plain, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	first, second, ok := strings.Cut(string(plain), " ")
-	if err != nil || !ok || storable(string(plain)) != string(plain) {
-		return "", "", fmt.Errorf("%w: %q", run.ErrCursor, cut(text, maxText))
+	if err != nil || !ok || text.Stored(string(plain)) != string(plain) {
+		return "", "", fmt.Errorf("%w: %q", run.ErrCursor, cut(cursor, maxText))
 	}
 	return first, second, nil
 }

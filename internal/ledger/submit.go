@@ -63,7 +63,7 @@ func (l *Ledger) Begin(ctx context.Context, request run.Request, owner string, l
 // not be sent. Where there is none it does nothing; a run that has begun is a
 // *run.StatusError.
 func (l *Ledger) Discard(ctx context.Context, id string) error {
-	const remove = `DELETE FROM etl.run WHERE id = @id AND pipeline = @pipeline AND status = 'queued' AND fence = 0`
+	const remove = `DELETE FROM ` + runTable + ` WHERE id = @id AND pipeline = @pipeline AND status = 'queued' AND fence = 0`
 	left, err := retried(ctx, l, "discard run "+id, func() (*run.Record, error) {
 		if _, err := l.pool.Exec(ctx, remove, pgx.NamedArgs{"id": parseID(id), "pipeline": l.pipeline}); err != nil {
 			return nil, err
@@ -121,7 +121,7 @@ func (l *Ledger) enter(ctx context.Context, r run.Request, e entry) (record run.
 			return record, other, nil
 		}
 	}
-	if foreign, err := first(ctx, l.pool, pgx.RowTo[bool], `SELECT true FROM etl.run WHERE id = @id AND pipeline <> @pipeline`, args); err != nil || foreign != nil {
+	if foreign, err := first(ctx, l.pool, pgx.RowTo[bool], `SELECT true FROM `+runTable+` WHERE id = @id AND pipeline <> @pipeline`, args); err != nil || foreign != nil {
 		if err == nil {
 			err = &run.InvalidError{Fields: []run.FieldError{{Field: "id", Message: "is that of a run of another pipeline"}}}
 		}
@@ -137,7 +137,7 @@ func (l *Ledger) arguments(r *run.Request, e entry) (pgx.NamedArgs, error) {
 	}
 	args := pgx.NamedArgs{
 		"id": r.ID, "pipeline": l.pipeline, "slot": string(r.Slot()), "key": nil, "trigger": string(r.Trigger),
-		"mode": string(r.Mode), "dry_run": r.DryRun, "whole": len(r.IDs) == 0 && r.Since.IsZero(),
+		"mode": string(r.Mode), "dry_run": r.DryRun, "whole": whole(r),
 		"request": request, "requested_at": r.At, "expires_at": nil,
 		"status": string(e.status), "problem": cut(e.problem, run.MaxError), "active": e.active, "owner": e.owner, "lease": e.lease,
 		"stale": "its process gave no sign of life any more; run " + r.ID + " took its place",
@@ -151,11 +151,14 @@ func (l *Ledger) arguments(r *run.Request, e entry) (pgx.NamedArgs, error) {
 	return args, nil
 }
 
+// whole tells whether the requested run looks at the whole catalogue.
+func whole(r *run.Request) bool { return len(r.IDs) == 0 && r.Since.IsZero() && r.Apply == "" }
+
 // expired says of a run in SQL why it never began.
 const expired = `'expired: no worker began it by ' || to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`
 
 const insertRun = `
-INSERT INTO etl.run (id, pipeline, slot, key, trigger, mode, dry_run, whole, request, requested_at, expires_at,
+INSERT INTO ` + runTable + ` (id, pipeline, slot, key, trigger, mode, dry_run, whole, request, requested_at, expires_at,
 	status, error, finished_at, active_run, owner, fence, lease_until, started_at)
 SELECT @id, @pipeline, @slot, @key, @trigger, @mode, @dry_run, @whole, @request, @requested_at, expires_at,
 	CASE WHEN late THEN 'skipped' ELSE @status END,
@@ -168,19 +171,8 @@ ON CONFLICT DO NOTHING
 RETURNING ` + columns
 
 const failStale = `
-UPDATE etl.run SET status = 'failed', error = @stale, finished_at = now(), version = version + 1
+UPDATE ` + runTable + ` SET status = 'failed', error = @stale, finished_at = now(), version = version + 1
 WHERE pipeline = @pipeline AND slot = @slot AND status IN ('running', 'paused') AND lease_until < now() RETURNING id`
-
-// abandon closes the books of a run that ends in nobody's hands. What was in hand may
-// have been acted on, and nobody has looked since.
-var abandon = []string{
-	`INSERT INTO etl.outcome (run, product, kind, state, column_name, reason)
-	SELECT run, product, 'missing', 'in flight', '', 'the run ended before it was proved' FROM etl.in_hand WHERE run = @id
-	ON CONFLICT DO NOTHING`,
-	`UPDATE etl.run SET memory = NULL, kept = (SELECT count(*) FROM etl.outcome WHERE run = @id) WHERE id = @id`,
-	`DELETE FROM etl.in_hand WHERE run = @id`,
-	`DELETE FROM etl.key_range WHERE run = @id`,
-}
 
 var errInTheWay = errors.New("another run is in the way")
 
@@ -195,7 +187,7 @@ func (l *Ledger) insert(ctx context.Context, e entry, args pgx.NamedArgs) (recor
 			return err
 		}
 		if stale != nil {
-			if err := exec(ctx, tx, pgx.NamedArgs{"id": *stale}, abandon...); err != nil {
+			if err := l.abandon(ctx, tx, *stale); err != nil {
 				return err
 			}
 		}
@@ -212,6 +204,6 @@ func (l *Ledger) insert(ctx context.Context, e entry, args pgx.NamedArgs) (recor
 
 // inTheWay finds what kept a run from being inserted, the run itself before others.
 const inTheWay = `
-SELECT ` + columns + ` FROM etl.run
+SELECT ` + columns + ` FROM ` + runTable + `
 WHERE pipeline = @pipeline AND (id = @id OR key = @key OR slot = @slot AND status IN ('queued', 'running', 'paused'))
 ORDER BY id = @id DESC, coalesce(key = @key, false) DESC LIMIT 1`

@@ -1,69 +1,14 @@
 package ledger
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
-
-func TestSubmitEntersTheWholeRequest(t *testing.T) {
-	t.Parallel()
-	l := fresh(t)
-	request := wanting(t, keyed("k"), func(r *run.Request) {
-		r.Mode, r.BatchSize, r.MaxRepairs, r.Reason = run.Direct, 7, 9, "weil's muß \\u0000"
-		r.Since = run.Moment{Time: time.Now().Add(-time.Hour).UTC()}
-		r.Expires = time.Now().Add(time.Hour).UTC()
-	})
-	record, err := l.Submit(t.Context(), request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if record.ID != request.ID || record.Version != 1 || record.Status != run.StatusQueued || record.Wanted != run.WantRun || !record.Started.IsZero() || record.Takeovers != 0 {
-		t.Errorf("the run is %+v", record)
-	}
-	same := record.Request
-	if !same.At.Equal(request.At) || !same.Since.Equal(request.Since.Time) || !same.Expires.Equal(request.Expires) ||
-		same.Reason != request.Reason || same.Mode != request.Mode || same.Key != "k" || same.BatchSize != 7 || same.MaxRepairs != 9 || same.By != "somebody" {
-		t.Errorf("the request is %+v, want %+v", same, request)
-	}
-	if again := found(t, l, strings.ToUpper(record.ID)); again.ID != record.ID {
-		t.Errorf("found run %s", again.ID)
-	}
-}
-
-func TestSubmitTwiceIsOneRun(t *testing.T) {
-	t.Parallel()
-	l := fresh(t)
-	request := wanting(t, keyed("noon"))
-	first, err := l.Submit(t.Context(), request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, again := range map[string]run.Request{
-		"the same id":                        request,
-		"the same id in capitals":            wanting(t, func(r *run.Request) { r.ID = strings.ToUpper(request.ID) }),
-		"the same key":                       wanting(t, keyed("noon")),
-		"the same key for the other slot":    wanting(t, keyed("noon"), look),
-		"the same id for the other slot":     wanting(t, look, func(r *run.Request) { r.ID = request.ID }),
-		"the same id, and expired meanwhile": wanting(t, late, func(r *run.Request) { r.ID = request.ID }),
-	} {
-		for enter, do := range map[string]func(context.Context, run.Request) (run.Record, error){"Submit": l.Submit, "Accept": l.Accept} {
-			if record, err := do(t.Context(), again); err != nil || record.ID != first.ID {
-				t.Errorf("%s, %s: run %s, %v, want %s", name, enter, record.ID, err, first.ID)
-			}
-		}
-	}
-	if n := count(t, l, "etl.run"); n != 1 {
-		t.Errorf("%d runs", n)
-	}
-}
 
 func TestAcceptRefusesARequestForAnotherPipeline(t *testing.T) {
 	t.Parallel()
@@ -73,7 +18,7 @@ func TestAcceptRefusesARequestForAnotherPipeline(t *testing.T) {
 		t.Errorf("the error is %T", err)
 	}
 	testenv.CheckMessage(t, err, "pipeline is another one than that of the service here, products", "virtual host of its own")
-	if n := count(t, l, "etl.run"); n != 0 {
+	if n := count(t, l, "etl_ledger.run"); n != 0 {
 		t.Errorf("%d runs are entered", n)
 	}
 	if record, err := l.Accept(t.Context(), wanting(t, func(r *run.Request) { r.Pipeline = "products" })); err != nil || record.Status != run.StatusQueued {
@@ -188,7 +133,7 @@ func TestSubmitWhileRunsEnd(t *testing.T) {
 			}
 		}
 	})
-	if n := count(t, l, "etl.run WHERE status <> 'cancelled'"); n != 0 {
+	if n := count(t, l, "etl_ledger.run WHERE status <> 'cancelled'"); n != 0 {
 		t.Errorf("%d runs are not cancelled", n)
 	}
 }
@@ -225,41 +170,11 @@ func TestManyAcceptAtOnce(t *testing.T) {
 		}
 	})
 	active := mustActive(t, l)
-	if n := count(t, l, "etl.run"); n != occasions || len(ids) != occasions {
+	if n := count(t, l, "etl_ledger.run"); n != occasions || len(ids) != occasions {
 		t.Errorf("%d runs of %d keys", n, len(ids))
 	}
-	if n := count(t, l, "etl.run WHERE status = 'skipped' AND active_run = '"+active.ID+"' AND finished_at IS NOT NULL"); n != occasions-1 {
+	if n := count(t, l, "etl_ledger.run WHERE status = 'skipped' AND active_run = '"+active.ID+"' AND finished_at IS NOT NULL"); n != occasions-1 {
 		t.Errorf("%d runs were skipped because of the active one", n)
-	}
-}
-
-func TestAccept(t *testing.T) {
-	t.Parallel()
-	l := fresh(t)
-	for _, unknown := range []run.Request{wanting(t, recorded), wanting(t, recorded, late)} {
-		if _, err := l.Accept(t.Context(), unknown); !errors.Is(err, run.ErrNotFound) {
-			t.Errorf("a recorded run that is not there: %v", err)
-		}
-	}
-	expired, err := l.Accept(t.Context(), wanting(t, late))
-	if err != nil || expired.Status != run.StatusSkipped || !strings.HasPrefix(expired.Error, "expired: no worker began it by 20") || expired.Finished.IsZero() {
-		t.Errorf("an expired request became %+v, %v", expired, err)
-	}
-	record, err := l.Accept(t.Context(), wanting(t))
-	if err != nil || record.Status != run.StatusQueued {
-		t.Fatalf("a request became %+v, %v", record, err)
-	}
-	request := record.Request
-	request.Recorded = true
-	if again, err := l.Accept(t.Context(), request); err != nil || again.ID != record.ID {
-		t.Errorf("a recorded run: %v, %v", again.ID, err)
-	}
-	skipped, err := l.Accept(t.Context(), wanting(t, keyed("noon")))
-	if err != nil || skipped.Status != run.StatusSkipped || skipped.ActiveRun != record.ID || !strings.Contains(skipped.Error, record.ID) || skipped.Finished.IsZero() {
-		t.Errorf("a request for a slot that is taken became %+v, %v", skipped, err)
-	}
-	if again, err := l.Accept(t.Context(), wanting(t, keyed("noon"))); err != nil || again.ID != skipped.ID {
-		t.Errorf("the same occasion became run %s, %v", again.ID, err)
 	}
 }
 
@@ -272,26 +187,22 @@ func TestSubmitRefusesWhatIsNoUUID(t *testing.T) {
 	}
 }
 
-func TestDiscard(t *testing.T) {
+func TestOneOfManyBeginsTheSlotOfAProcessThatDied(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
-	record := submitted(t, l)
-	for range 2 { // the answer to the first may be lost
-		if err := l.Discard(t.Context(), record.ID); err != nil {
-			t.Error(err)
+	begun(t, l, gone)
+	var won int
+	concurrently(10, func() func() {
+		_, err := l.Begin(t.Context(), wanting(t), "cli", long)
+		return func() {
+			if err == nil {
+				won++
+			} else if !errors.As(err, new(*run.ActiveError)) {
+				t.Error(err)
+			}
 		}
+	})
+	if won != 1 {
+		t.Errorf("%d have begun", won)
 	}
-	if _, err := l.Run(t.Context(), record.ID); !errors.Is(err, run.ErrNotFound) {
-		t.Errorf("the discarded run: %v", err)
-	}
-	if err := l.Discard(t.Context(), "no run"); err != nil {
-		t.Error(err)
-	}
-	submitted(t, l)
-	lease := claimed(t, l, "worker", long)
-	isRefused(t, l.Discard(t.Context(), lease.Record().ID), lease.Record().ID)
-	if err := lease.HandBack(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	isRefused(t, l.Discard(t.Context(), lease.Record().ID), lease.Record().ID) // queued, and it has begun
 }

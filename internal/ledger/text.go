@@ -5,54 +5,46 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
-	"strings"
-	"unicode/utf8"
+	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // Bounds of columns, in bytes.
 const (
 	maxText   = 200
-	maxReason = 1000
-	maxID     = 2600 // with the other columns of an index, what a B-tree page takes
+	maxReason = 1000 // of one text in it
+	maxCode   = 50
+	maxID     = 2300 // with the other columns of an index, what a B-tree page takes
 )
 
-// storable is the text with what PostgreSQL cannot hold replaced byte by byte.
-func storable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == 0 {
-			return utf8.RuneError
-		}
-		return r // also RuneError, for a byte that is not UTF-8
-	}, s)
-}
-
-// cut is the text as a column of so many bytes holds it.
-func cut(s string, most int) string {
-	s = storable(s)
-	if len(s) <= most {
-		return s
-	}
-	const sign = "…"
-	end := most - len(sign)
-	for !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end] + sign
-}
+// cut is a text as a column of so many bytes holds it.
+func cut(s string, most int) string { return text.Cut(text.Stored(s), most) }
 
 // stored is an id as a column holds it. One that no column holds, nor the cart's,
 // keeps its beginning and a hash.
 func stored(id product.ID) string {
-	s := storable(string(id))
+	s := text.Stored(string(id))
 	if len(s) <= maxID {
 		return s
 	}
 	hash := sha256.Sum256([]byte(id))
 	sign := hex.EncodeToString(hash[:8])
 	return cut(s, maxID-len(sign)) + sign
+}
+
+// asStored are ids by what columns hold of them. Several that no column holds may look
+// alike.
+func asStored(ids []product.ID) map[string][]product.ID {
+	all := make(map[string][]product.ID, len(ids))
+	for _, id := range ids {
+		if s := stored(id); !slices.Contains(all[s], id) {
+			all[s] = append(all[s], id)
+		}
+	}
+	return all
 }
 
 func storedAll(ids []product.ID) []string {
@@ -74,8 +66,26 @@ func texts[T ~string](values []T) []string {
 
 // document is a value as a column of JSON takes it.
 func document(value any) (string, error) {
-	text, err := json.Marshal(value)
-	return string(text), err
+	written, err := json.Marshal(value)
+	return string(written), err
+}
+
+// reasonDocument is a reason as it is kept.
+func reasonDocument(r run.Reason) (string, error) { return document(storableReason(r)) }
+
+// storableReason is a reason that JSON can say and jsonb can hold.
+func storableReason(r run.Reason) run.Reason {
+	r.Code, r.Detail, r.Queue = run.Code(cut(string(r.Code), maxText)), cut(r.Detail, maxReason), cut(r.Queue, maxText)
+	r.Since, r.Until = sayable(r.Since), sayable(r.Until)
+	return r
+}
+
+// sayable is the time, zero where JSON has no words for it.
+func sayable(t time.Time) time.Time {
+	if t = t.UTC(); t.Year() < 0 || t.Year() > 9999 {
+		return time.Time{}
+	}
+	return t
 }
 
 const maxNotes = 100
@@ -90,9 +100,9 @@ func reportDocument(r *run.Report) (*string, error) {
 	kept.Samples = []run.Outcome{}
 	kept.Error = cut(r.Error, run.MaxError)
 	kept.Notes = slices.Clone(r.Notes[:min(len(r.Notes), maxNotes)])
-	for i, note := range kept.Notes {
-		kept.Notes[i] = cut(note, run.MaxError)
+	for i := range kept.Notes {
+		kept.Notes[i].Detail = cut(kept.Notes[i].Detail, run.MaxError)
 	}
-	text, err := document(&kept)
-	return &text, err
+	written, err := document(&kept)
+	return &written, err
 }

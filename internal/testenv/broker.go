@@ -24,16 +24,32 @@ type Broker struct {
 	conn *amqp.Connection // the test's own; opened when first needed, and again after it broke
 }
 
-// Vhost makes a virtual host on the stack's broker. It is deleted when the test ends.
-func Vhost(tb testing.TB) *Broker {
+// VhostOption changes the virtual host that Vhost makes.
+type VhostOption func(*vhostOptions)
+
+type vhostOptions struct{ queueType string }
+
+// QuorumQueues gives the virtual host the default queue type quorum, as operators do: the platform's services, which
+// ask for no type, then have quorum queues, and their declarations still agree with them.
+func QuorumQueues() VhostOption {
+	return func(o *vhostOptions) { o.queueType = "quorum" }
+}
+
+// Vhost makes a virtual host on the stack's broker, whose queues are classic like the platform's. It is deleted when
+// the test ends.
+func Vhost(tb testing.TB, opts ...VhostOption) *Broker {
 	tb.Helper()
 	services := Services(tb)
-	return VhostOn(tb, services.RabbitMQ, services.Management)
+	return VhostOn(tb, services.RabbitMQ, services.Management, opts...)
 }
 
 // VhostOn makes a virtual host on another broker, given by the URLs of an administrator.
-func VhostOn(tb testing.TB, brokerURL, managementURL string) *Broker {
+func VhostOn(tb testing.TB, brokerURL, managementURL string, opts ...VhostOption) *Broker {
 	tb.Helper()
+	options := vhostOptions{queueType: "classic"}
+	for _, opt := range opts {
+		opt(&options)
+	}
 	u, err := url.Parse(brokerURL)
 	if err != nil {
 		tb.Fatal("the broker's URL cannot be read") // the error would quote it, with its password
@@ -44,7 +60,7 @@ func VhostOn(tb testing.TB, brokerURL, managementURL string) *Broker {
 	if b.api, err = newManagementAPI(managementURL); err != nil {
 		tb.Fatal(err)
 	}
-	if err := b.api.createVhost(setupContext(tb), name, u.User.Username()); err != nil {
+	if err := b.api.createVhost(setupContext(tb), name, u.User.Username(), options.queueType); err != nil {
 		tb.Fatalf("create virtual host: %v", err)
 	}
 	tb.Cleanup(func() {
@@ -54,7 +70,6 @@ func VhostOn(tb testing.TB, brokerURL, managementURL string) *Broker {
 		if err := b.api.deleteVhost(ctx, name); err != nil {
 			tb.Errorf("delete virtual host: %v", err)
 		}
-		b.api.close()
 	})
 	return b
 }

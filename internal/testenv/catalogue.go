@@ -2,7 +2,9 @@ package testenv
 
 import (
 	"cmp"
+	"slices"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -77,6 +79,22 @@ func (c *Catalogue) SeedFrom(seed uint64, n int) platform.Assortment {
 	c.tb.Helper()
 	products := platform.Assortment{Seed: seed, N: n}
 	if err := platform.InsertProducts(c.tb.Context(), c.Collection, products.All()); err != nil {
+		c.tb.Fatal(err)
+	}
+	return products
+}
+
+// SeedFresh inserts n products that were created this very moment, and returns them in ascending order of their ids.
+// Nobody has published an event for them.
+func (c *Catalogue) SeedFresh(n int) []platform.Product {
+	c.tb.Helper()
+	c.seeds++
+	products := make([]platform.Product, 0, n)
+	now := time.Now()
+	for p := range (platform.Assortment{Seed: c.seeds, N: n}).All() {
+		products = append(products, p.CreatedAnew(now))
+	}
+	if err := platform.InsertProducts(c.tb.Context(), c.Collection, slices.Values(products)); err != nil {
 		c.tb.Fatal(err)
 	}
 	return products

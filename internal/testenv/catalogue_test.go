@@ -17,19 +17,11 @@ func TestCatalogueHoldsWhatIsSeeded(t *testing.T) {
 	t.Parallel()
 	catalogue := testenv.Products(t)
 	products := catalogue.Seed(12_000)
-	cursor, err := catalogue.Collection.Find(t.Context(), bson.D{}, options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}))
-	if err != nil {
-		t.Fatal(err)
+	all := stored(t, catalogue)
+	if len(all) != products.N {
+		t.Fatalf("%d products are stored, want %d", len(all), products.N)
 	}
-	var stored []platform.Product
-	if err := cursor.All(t.Context(), &stored); err != nil {
-		t.Fatal(err)
-	}
-	if len(stored) != products.N {
-		t.Fatalf("%d products are stored, want %d", len(stored), products.N)
-	}
-	for i, got := range stored {
-		got.CreatedAt, got.UpdatedAt = got.CreatedAt.UTC(), got.UpdatedAt.UTC()
+	for i, got := range all {
 		if want := products.Product(i); !equal(got, want) {
 			t.Fatalf("product %d is stored as\n%+v, want\n%+v", i, got, want)
 		}

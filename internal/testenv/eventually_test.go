@@ -65,3 +65,20 @@ func TestEventuallySaysWhatWasLast(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestReachesWaitsForWhatMoves(t *testing.T) {
+	t.Parallel()
+	const standstill = 500 * time.Millisecond
+	n := 0
+	began := time.Now()
+	testenv.Reaches(t, standstill, 20, func() int { n++; return n }, "looks")
+	if took := time.Since(began); n != 20 || took < standstill {
+		t.Errorf("%d looks took %s, want 20 that take longer than a standstill may", n, took)
+	}
+	got := failure(t, func(tb testing.TB) {
+		testenv.Reaches(tb, 20*time.Millisecond, 9, func() int { return 7 }, "looks")
+	})
+	if want := "waited for 9 looks; 7 for 20ms"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

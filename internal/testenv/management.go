@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 )
 
 var errNotFound = errors.New("not found")
@@ -25,25 +26,24 @@ func newManagementAPI(rawURL string) (managementAPI, error) {
 	if err != nil {
 		return managementAPI{}, errors.New("the management API's URL cannot be read") // the error would quote it, with its password
 	}
-	// A transport of its own can be closed without disturbing other tests.
-	return managementAPI{base, &http.Client{Transport: &http.Transport{}, Timeout: patience}}, nil
+	// A connection that is kept for later may be closed by the server just when it is used again.
+	transport := &http.Transport{DisableKeepAlives: true}
+	return managementAPI{base, &http.Client{Transport: transport, Timeout: patience}}, nil
 }
 
-func (m managementAPI) close() { m.client.CloseIdleConnections() }
-
-// createVhost makes a virtual host and lets a user do everything in it. Its queues are classic unless somebody asks
-// for something else: what the platform's brokers do, and what declarations without arguments are meant to make.
-func (m managementAPI) createVhost(ctx context.Context, name, user string) error {
-	settings := map[string]string{"default_queue_type": "classic"}
-	if err := m.call(ctx, http.MethodPut, settings, nil, "vhosts", name); err != nil {
+// createVhost makes a virtual host and lets a user do everything in it. Queues that are declared without a type get
+// the given one.
+func (m managementAPI) createVhost(ctx context.Context, name, user, queueType string) error {
+	settings := map[string]string{"default_queue_type": queueType}
+	if err := m.call(ctx, http.MethodPut, "/api/vhosts/"+name, settings, nil); err != nil {
 		return err
 	}
 	rights := map[string]string{"configure": ".*", "write": ".*", "read": ".*"}
-	return m.call(ctx, http.MethodPut, rights, nil, "permissions", name, user)
+	return m.call(ctx, http.MethodPut, "/api/permissions/"+name+"/"+user, rights, nil)
 }
 
 func (m managementAPI) deleteVhost(ctx context.Context, name string) error {
-	return m.call(ctx, http.MethodDelete, nil, nil, "vhosts", name)
+	return m.call(ctx, http.MethodDelete, "/api/vhosts/"+name, nil, nil)
 }
 
 // closeConnections closes the connections of a virtual host whose names match, and counts them.
@@ -56,7 +56,7 @@ func (m managementAPI) closeConnections(ctx context.Context, vhost, namePattern 
 		ID   string `json:"name"` // made of both ends' addresses
 		Name string `json:"user_provided_name"`
 	}
-	if err := m.call(ctx, http.MethodGet, nil, &connections, "vhosts", vhost, "connections"); err != nil {
+	if err := m.call(ctx, http.MethodGet, "/api/vhosts/"+vhost+"/connections", nil, &connections); err != nil {
 		return 0, err
 	}
 	closed := 0
@@ -64,7 +64,7 @@ func (m managementAPI) closeConnections(ctx context.Context, vhost, namePattern 
 		if !pattern.MatchString(connection.Name) {
 			continue
 		}
-		err := m.call(ctx, http.MethodDelete, nil, nil, "connections", connection.ID)
+		err := m.call(ctx, http.MethodDelete, "/api/connections/"+url.PathEscape(connection.ID), nil, nil)
 		switch {
 		case err == nil:
 			closed++
@@ -75,9 +75,9 @@ func (m managementAPI) closeConnections(ctx context.Context, vhost, namePattern 
 	return closed, nil
 }
 
-// call sends one request, with a JSON body if there is one, and decodes the answer into answer unless that is nil.
-// Path elements may hold any characters.
-func (m managementAPI) call(ctx context.Context, method string, body, answer any, path ...string) error {
+// call sends one request for a path that begins with /api/, with a JSON body if there is one, and decodes the answer
+// into answer unless that is nil.
+func (m managementAPI) call(ctx context.Context, method, path string, body, answer any) error {
 	var content io.Reader
 	if body != nil {
 		encoded, err := json.Marshal(body)
@@ -86,13 +86,9 @@ func (m managementAPI) call(ctx context.Context, method string, body, answer any
 		}
 		content = bytes.NewReader(encoded)
 	}
-	target := m.base.JoinPath("api")
-	for _, element := range path {
-		target = target.JoinPath(url.PathEscape(element))
-	}
-	request, err := http.NewRequestWithContext(ctx, method, target.String(), content)
+	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(m.base.String(), "/")+path, content)
 	if err != nil {
-		return err
+		return fmt.Errorf("management API: %s is no path", path) // the error would quote the URL, with its password
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := m.client.Do(request)
@@ -102,19 +98,19 @@ func (m managementAPI) call(ctx context.Context, method string, body, answer any
 	defer func() { _ = response.Body.Close() }() // what matters of it has been read
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return fmt.Errorf("management API: read the answer to %s %s: %w", method, target.Path, err)
+		return fmt.Errorf("management API: read the answer to %s %s: %w", method, path, err)
 	}
 	if response.StatusCode == http.StatusNotFound {
-		return fmt.Errorf("management API: %s %s: %w", method, target.Path, errNotFound)
+		return fmt.Errorf("management API: %s %s: %w", method, path, errNotFound)
 	}
 	if response.StatusCode >= 300 {
-		return fmt.Errorf("management API: %s %s: %s: %s", method, target.Path, response.Status, text)
+		return fmt.Errorf("management API: %s %s: %s: %s", method, path, response.Status, text)
 	}
 	if answer == nil {
 		return nil
 	}
 	if err := json.Unmarshal(text, answer); err != nil {
-		return fmt.Errorf("management API: decode the answer to %s %s: %w", method, target.Path, err)
+		return fmt.Errorf("management API: decode the answer to %s %s: %w", method, path, err)
 	}
 	return nil
 }

@@ -10,11 +10,11 @@ import (
 // PrivateBroker starts a RabbitMQ node that the test may kill and start again, with a virtual host on it. It ends
 // with the test. Starting one takes some seconds, so tests that can do with Vhost should. The test is skipped if
 // the stack's servers were given by URL: then there is no way to start one.
-func PrivateBroker(tb testing.TB) (*stack.Broker, *Broker) {
+func PrivateBroker(tb testing.TB, opts ...VhostOption) (*stack.Broker, *Broker) {
 	tb.Helper()
 	server, err := stack.StartBroker(tb.Context(), stack.ConfigFromEnv(), tb.TempDir())
 	keep(tb, "RabbitMQ", server, err)
-	return server, VhostOn(tb, server.URL, server.Management)
+	return server, VhostOn(tb, server.URL, server.Management, opts...)
 }
 
 // PrivatePostgreSQL starts a PostgreSQL server that the test may kill and start again; Cart makes a database on it

@@ -259,12 +259,7 @@ func TestThiefTakesEventsAway(t *testing.T) {
 	}
 	products, events := created(500)
 	s.broker.Publish(platform.ProductCreated, events...)
-	testenv.Eventually(t, timeout, func() error {
-		if acked, taken := consumer.Counts().Acked(), thief.Taken(); acked+taken != products.N {
-			return fmt.Errorf("the cart has acked %d, the thief %d", acked, taken)
-		}
-		return nil
-	}, "all events to be gone")
+	testenv.Reaches(t, timeout, products.N, func() int { return consumer.Counts().Acked() + thief.Taken() }, "events to be gone")
 	thief.Stop()
 	if n := s.db.Count(); n == 0 || n == products.N || n != products.N-thief.Taken() {
 		t.Errorf("the cart has got %d of %d, the thief %d", n, products.N, thief.Taken())

@@ -234,7 +234,7 @@ func (s fixture) start(config cart.Config) *cart.Consumer {
 
 func (s fixture) wantAcked(consumer *cart.Consumer, events int) {
 	s.t.Helper()
-	testenv.Eventually(s.t, timeout, func() bool { return consumer.Counts().Acked() >= events }, "the events to be acked")
+	testenv.Reaches(s.t, timeout, events, func() int { return consumer.Counts().Acked() }, "acked events")
 	if got := consumer.Counts().Acked(); got != events {
 		s.t.Errorf("%d events were acked, want %d", got, events)
 	}

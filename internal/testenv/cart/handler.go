@@ -10,33 +10,44 @@ import (
 
 // handler does with an event what the Cart Service's listeners do. An error is what they do not catch.
 type handler struct {
-	store *store
-	delay time.Duration
+	store     *store
+	delay     time.Duration
+	forgetful bool
 }
 
-// outcome is what became of an event that was handled.
-type outcome int
-
-const (
-	ignored outcome = iota
-	inserted
-	updated
-	deleted
+// What may become of an event that was handled.
+var (
+	ignored  = Counts{Ignored: 1}
+	inserted = Counts{Inserted: 1}
+	updated  = Counts{Updated: 1}
+	deleted  = Counts{Deleted: 1}
 )
 
-func (h handler) handle(ctx context.Context, queue string, body []byte) (outcome, error) {
+// handle returns the product that the event is about, empty if it names none, and what became of it.
+func (h handler) handle(ctx context.Context, queue string, body []byte) (string, Counts, error) {
 	event, err := parse(body)
 	if err != nil {
-		return 0, fmt.Errorf("parse the body: %w", err)
+		return "", Counts{}, fmt.Errorf("parse the body: %w", err)
 	}
-	switch queue {
-	case platform.ProductCreated:
+	id, err := event.parameter("id")
+	if err != nil {
+		return "", Counts{}, err
+	}
+	what, err := h.change(ctx, queue, event)
+	return string(id), what, err
+}
+
+func (h handler) change(ctx context.Context, queue string, event fields) (Counts, error) {
+	switch {
+	case h.forgetful:
+		return ignored, h.pause(ctx)
+	case queue == platform.ProductCreated:
 		return h.created(ctx, event)
-	case platform.ProductUpdated:
+	case queue == platform.ProductUpdated:
 		return h.updated(ctx, event, "title", "price", "image", "quantity")
-	case platform.ProductQuantityUpdated:
+	case queue == platform.ProductQuantityUpdated:
 		return h.updated(ctx, event, "quantity")
-	case platform.ProductDeleted:
+	case queue == platform.ProductDeleted:
 		return h.deleted(ctx, event)
 	default:
 		return ignored, nil // orders are of no concern to the products
@@ -53,18 +64,23 @@ func (h handler) find(ctx context.Context, event fields) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find product %q: %w", id, err)
 	}
-	if h.delay > 0 {
-		select {
-		case <-time.After(h.delay):
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+	return found, h.pause(ctx)
+}
+
+func (h handler) pause(ctx context.Context) error {
+	if h.delay == 0 {
+		return nil
 	}
-	return found, nil
+	select {
+	case <-time.After(h.delay):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // created inserts a product that is not there. It changes none that is, and so loses an event without an id.
-func (h handler) created(ctx context.Context, event fields) (outcome, error) {
+func (h handler) created(ctx context.Context, event fields) (Counts, error) {
 	found, err := h.find(ctx, event)
 	if err != nil || found != nil {
 		return ignored, err
@@ -72,17 +88,17 @@ func (h handler) created(ctx context.Context, event fields) (outcome, error) {
 	values := make([][]byte, 6)
 	for i, field := range []string{"id", "title", "price", "image", "sellerId", "quantity"} {
 		if values[i], err = event.parameter(field); err != nil {
-			return 0, err
+			return Counts{}, err
 		}
 	}
 	if err := h.store.insert(ctx, values[0], values[1], values[2], values[3], values[4], values[5]); err != nil {
-		return 0, fmt.Errorf("insert product %q: %w", values[0], err)
+		return Counts{}, fmt.Errorf("insert product %q: %w", values[0], err)
 	}
 	return inserted, nil
 }
 
 // updated sets those of some fields that are in the event. The fields are named like their columns.
-func (h handler) updated(ctx context.Context, event fields, settable ...string) (outcome, error) {
+func (h handler) updated(ctx context.Context, event fields, settable ...string) (Counts, error) {
 	found, err := h.find(ctx, event)
 	if err != nil || found == nil {
 		return ignored, err
@@ -95,23 +111,23 @@ func (h handler) updated(ctx context.Context, event fields, settable ...string) 
 		}
 		value, err := event.parameter(field)
 		if err != nil {
-			return 0, err
+			return Counts{}, err
 		}
 		columns, values = append(columns, field), append(values, value)
 	}
 	if err := h.store.update(ctx, found, columns, values); err != nil {
-		return 0, fmt.Errorf("update product %q: %w", found, err)
+		return Counts{}, fmt.Errorf("update product %q: %w", found, err)
 	}
 	return updated, nil
 }
 
-func (h handler) deleted(ctx context.Context, event fields) (outcome, error) {
+func (h handler) deleted(ctx context.Context, event fields) (Counts, error) {
 	found, err := h.find(ctx, event)
 	if err != nil || found == nil {
 		return ignored, err
 	}
 	if err := h.store.delete(ctx, found); err != nil {
-		return 0, fmt.Errorf("delete product %q: %w", found, err)
+		return Counts{}, fmt.Errorf("delete product %q: %w", found, err)
 	}
 	return deleted, nil
 }

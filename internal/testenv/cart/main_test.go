@@ -3,7 +3,7 @@ package cart_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/ecom-micro/etl/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testenv.Main(m) }

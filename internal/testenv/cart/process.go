@@ -22,12 +22,12 @@ func (c *Consumer) startProcess(ctx context.Context) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	session, err := openSession(c.config.BrokerURL, ConnectionName, queues(), declare)
+	session, err := openSession(c.config.BrokerURL, ConnectionName, queues(), c.config.prefetch(), declare)
 	if err != nil {
 		store.close(ctx)
 		return nil, err
 	}
-	return &process{c, handler{store, c.config.DelayPerEvent}, session}, nil
+	return &process{c, handler{store, c.config.DelayPerEvent, c.config.Forgetful}, session}, nil
 }
 
 func declare(channel *amqp.Channel) error {
@@ -90,7 +90,7 @@ func (p *process) next(ctx context.Context, stop <-chan struct{}) (*event, error
 }
 
 func (p *process) handle(ctx context.Context, e *event) error {
-	what, err := p.handler.handle(ctx, e.queue, e.Body)
+	product, what, err := p.handler.handle(ctx, e.queue, e.Body)
 	if err != nil {
 		return fmt.Errorf("%s: %w", e.queue, err)
 	}
@@ -98,6 +98,6 @@ func (p *process) handle(ctx context.Context, e *event) error {
 	if err := e.Ack(false); err != nil {
 		return fmt.Errorf("%s: ack: %w", e.queue, err)
 	}
-	p.consumer.acked(what)
+	p.consumer.acked(subject{e.queue, product}, what)
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// session is one connection with one channel that consumes several queues, with prefetch 1 for each.
+// session is one connection with one channel that consumes several queues.
 type session struct {
 	events <-chan event // from all queues
 	ended  <-chan error // gets one error when the broker or the network ends the session; close sends none
@@ -33,8 +33,9 @@ var (
 	errQueueDeleted   = errors.New("the queue was deleted")
 )
 
-// openSession connects, lets declare declare what is to be consumed, and consumes it. Messages are to be acked.
-func openSession(rawURL, connectionName string, queues []string, declare func(*amqp.Channel) error) (*session, error) {
+// openSession connects, lets declare declare what is to be consumed, and consumes it. Of each queue the session holds
+// at most prefetch messages, 0 is any number; they are to be acked.
+func openSession(rawURL, connectionName string, queues []string, prefetch int, declare func(*amqp.Channel) error) (*session, error) {
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(connectionName)
 	conn, err := amqp.DialConfig(rawURL, amqp.Config{Properties: properties, Locale: "en_US"})
@@ -42,14 +43,14 @@ func openSession(rawURL, connectionName string, queues []string, declare func(*a
 		return nil, fmt.Errorf("connect to the broker: %w", err)
 	}
 	s := &session{conn: conn, quit: make(chan struct{})}
-	if err := s.consume(queues, declare); err != nil {
+	if err := s.consume(queues, prefetch, declare); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *session) consume(queues []string, declare func(*amqp.Channel) error) error {
+func (s *session) consume(queues []string, prefetch int, declare func(*amqp.Channel) error) error {
 	channel, err := s.conn.Channel()
 	if err != nil {
 		return fmt.Errorf("open a channel: %w", err)
@@ -57,8 +58,8 @@ func (s *session) consume(queues []string, declare func(*amqp.Channel) error) er
 	if err := declare(channel); err != nil {
 		return err
 	}
-	if err := channel.Qos(1, 0, false); err != nil {
-		return fmt.Errorf("set prefetch 1: %w", err)
+	if err := channel.Qos(prefetch, 0, false); err != nil {
+		return fmt.Errorf("set prefetch %d: %w", prefetch, err)
 	}
 	s.watch(channel)
 

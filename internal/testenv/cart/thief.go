@@ -38,7 +38,7 @@ func StartThief(ctx context.Context, config ThiefConfig) (*Thief, error) {
 	if config.Queue == "" {
 		config.Queue = platform.ProductCreated
 	}
-	session, err := openSession(config.BrokerURL, ThiefName, []string{config.Queue}, platform.DeclareProductTopology)
+	session, err := openSession(config.BrokerURL, ThiefName, []string{config.Queue}, 1, platform.DeclareProductTopology)
 	if err != nil {
 		return nil, fmt.Errorf("start a thief: %w", err)
 	}

@@ -99,3 +99,11 @@ func (p Product) Event() []byte {
 func (p Product) DeletedEvent() []byte {
 	return fmt.Appendf(nil, `{"id":%q}`, p.ID.Hex())
 }
+
+// CreatedAnew is a product of the same content that was created at another time, with a new id of that time.
+func (p Product) CreatedAnew(at time.Time) Product {
+	at = at.UTC().Truncate(time.Millisecond)
+	p.ID = bson.NewObjectIDFromTimestamp(at)
+	p.CreatedAt, p.UpdatedAt, p.Version = at, at, 0
+	return p
+}

@@ -1,19 +1,24 @@
-package ledger
+package ledgertest
 
 import (
 	"encoding/json"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/ecom-micro/etl/internal/run"
-	"github.com/ecom-micro/etl/internal/testenv"
 )
 
-func TestAskAQueuedRun(t *testing.T) {
-	t.Parallel()
-	l := fresh(t)
+// steering is what people ask of runs and of the service.
+var steering = map[string]func(*testing.T, Fixture){
+	"a queued run is asked":     testAskQueued,
+	"a running run is asked":    testAskRunning,
+	"a run that ended is asked": testAskEnded,
+	"the scheduler's switch":    testSwitch,
+	"the last health check":     testHealth,
+}
+
+func testAskQueued(t *testing.T, l Fixture) {
 	record := submitted(t, l)
 	for i, wanted := range []run.Wanted{run.WantPause, run.WantPause, run.WantRun, run.WantRun} {
 		asked, err := l.Ask(t.Context(), record.ID, wanted)
@@ -30,25 +35,7 @@ func TestAskAQueuedRun(t *testing.T) {
 	submitted(t, l) // the slot is free
 }
 
-// A run that was handed back and is cancelled has nobody to close its books.
-func TestCancelAHandedBackRun(t *testing.T) {
-	t.Parallel()
-	l := fresh(t)
-	lease := begun(t, l, long)
-	leaveBehind(t, lease)
-	if err := lease.HandBack(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	record, err := l.Ask(t.Context(), lease.Record().ID, run.WantCancel)
-	if err != nil || record.Status != run.StatusCancelled {
-		t.Errorf("%+v, %v", record, err)
-	}
-	isAbandoned(t, l, record.ID)
-}
-
-func TestAskARunningRun(t *testing.T) {
-	t.Parallel()
-	l := fresh(t)
+func testAskRunning(t *testing.T, l Fixture) {
 	id := begun(t, l, long).Record().ID
 	for i, wanted := range []run.Wanted{run.WantPause, run.WantRun, run.WantCancel, run.WantCancel} {
 		asked, err := l.Ask(t.Context(), id, wanted)
@@ -59,33 +46,27 @@ func TestAskARunningRun(t *testing.T) {
 	for _, wanted := range []run.Wanted{run.WantPause, run.WantRun} {
 		_, err := l.Ask(t.Context(), id, wanted)
 		isRefused(t, err, id)
-		testenv.CheckMessage(t, err, "it is being cancelled")
 	}
 }
 
-func TestAskARunThatEnded(t *testing.T) {
-	t.Parallel()
-	l := fresh(t)
+func testAskEnded(t *testing.T, l Fixture) {
 	for _, status := range []run.Status{run.StatusSucceeded, run.StatusPartial, run.StatusFailed, run.StatusCancelled} {
 		record := finished(t, l, status)
 		for _, wanted := range []run.Wanted{run.WantPause, run.WantRun, run.WantCancel} {
 			_, err := l.Ask(t.Context(), record.ID, wanted)
 			isRefused(t, err, record.ID)
-			testenv.CheckMessage(t, err, string(status), "cannot be ")
 		}
 	}
 	if _, err := l.Ask(t.Context(), run.NewRunID(), run.WantCancel); !errors.Is(err, run.ErrNotFound) {
 		t.Errorf("no run: %v", err)
 	}
-	_, err := l.Ask(t.Context(), run.NewRunID(), "stop")
-	testenv.CheckMessage(t, err, `"stop"`)
+	if _, err := l.Ask(t.Context(), run.NewRunID(), "stop"); err == nil || errors.Is(err, run.ErrNotFound) {
+		t.Errorf("asked to stop: %v", err)
+	}
 }
 
-func TestSwitch(t *testing.T) {
-	t.Parallel()
-	l := fresh(t)
-	other := open(t, l.pool.Config().ConnString(), "another")
-	now := func(l *Ledger) run.Switch {
+func testSwitch(t *testing.T, l Fixture) {
+	now := func() run.Switch {
 		t.Helper()
 		s, err := l.Switch(t.Context())
 		if err != nil {
@@ -93,26 +74,21 @@ func TestSwitch(t *testing.T) {
 		}
 		return s
 	}
-	if s := now(l); s != (run.Switch{On: true}) {
+	if s := now(); s != (run.Switch{On: true}) {
 		t.Errorf("at first it is %+v", s)
 	}
 	for _, on := range []bool{false, true, false} {
-		set, err := l.SetSwitch(t.Context(), on, "ada@shop.example"+strings.Repeat("!", maxText))
-		if err != nil || set.On != on || !strings.HasPrefix(set.By, "ada@shop.example") || len(set.By) > maxText || time.Since(set.At).Abs() > time.Hour {
+		set, err := l.SetSwitch(t.Context(), on, "ada@shop.example")
+		if err != nil || set.On != on || set.By != "ada@shop.example" || set.At.IsZero() {
 			t.Errorf("set to %+v, %v", set, err)
 		}
-		if s := now(l); s != set {
+		if s := now(); s != set {
 			t.Errorf("it is %+v, want %+v", s, set)
 		}
 	}
-	if !now(other).On {
-		t.Error("the switch of another pipeline is off")
-	}
 }
 
-func TestHealth(t *testing.T) {
-	t.Parallel()
-	l := fresh(t)
+func testHealth(t *testing.T, l Fixture) {
 	if last, err := l.LastHealth(t.Context()); err != nil || last != nil {
 		t.Errorf("at first it is %+v, %v", last, err)
 	}
@@ -130,11 +106,10 @@ func TestHealth(t *testing.T) {
 	if err != nil || !last.At.Equal(at) || last.Healthy || string(last.Document) != `{"mongodb":"down"}` {
 		t.Errorf("the last is %+v, %v", last, err)
 	}
-	testenv.CheckMessage(t, l.SaveHealth(t.Context(), run.HealthRecord{Document: json.RawMessage(`{`)}), "keep the health check")
 	if err := l.SaveHealth(t.Context(), run.HealthRecord{Healthy: true}); err != nil {
 		t.Fatal(err)
 	}
-	if last, err := l.LastHealth(t.Context()); err != nil || !last.Healthy || last.At.Before(at) || string(last.Document) != "null" {
+	if last, err := l.LastHealth(t.Context()); err != nil || !last.Healthy || last.At.Before(at) {
 		t.Errorf("the last is %+v, %v", last, err)
 	}
 }
