@@ -16,13 +16,10 @@ func (s *service) looked(change ...func(*run.Record)) string {
 		c(&record)
 	}
 	id := s.add(record)
-	s.with(func() {
-		s.outcomes[id] = []run.Outcome{
-			{ID: "a", Kind: product.Missing, State: run.Found},
-			{ID: "b", Kind: product.Missing, State: run.Found},
-			{ID: "c", Kind: product.Stale, State: run.Found},
-		}
-	})
+	s.Keep(id,
+		run.Outcome{Key: run.Key{ID: "a", Kind: product.Missing}, State: run.Found},
+		run.Outcome{Key: run.Key{ID: "b", Kind: product.Missing}, State: run.Found},
+		run.Outcome{Key: run.Key{ID: "c", Kind: product.Stale}, State: run.Found, Fields: []run.FieldChange{{Field: "price", Source: "5", Cart: "4"}}})
 	return id
 }
 
@@ -53,6 +50,36 @@ func TestApplyStartsARunOverTheFindings(t *testing.T) {
 	})
 }
 
+// The kinds are those that the run looked for, unless the body says otherwise.
+func TestApplyRepairsTheKindsThatWereLookedFor(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		sought run.Kinds
+		body   string
+		status int
+		want   string
+	}{
+		{nil, "", 202, `"repair":["missing"]`},
+		{run.Kinds{product.Missing, product.Stale}, "", 202, `"repair":["missing","stale"]`},
+		{run.Kinds{product.Missing, product.Stale}, `{"repair":"stale","maxDeletes":3}`, 202, `"repair":["stale"]`},
+		{run.Kinds{product.Stale}, `{"mode":"direct"}`, 202, `"repair":["stale"]`},
+		{nil, `{"repair":["stale","orphaned"]}`, 202, `"repair":["stale","orphaned"]`},
+		{nil, `{"repair":"orphaned"}`, 409, "found no orphaned products"},
+		{run.Kinds{product.Orphaned}, "", 409, "found no orphaned products"},
+		{nil, `{"repair":"all"}`, 400, `"field":"repair"`},
+	} {
+		t.Run(tt.sought.String()+tt.body, func(t *testing.T) {
+			t.Parallel()
+			s := setup(t)
+			id := s.looked(func(r *run.Record) { r.Request.Repair = tt.sought })
+			s.do("POST", "/api/etl/runs/"+id+"/apply", tt.body).want(tt.status, tt.want)
+			if rung := len(s.rung); (rung == 1) != (tt.status == 202) {
+				t.Errorf("rung %+v", s.rung)
+			}
+		})
+	}
+}
+
 func TestApplyIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -65,9 +92,11 @@ func TestApplyIsRefused(t *testing.T) {
 		"of a cancelled run":    {change: func(r *run.Record) { r.Status = run.StatusCancelled }, says: "start a new dry run"},
 		"of a skipped run":      {change: func(r *run.Record) { r.Status, r.Report = run.StatusSkipped, nil }, says: "start a new dry run"},
 		"of a repairing run":    {change: func(r *run.Record) { r.Request.DryRun = false }, says: "only a dry run"},
-		"of incomplete findings": {then: func(s *service, id string) { s.dropped[id] = true },
+		"of incomplete findings": {then: func(s *service, id string) { s.Drop(id) },
 			says: "more missing products than the ledger keeps (100000): POST /api/etl/sync"},
-		"of nothing": {then: func(s *service, id string) { delete(s.outcomes, id) }, says: "nothing to apply"},
+		"of nothing": {then: func(s *service, id string) {
+			s.Keep(id, run.Outcome{Key: run.Key{ID: "a", Kind: product.Missing}, State: run.Gone}, run.Outcome{Key: run.Key{ID: "b", Kind: product.Missing}, State: run.Gone})
+		}, says: "nothing to apply"},
 		"while another run repairs": {then: func(s *service, _ string) { s.add(run.Record{Status: run.StatusRunning}) },
 			says: "another repairing run is active"},
 	} {

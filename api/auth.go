@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/ecom-micro/etl/internal/secret"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // User is who the platform's token names.
@@ -26,11 +26,7 @@ const RoleAdmin = "admin"
 // Name is how the user appears in runs and logs.
 func (u *User) Name() string {
 	const most = 200 // bytes, what a request takes
-	name := strings.ToValidUTF8(strings.ReplaceAll(cmp.Or(u.Email, u.ID), "\x00", ""), "")
-	if len(name) > most {
-		name = strings.ToValidUTF8(name[:most], "")
-	}
-	return name
+	return text.Cut(text.Stored(cmp.Or(u.Email, u.ID)), most)
 }
 
 func (u *User) admin() bool { return u != nil && u.Role == RoleAdmin }

@@ -2,17 +2,21 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 // runDocument is a run as the API shows it: the ledger's record, where to go from here,
 // and the fields that callers of the former service know.
 type runDocument struct {
 	run.Record
-	Links links `json:"links"`
+	Progress *words.ProgressDocument `json:"progress,omitempty"`
+	Report   *words.ReportDocument   `json:"report,omitempty"`
+	Links    links                   `json:"links"`
 	// IDCount is how many ids the request names, where not all of them are shown.
 	IDCount   int       `json:"idCount,omitempty"`
 	Success   bool      `json:"success"`
@@ -49,7 +53,8 @@ func runPath(id string) string { return prefix + "/runs/" + id }
 
 func document(record run.Record) *runDocument {
 	d := &runDocument{
-		Record: record, Success: successful(record), Message: describe(record), Timestamp: record.Finished,
+		Record: record, Progress: words.API.Progress(record.Progress), Report: words.API.Report(record.Report),
+		Success: successful(record), Message: inDetail(&record), Timestamp: record.Finished,
 		Links: links{runPath(record.ID), runPath(record.ID) + "/products", runPath(record.ID) + "/events"},
 	}
 	if d.Timestamp.IsZero() {
@@ -99,7 +104,7 @@ func figures(record run.Record) *totals {
 	}
 	for _, state := range []run.State{run.Lost, run.Blocked, run.Failed} {
 		if n := report.Outcomes[state]; n > 0 {
-			t.Errors = append(t.Errors, fmt.Sprintf("%s: %d products; %s", state, n, state.Remedy()))
+			t.Errors = append(t.Errors, fmt.Sprintf("%s: %d products; %s", state, n, words.Remedy(run.Outcome{State: state}, words.API)))
 		}
 	}
 	return t
@@ -110,16 +115,28 @@ func whole(record *run.Record) bool {
 	return len(record.Request.IDs) == 0 && record.Request.Since.IsZero() && record.Request.Apply == ""
 }
 
+// inDetail says in one sentence how a run stands, to those who may see details.
+func inDetail(record *run.Record) string {
+	message := describe(record)
+	if record.Status == run.StatusFailed && record.Error != "" {
+		message += ": " + record.Error
+	}
+	return message
+}
+
 // describe says in one sentence how a run stands. It names no product, person or
 // address, for any user may read it.
-func describe(record run.Record) string {
+func describe(record *run.Record) string {
 	switch record.Status {
 	case run.StatusQueued:
 		return "the run is accepted and waits for a worker"
 	case run.StatusRunning, run.StatusPaused:
+		if p := discreet(record.Progress); p != nil && p.Phase != "" {
+			return "the run is " + string(record.Status) + ": " + words.Progress(p, record.Request.Repair, words.API)
+		}
 		return "the run is " + string(record.Status)
 	case run.StatusFailed:
-		return "the run failed: a service did not answer as it should"
+		return "the run failed"
 	case run.StatusCancelled:
 		return "the run was cancelled"
 	case run.StatusSkipped:
@@ -128,22 +145,22 @@ func describe(record run.Record) string {
 		}
 		return "the run was skipped: no worker began it in time"
 	}
-	report := record.Report
-	if report == nil {
+	if record.Report == nil {
 		return "the run has ended"
 	}
-	missing := report.Found[product.Missing]
-	switch {
-	case report.Result == run.Stopped:
-		return fmt.Sprintf("the run stopped at its findings, %d missing products: judge them, then apply the run", missing)
-	case report.Result == run.InSync:
-		return "the stores are in sync"
-	case record.Request.DryRun:
-		return fmt.Sprintf("dry run completed: %d products are missing, %d are stale, %d are orphaned, %d cannot be judged yet",
-			missing, report.Found[product.Stale], report.Found[product.Orphaned], report.Outcomes[run.InFlight])
-	case report.Unrepaired > 0:
-		return fmt.Sprintf("sync completed: %d missing products are repaired and verified, %d remain",
-			report.Outcomes[run.Verified], report.Unrepaired)
+	return words.Result(record.Report, words.API)
+}
+
+// discreet is a progress without the words of servers, for any user. It may be nil.
+func discreet(progress *run.Progress) *run.Progress {
+	if progress == nil {
+		return nil
 	}
-	return fmt.Sprintf("sync completed: %d missing products are repaired and verified", report.Outcomes[run.Verified])
+	p := *progress
+	p.Throttle = ""
+	p.Waits = slices.Clone(p.Waits)
+	for i := range p.Waits {
+		p.Waits[i].Reason.Detail = ""
+	}
+	return &p
 }

@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 // operations are method and path of everything in the document.
@@ -42,6 +45,54 @@ func TestDocumentIsServed(t *testing.T) {
 	s := setup(t)
 	s.do("GET", "/api/etl/openapi.yaml", "", "Authorization", "").want(200, "openapi: 3.0", "/api/etl/sync:").
 		wantHeader("Content-Type", "application/yaml")
+}
+
+// What the document lists is what the code knows, in its order.
+func TestDocumentListsWhatTheCodeKnows(t *testing.T) {
+	t.Parallel()
+	doc, _ := loadSpecification(t)
+	state := doc.Components.Schemas["State"].Value
+	var states, meanings []string
+	for _, rule := range run.States() {
+		states = append(states, string(rule.State))
+		meanings = append(meanings, "- `"+string(rule.State)+"`: "+rule.Meaning)
+	}
+	if !strings.Contains(state.Description, strings.Join(meanings, "\n")) {
+		t.Errorf("the states mean\n%s\nin the document\n%s", strings.Join(meanings, "\n"), state.Description)
+	}
+	note := doc.Components.Schemas["Report"].Value.Properties["notes"].Value.Items.Value.Properties["code"].Value
+	for _, tt := range []struct {
+		what string
+		enum []any
+		want []string
+	}{
+		{"states", state.Enum, states},
+		{"kinds", doc.Components.Schemas["Kind"].Value.Enum, texts(product.Kinds())},
+		{"statuses", doc.Components.Schemas["RunStatus"].Value.Enum, texts(run.Statuses())},
+		{"triggers", doc.Components.Schemas["Trigger"].Value.Enum, texts(run.Triggers())},
+		{"reasons", doc.Components.Schemas["Code"].Value.Enum, texts(words.Codes())},
+		{"notes", note.Enum, texts(words.NoteCodes())},
+	} {
+		var listed []string
+		for _, value := range tt.enum {
+			listed = append(listed, value.(string))
+		}
+		if tt.what != "states" && tt.what != "kinds" { // whose order is one for readers
+			slices.Sort(listed)
+			slices.Sort(tt.want)
+		}
+		if !slices.Equal(listed, tt.want) {
+			t.Errorf("the document lists %s %v, want %v", tt.what, listed, tt.want)
+		}
+	}
+}
+
+func texts[T ~string](values []T) []string {
+	all := make([]string, len(values))
+	for i, v := range values {
+		all[i] = string(v)
+	}
+	return all
 }
 
 func TestEveryOperationIsDescribed(t *testing.T) {

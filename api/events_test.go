@@ -68,11 +68,11 @@ func TestARunIsFollowedToItsEnd(t *testing.T) {
 		id := s.add(run.Record{Status: run.StatusQueued})
 		a, _, ended := s.follow(t, id)
 		pass(10 * time.Second)
-		s.update(id, func(r *run.Record) { r.Status = run.StatusRunning })
+		s.Change(id, func(r *run.Record) { r.Status = run.StatusRunning })
 		pass(1500 * time.Millisecond)
 		a.wantEvents("1 2", "queued running")
-		s.update(id, func(r *run.Record) { r.Takeovers++ })
-		s.update(id, done) // two changes between two looks are one event
+		s.Change(id, func(r *run.Record) { r.Takeovers++ })
+		s.Change(id, done) // two changes between two looks are one event
 		<-ended
 		a.want(200).wantHeader("Content-Type", "text/event-stream").wantEvents("1 2 4", "queued running partial")
 		if !strings.HasPrefix(a.Body.String(), "retry: 2000\n\nid: 1\nevent: run\ndata: {") || !strings.HasSuffix(a.Body.String(), "\n\n") {
@@ -92,7 +92,7 @@ func TestEventsGoOnWhereTheCallerWas(t *testing.T) {
 		if !strings.Contains(a.Body.String(), ": still here\n\n") {
 			t.Errorf("no heartbeat in %q", a.Body)
 		}
-		s.update(id, func(r *run.Record) { r.Status = run.StatusPaused })
+		s.Change(id, func(r *run.Record) { r.Status = run.StatusPaused })
 		pass(2 * time.Second)
 		a.wantEvents("2", "paused")
 		leave()
@@ -104,7 +104,7 @@ func TestEventsGoOnWhereTheCallerWas(t *testing.T) {
 		leave()
 		<-ended
 
-		s.update(id, done)
+		s.Change(id, done)
 		final, _, ended := s.follow(t, id, "Last-Event-ID", "2")
 		<-ended
 		final.want(200).wantEvents("3", "partial")
@@ -126,7 +126,7 @@ func TestEventsSurviveALedgerThatIsAway(t *testing.T) {
 		pass(1500 * time.Millisecond)
 		s.with(func() { s.broken["Run"] = context.DeadlineExceeded })
 		pass(time.Minute)
-		s.update(id, done)
+		s.Change(id, done)
 		s.with(func() { delete(s.broken, "Run") })
 		<-ended
 		a.wantEvents("1 2", "running partial")
@@ -137,7 +137,7 @@ func TestStreamsEnd(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(s *service, id string){
 		"when the service stops":       func(s *service, _ string) { s.api.Drain() },
-		"when the ledger forgets":      func(s *service, id string) { s.with(func() { delete(s.runs, id) }) },
+		"when the ledger forgets":      func(s *service, id string) { s.Forget(id) },
 		"after an hour, to come again": func(*service, string) { pass(time.Hour) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -220,7 +220,7 @@ func TestStreamsAreExemptFromTheServersLimits(t *testing.T) {
 		t.Fatalf("the first event is %s", got)
 	}
 	for _, want := range []string{"2", "3"} { // each look is a second after the one before
-		s.update(id, func(r *run.Record) { r.Takeovers++ })
+		s.Change(id, func(r *run.Record) { r.Takeovers++ })
 		if got := next(); got != want {
 			t.Fatalf("event %s, want %s: %v", got, want, lines.Err())
 		}

@@ -227,8 +227,8 @@ func TestSubmittingDoesNotDependOnTheCaller(t *testing.T) {
 	r := httptest.NewRequestWithContext(ctx, "POST", "/api/etl/sync", nil)
 	r.Header.Set("Authorization", "Bearer "+token(t, admin))
 	s.api.ServeHTTP(httptest.NewRecorder(), r)
-	if bell.err != nil || len(s.runs) != 1 {
-		t.Errorf("the doorbell's context ended with the caller's: %v, %d runs", bell.err, len(s.runs))
+	if bell.err != nil || len(s.All()) != 1 {
+		t.Errorf("the doorbell's context ended with the caller's: %v, %d runs", bell.err, len(s.All()))
 	}
 }
 

@@ -37,7 +37,7 @@ type Runs interface {
 	// *run.StatusError.
 	Discard(ctx context.Context, id string) error
 	Run(ctx context.Context, id string) (run.Record, error)
-	Runs(ctx context.Context, filter run.RunFilter) (run.RunPage, error)
+	Runs(ctx context.Context, filter run.Filter) (run.Page, error)
 	Outcomes(ctx context.Context, id string, filter run.OutcomeFilter) (run.OutcomePage, error)
 	// Active is the run that holds the slot, nil where it is free.
 	Active(ctx context.Context, slot run.Slot) (*run.Record, error)
@@ -46,8 +46,9 @@ type Runs interface {
 	// LatestLook is the last complete comparison of all products that ended at
 	// notOlderThan or later, nil where there was none.
 	LatestLook(ctx context.Context, notOlderThan time.Time) (*run.Record, error)
-	// Findings are the missing products that a run has found and not repaired.
-	Findings(ctx context.Context, id string) (ids []product.ID, complete bool, err error)
+	// Findings are the differences of some kinds that were open in a run and can be
+	// repaired; not complete where the run found more than the ledger keeps.
+	Findings(ctx context.Context, id string, kinds run.Kinds) (keys []run.Key, complete bool, err error)
 	// History is what became of a product in earlier runs, the latest first.
 	History(ctx context.Context, id product.ID, limit int) ([]run.PastOutcome, error)
 	// Ask notes what is wanted of an active run; of one that has ended it is an

@@ -10,12 +10,13 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 const maxHistory = 50
 
 type productDocument struct {
-	*run.Explanation
+	*words.ExplanationDocument
 	Timestamp time.Time `json:"timestamp"`
 }
 
@@ -34,11 +35,12 @@ func (a *API) getProduct(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !explanation.InSource && !explanation.InCart && len(history) == 0 {
-		return &refusal{status: http.StatusNotFound, message: "neither store has this product, and no run has met it: " + explanation.Next}
+	explanation.History = history
+	d := words.API.Explanation(explanation)
+	if !d.InSource && !d.InCart && len(history) == 0 {
+		return &refusal{status: http.StatusNotFound, message: "neither store has this product, and no run has met it: " + d.Next}
 	}
-	explanation.History = append([]run.PastOutcome{}, history...)
-	a.answer(w, r, http.StatusOK, productDocument{explanation, now()})
+	a.answer(w, r, http.StatusOK, productDocument{d, now()})
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // query reads the parameters of an address and collects what is wrong with them. What
@@ -48,11 +49,8 @@ func (q *query) problem() error {
 
 func (q *query) wrong(name, format string, args ...any) {
 	const most = 60
-	if len(name) > most {
-		name = name[:most] + "…"
-	}
 	q.invalid.Fields = append(q.invalid.Fields,
-		run.FieldError{Field: strings.ToValidUTF8(name, "�"), Message: fmt.Sprintf(format, args...)})
+		run.FieldError{Field: text.Stored(text.Cut(name, most)), Message: fmt.Sprintf(format, args...)})
 }
 
 func (q *query) text(name string) string {

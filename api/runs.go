@@ -12,6 +12,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 // run is the run that the path names.
@@ -49,7 +50,7 @@ type runList struct {
 
 func (a *API) getRuns(w http.ResponseWriter, r *http.Request) error {
 	q := readQuery(r)
-	filter := run.RunFilter{
+	filter := run.Filter{
 		Status:  oneOf(q, "status", run.Statuses()),
 		Trigger: oneOf(q, "trigger", run.Triggers()),
 		DryRun:  q.boolean("dryRun"),
@@ -79,9 +80,19 @@ func (a *API) getRuns(w http.ResponseWriter, r *http.Request) error {
 }
 
 type outcomeList struct {
-	Products  []run.Outcome `json:"products"`
-	Next      string        `json:"next,omitempty"`
-	Timestamp time.Time     `json:"timestamp"`
+	Products  []words.OutcomeDocument `json:"products"`
+	Next      string                  `json:"next,omitempty"`
+	Timestamp time.Time               `json:"timestamp"`
+}
+
+// states are those that outcomes are filtered by.
+func states() []run.State {
+	rules := run.States()
+	all := make([]run.State, len(rules))
+	for i := range rules {
+		all[i] = rules[i].State
+	}
+	return all
 }
 
 func (a *API) getRunProducts(w http.ResponseWriter, r *http.Request) error {
@@ -91,7 +102,7 @@ func (a *API) getRunProducts(w http.ResponseWriter, r *http.Request) error {
 	}
 	q := readQuery(r)
 	filter := run.OutcomeFilter{
-		State: oneOf(q, "state", append(run.States(), run.Found)),
+		State: oneOf(q, "state", states()),
 		Kind:  oneOf(q, "kind", product.Kinds()),
 		After: q.text("after"),
 		Limit: q.number("limit", run.MaxPage),
@@ -106,11 +117,7 @@ func (a *API) getRunProducts(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	}
-	list := outcomeList{Products: page.Outcomes, Next: page.Next, Timestamp: now()}
-	if list.Products == nil {
-		list.Products = []run.Outcome{}
-	}
-	a.answer(w, r, http.StatusOK, list)
+	a.answer(w, r, http.StatusOK, outcomeList{Products: words.API.Outcomes(page.Outcomes), Next: page.Next, Timestamp: now()})
 	return nil
 }
 

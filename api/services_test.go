@@ -33,7 +33,7 @@ func (m *memory) Explain(_ context.Context, id product.ID) (*run.Explanation, er
 	if e := m.products[id]; e != nil {
 		return e, nil
 	}
-	return &run.Explanation{ID: id, Verdict: run.VerdictUnknown, Why: "neither store has it", Next: "check the id", Fields: []run.FieldComparison{}}, nil
+	return &run.Explanation{ID: id, Verdict: run.VerdictUnknown, Fields: []run.FieldComparison{}}, nil
 }
 
 func (m *memory) Statistics(context.Context) (api.Statistics, error) {

@@ -30,16 +30,21 @@ func (a *API) postSync(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if mode != "" {
-		var given struct{ Mode run.Mode }
-		if len(body) > 0 {
-			_ = json.Unmarshal(body, &given) // it was just decoded
-		}
+		given := asGiven(body)
 		if given.Mode != "" && given.Mode != mode {
 			return invalid("mode", "is %s in the body, and another one in the address", given.Mode)
 		}
 		order.Mode = mode
 	}
 	return a.start(w, r, run.Request{Trigger: run.ByHTTP, Order: order})
+}
+
+// asGiven is an order without its defaults. The body must have been decoded before.
+func asGiven(body []byte) (order run.Order) {
+	if len(body) > 0 {
+		_ = json.Unmarshal(body, &order) // it was just decoded
+	}
+	return order
 }
 
 // postApply repairs what an earlier run found.
@@ -57,18 +62,19 @@ func (a *API) postApply(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	order, err := applyOrder(body)
+	order, err := applyOrder(body, found.Request.Repair)
 	if err != nil {
 		return err
 	}
-	if err := a.applicable(ctx, &found); err != nil {
+	if err := a.applicable(ctx, &found, order.Repair); err != nil {
 		return err
 	}
 	return a.start(w, r, run.Request{Trigger: run.ByHTTP, Order: order, Apply: found.ID})
 }
 
-// applyOrder is how findings are to be repaired; which ones is not to be said.
-func applyOrder(body []byte) (run.Order, error) {
+// applyOrder is how findings are to be repaired, and of which kinds: those that the
+// run looked for where the body names none. Which products is not to be said.
+func applyOrder(body []byte, sought run.Kinds) (run.Order, error) {
 	order, err := run.DecodeOrder(body)
 	if err != nil {
 		return order, err
@@ -85,10 +91,13 @@ func applyOrder(body []byte) (run.Order, error) {
 	if len(problem.Fields) > 0 {
 		return order, problem
 	}
+	if len(asGiven(body).Repair) == 0 {
+		order.Repair = sought
+	}
 	return order, nil
 }
 
-func (a *API) applicable(ctx context.Context, record *run.Record) error {
+func (a *API) applicable(ctx context.Context, record *run.Record, kinds run.Kinds) error {
 	switch {
 	case record.Status.Active():
 		return conflict(record, "the run is %s: wait for its end, then apply it", record.Status)
@@ -97,14 +106,14 @@ func (a *API) applicable(ctx context.Context, record *run.Record) error {
 	case !record.Request.DryRun && record.Report.Result != run.Stopped:
 		return conflict(record, "the run repaired what it found: only a dry run, or a run that stopped at its findings, is applied")
 	}
-	ids, complete, err := a.parts.Runs.Findings(ctx, record.ID)
+	keys, complete, err := a.parts.Runs.Findings(ctx, record.ID, kinds)
 	switch {
 	case err != nil:
 		return err
 	case !complete:
-		return conflict(record, "the run found more missing products than the ledger keeps (%d): POST %s/sync repairs all that is missing", run.MaxOutcomes, prefix)
-	case len(ids) == 0:
-		return conflict(record, "the run found no missing products, so there is nothing to apply")
+		return conflict(record, "the run found more %s products than the ledger keeps (%d): POST %s/sync with \"maxRepairs\" repairs what is found anew", kinds, run.MaxOutcomes, prefix)
+	case len(keys) == 0:
+		return conflict(record, "the run found no %s products that still stand, so there is nothing to apply", kinds)
 	}
 	return nil
 }

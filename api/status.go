@@ -7,6 +7,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 // overview is what the ledger knows at a glance.
@@ -34,7 +35,7 @@ func (a *API) look(ctx context.Context) (overview, error) {
 	ask(&o.lastLook, func() (*run.Record, error) { return runs.Latest(ctx, run.LookSlot) })
 	ask(&o.validation, func() (*run.Record, error) { return runs.LatestLook(ctx, time.Time{}) })
 	ask(&o.scheduled, func() (*run.Record, error) {
-		page, err := runs.Runs(ctx, run.RunFilter{Trigger: []run.Trigger{run.BySchedule}, Limit: 1})
+		page, err := runs.Runs(ctx, run.Filter{Trigger: []run.Trigger{run.BySchedule}, Limit: 1})
 		if err != nil || len(page.Runs) == 0 {
 			return nil, err
 		}
@@ -51,18 +52,18 @@ func (a *API) look(ctx context.Context) (overview, error) {
 
 // brief is of a run what any user may see.
 type brief struct {
-	ID        string        `json:"id"`
-	Status    run.Status    `json:"status"`
-	Trigger   run.Trigger   `json:"trigger"`
-	Mode      run.Mode      `json:"mode"`
-	DryRun    bool          `json:"dryRun"`
-	Requested time.Time     `json:"requestedAt"`
-	Started   time.Time     `json:"startedAt,omitzero"`
-	Finished  time.Time     `json:"finishedAt,omitzero"`
-	Progress  *run.Progress `json:"progress,omitempty"`
-	Success   bool          `json:"success"`
-	Message   string        `json:"message"`
-	Link      string        `json:"link"`
+	ID        string                  `json:"id"`
+	Status    run.Status              `json:"status"`
+	Trigger   run.Trigger             `json:"trigger"`
+	Mode      run.Mode                `json:"mode"`
+	DryRun    bool                    `json:"dryRun"`
+	Requested time.Time               `json:"requestedAt"`
+	Started   time.Time               `json:"startedAt,omitzero"`
+	Finished  time.Time               `json:"finishedAt,omitzero"`
+	Progress  *words.ProgressDocument `json:"progress,omitempty"`
+	Success   bool                    `json:"success"`
+	Message   string                  `json:"message"`
+	Link      string                  `json:"link"`
 }
 
 func briefly(record *run.Record) *brief {
@@ -72,12 +73,10 @@ func briefly(record *run.Record) *brief {
 	b := &brief{
 		ID: record.ID, Status: record.Status, Trigger: record.Request.Trigger, Mode: record.Request.Mode, DryRun: record.Request.DryRun,
 		Requested: record.Request.At, Started: record.Started, Finished: record.Finished,
-		Success: successful(*record), Message: describe(*record), Link: runPath(record.ID),
+		Success: successful(*record), Message: describe(record), Link: runPath(record.ID),
 	}
-	if record.Status.Active() && record.Progress != nil {
-		p := *record.Progress
-		p.Throttle = "" // it may quote a server's words
-		b.Progress = &p
+	if record.Status.Active() {
+		b.Progress = words.API.Progress(discreet(record.Progress))
 	}
 	return b
 }
@@ -175,14 +174,25 @@ type details struct {
 
 // judge says how the stores stood at the end of a run.
 func judge(report *run.Report) *validation {
-	verified := report.Outcomes[run.Verified]
+	verified := func(kind product.Kind) int64 { return report.ByKind[kind][run.Verified] }
 	d := details{
-		Source: report.Products, Target: report.Rows + verified,
-		Missing: max(report.Found[product.Missing]-verified-report.Outcomes[run.Gone]-report.Outcomes[run.Undone], 0),
-		Extra:   report.Found[product.Orphaned], Stale: report.Found[product.Stale], InFlight: report.Outcomes[run.InFlight],
+		Source: report.Products, Target: report.Rows + verified(product.Missing) - verified(product.Orphaned),
+		Missing: standing(report, product.Missing), Extra: standing(report, product.Orphaned), Stale: standing(report, product.Stale),
+		InFlight: report.Outcomes[run.InFlight],
 	}
 	for _, n := range report.Unsupported {
 		d.Unsupported += n
 	}
 	return &validation{IsValid: d.Missing+d.Extra+d.Stale+d.InFlight+d.Unsupported == 0, Details: d}
+}
+
+// standing is how many of the differences that a run found were not settled by its end.
+func standing(report *run.Report, kind product.Kind) int64 {
+	n := report.Found[kind]
+	for state, settled := range report.ByKind[kind] {
+		if !state.Rule().Open {
+			n -= settled
+		}
+	}
+	return max(n, 0)
 }

@@ -33,16 +33,17 @@ func TestStatusShowsUsersNoDetails(t *testing.T) {
 		r.Report.Products, r.Report.Rows, r.Report.Found[product.Orphaned] = 100, 98, 3
 	})
 	failed := s.add(run.Record{Status: run.StatusFailed, Request: by, Error: "mongodb at 10.0.0.7", Owner: "etl-7f9c", Finished: time.Now(),
-		Report: &run.Report{Source: "10.0.0.7/product", Notes: []string{"10.0.0.7"}}})
+		Report: &run.Report{Source: "10.0.0.7/product", Notes: []run.Note{{Code: run.NoteLedger, Detail: "10.0.0.7"}}}})
 	active := s.add(run.Record{Status: run.StatusRunning, Request: by, Owner: "etl-7f9c", Started: time.Now(),
-		Progress: &run.Progress{Phase: run.PhaseComparing, Compared: 5, Total: 100, Throttle: "10.0.0.7 does not answer"}})
-	s.with(func() {
-		s.wanted = run.Switch{On: true, By: "boss@example.com", At: time.Now()}
-		s.checked = &run.HealthRecord{At: time.Now(), Healthy: true, Document: json.RawMessage(`{"where":"10.0.0.7"}`)}
-	})
+		Progress: &run.Progress{Phase: run.PhaseComparing, Compared: 5, Total: 100, Throttle: "10.0.0.7 does not answer",
+			Waits: []run.Wait{{Phase: run.PhaseConfirming, Kind: product.Missing, Products: 3, Reason: run.Reason{Code: run.ReasonUnseen, Queue: "product-created", Detail: "10.0.0.7 refused"}}}}})
+	if _, err := s.SetSwitch(t.Context(), true, "boss@example.com"); err != nil {
+		t.Fatal(err)
+	}
+	s.check(`{"where":"10.0.0.7"}`)
 	a := s.do("GET", "/api/etl/status", "", "Authorization", seller(t)).want(200).without("boss", "secret", "10.0.0.7", "7f9c")
 	a.wantFields(map[string]any{
-		"activeRun.id": active, "activeRun.progress.compared": 5.0, "activeRun.link": "/api/etl/runs/" + active, "activeComparison": nil,
+		"activeRun.id": active, "activeRun.progress.compared": 5.0, "activeRun.message": "the run is running: comparing: 5 of 100 products compared, no differences so far, 3 missing wait: queue product-created cannot be seen", "activeRun.link": "/api/etl/runs/" + active, "activeComparison": nil,
 		"lastRun.id": failed, "lastRun.success": false, "lastComparison.success": true,
 		"productSync.stats.sourceCount": 100.0, "productSync.stats.targetCount": 98.0,
 		"productSync.validation.isValid": false, "productSync.validation.details.missingInTarget": 2.0, "productSync.validation.details.extraInTarget": 3.0,
@@ -72,6 +73,7 @@ func TestStatusAfterARepair(t *testing.T) {
 			s.add(run.Record{Status: c.status, Request: c.request, Finished: time.Now(), Report: &run.Report{
 				Products: 100, Rows: 90, Found: map[product.Kind]int64{product.Missing: 10},
 				Outcomes: map[run.State]int64{run.Verified: 7, run.Gone: 1, run.Lost: 2},
+				ByKind:   map[product.Kind]map[run.State]int64{product.Missing: {run.Verified: 7, run.Gone: 1, run.Lost: 2}},
 			}})
 			a := s.do("GET", "/api/etl/status", "").want(200)
 			if c.want == nil {
@@ -86,6 +88,19 @@ func TestStatusAfterARepair(t *testing.T) {
 	}
 }
 
+// What was repaired of any kind is no difference any more.
+func TestStatusAfterARepairOfEveryKind(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	s.add(run.Record{Status: run.StatusPartial, Finished: time.Now(), Report: &run.Report{Products: 100, Rows: 95,
+		Found: map[product.Kind]int64{product.Missing: 10, product.Stale: 4, product.Orphaned: 5},
+		ByKind: map[product.Kind]map[run.State]int64{product.Missing: {run.Verified: 10}, product.Stale: {run.Verified: 3, run.Blocked: 1},
+			product.Orphaned: {run.Verified: 2, run.Undone: 1, run.Found: 2}}}})
+	details := "productSync.validation.details."
+	s.do("GET", "/api/etl/status", "").want(200).wantFields(map[string]any{"productSync.validation.isValid": false,
+		details + "targetCount": 103.0, details + "missingInTarget": 0.0, details + "staleInTarget": 1.0, details + "extraInTarget": 2.0})
+}
+
 func TestStatusIsSharedForASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -97,12 +112,12 @@ func TestStatusIsSharedForASecond(t *testing.T) {
 		all.Wait()
 		time.Sleep(900 * time.Millisecond)
 		s.do("GET", "/api/etl/status", "").want(200)
-		if n := s.calls["Active"]; n != 2 { // one for each slot
+		if n := s.Calls("Active"); n != 2 { // one for each slot
 			t.Errorf("the ledger was asked %d times", n)
 		}
 		time.Sleep(200 * time.Millisecond)
 		s.do("GET", "/api/etl/status", "").want(200)
-		if n := s.calls["Active"]; n != 4 {
+		if n := s.Calls("Active"); n != 4 {
 			t.Errorf("the ledger was asked %d times, so the status stays old", n)
 		}
 		// What was just asked shows at once.
@@ -135,7 +150,7 @@ func TestValidateAnswersWithARecentComparison(t *testing.T) {
 	s.do("GET", "/api/etl/validate", "").want(200).wantFields(map[string]any{
 		"success": true, "isValid": false, "details.sourceCount": 100.0, "details.targetCount": 98.0, "details.missingInTarget": 2.0, "details.extraInTarget": 0.0,
 		"details.unsupportedIds": 3.0, "productSync.isValid": false, "productSync.details.missingInTarget": 2.0, "run.id": id,
-		"message": "dry run completed: 2 products are missing, 0 are stale, 0 are orphaned, 0 cannot be judged yet"})
+		"message": "Differences found: 2 missing, 0 stale, 0 orphaned. (0s, nothing was changed)"})
 	s.do("GET", "/api/etl/validate?maxAge=10m", "").want(200)
 	if len(s.rung) > 0 {
 		t.Errorf("rung %v", s.rung)
@@ -156,7 +171,7 @@ func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := setup(t)
 			s.ring = func(r run.Request) error {
-				time.AfterFunc(30*time.Second, func() { s.update(r.ID, inSync) })
+				time.AfterFunc(30*time.Second, func() { s.Change(r.ID, inSync) })
 				return nil
 			}
 			s.do("GET", "/api/etl/validate", "").want(200).wantFields(map[string]any{"isValid": true, "run.request.dryRun": true, "run.request.reason": "validation"}).
@@ -185,7 +200,7 @@ func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := setup(t)
 			id := s.add(run.Record{Status: run.StatusRunning, Request: run.Request{Order: run.Order{DryRun: true}}})
-			time.AfterFunc(10*time.Second, func() { s.update(id, inSync) })
+			time.AfterFunc(10*time.Second, func() { s.Change(id, inSync) })
 			s.do("GET", "/api/etl/validate", "").want(200).wantFields(map[string]any{"run.id": id})
 		})
 	})
@@ -201,7 +216,7 @@ func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
 			s := setup(t)
 			s.ring = func(r run.Request) error {
 				time.AfterFunc(time.Second, func() {
-					s.update(r.ID, func(record *run.Record) { done(record); record.Status = run.StatusFailed })
+					s.Change(r.ID, func(record *run.Record) { done(record); record.Status = run.StatusFailed })
 				})
 				return nil
 			}
@@ -213,8 +228,8 @@ func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
 		s := setup(t)
 		s.broken["Ring"] = errors.New("away")
 		s.do("GET", "/api/etl/validate", "").want(503)
-		if len(s.runs) > 0 {
-			t.Errorf("left behind: %v", s.runs)
+		if len(s.All()) > 0 {
+			t.Errorf("left behind: %v", s.All())
 		}
 	})
 }
@@ -253,6 +268,14 @@ func TestTriggerDoesWhatATickDoes(t *testing.T) {
 	s.do("GET", "/api/etl/scheduler/status", "").want(200).wantFields(map[string]any{"status.productSyncScheduler.lastRun.id": id})
 }
 
+// check keeps a health check that found nothing wrong.
+func (s *service) check(document string) {
+	s.t.Helper()
+	if err := s.SaveHealth(s.t.Context(), run.HealthRecord{Healthy: true, Document: json.RawMessage(document)}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -260,8 +283,8 @@ func TestHealth(t *testing.T) {
 		s.health = api.Health{Healthy: false, Topology: api.Dependency{State: api.Down, Detail: "queue product-created is not bound"},
 			Dependencies: map[string]api.Dependency{"mongodb": {State: api.Up, Latency: 1500 * time.Microsecond},
 				"postgresql": {State: api.Down, Latency: time.Second, Detail: "10.0.0.7 refused"}, "management": {State: api.Off}}}
-		s.checked = &run.HealthRecord{At: time.Now(), Healthy: true, Document: json.RawMessage(`{"where":"10.0.0.8"}`)}
 	})
+	s.check(`{"where":"10.0.0.8"}`)
 	everybody := map[string]any{"status": "unhealthy", "dependencies.mongodb.state": "up", "dependencies.mongodb.latencyMs": 1.5,
 		"dependencies.postgresql.state": "down", "dependencies.management.state": "off", "topology.state": "down", "lastCheck.healthy": true}
 	for _, header := range []string{"", "Bearer garbage", seller(t)} {

@@ -26,8 +26,8 @@ func TestSyncIsAccepted(t *testing.T) {
 		"request.mode": "replay", "request.batchSize": 100.0, "request.reason": "curl", "request.trigger": "http", "request.requestedBy": "admin@example.com",
 		"totalProductsInSource": nil,
 	})
-	if len(s.rung) != 1 || s.rung[0].ID != id || !s.rung[0].Recorded || s.runs[id] == nil || s.runs[id].Request.Recorded {
-		t.Errorf("rung %+v, kept %+v", s.rung, s.runs)
+	if len(s.rung) != 1 || s.rung[0].ID != id || !s.rung[0].Recorded || len(s.All()) != 1 || s.All()[0].ID != id || s.All()[0].Request.Recorded {
+		t.Errorf("rung %+v, kept %+v", s.rung, s.All())
 	}
 	s.do("GET", "/api/etl/runs/"+id, "").want(200).wantFields(map[string]any{"id": id, "status": "queued"})
 	if line := s.log.line("run requested"); line["run"] != id || line["user"] != "admin@example.com" || line["request"] == "" {
@@ -38,13 +38,15 @@ func TestSyncIsAccepted(t *testing.T) {
 func TestSyncTakesWhatIsAsked(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, target, body, want string }{
-		{"nothing", "", "", `"mode":"replay","repair":"missing","fallback":"none"`},
+		{"nothing", "", "", `"mode":"replay","repair":["missing"],"fallback":"none"`},
 		{"an empty object", "", "{}", `"mode":"replay"`},
 		{"the mode in the address", "?mode=direct", "", `"mode":"direct"`},
 		{"the mode in both", "?mode=direct", `{"mode":"direct"}`, `"mode":"direct"`},
 		{"the mode in the address, the rest in the body", "?mode=direct", `{"batchSize":5}`, `"mode":"direct","batchSize":5`},
 		{"ids", "", `{"ids":["a","b","a"]}`, `"ids":["a","b"]`},
 		{"a fallback", "", `{"fallback":"direct","maxRepairs":7}`, `"maxRepairs":7,"fallback":"direct"`},
+		{"kinds", "", `{"repair":"orphaned, stale","maxDeletes":7}`, `"repair":["stale","orphaned"],"maxDeletes":7`},
+		{"kinds as a list", "", `{"repair":["missing","orphaned"]}`, `"repair":["missing","orphaned"]`},
 		{"a time", "", `{"since":"2026-11-22T10:00:00Z"}`, `"since":"2026-11-22T10:00:00Z"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -77,7 +79,7 @@ func TestSyncNamesEachWrongField(t *testing.T) {
 		{"a parameter that is none", "?dryRun=true", ``, []string{"dryRun"}},
 		{"a parameter twice", "?mode=direct&mode=replay", ``, []string{"mode"}},
 		{"an address that cannot be read", "?mode=%zz", ``, []string{""}},
-		{"stale rows", "", `{"repair":"stale"}`, []string{"repair"}},
+		{"an unknown kind", "", `{"repair":"stale,all","maxDeletes":-1}`, []string{"repair", "maxDeletes"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -94,7 +96,7 @@ func TestSyncNamesEachWrongField(t *testing.T) {
 			if fmt.Sprint(named) != fmt.Sprint(tt.fields) {
 				t.Errorf("fields %q, want %q: %s", named, tt.fields, a.Body)
 			}
-			if len(s.runs) > 0 || len(s.rung) > 0 {
+			if len(s.All()) > 0 || len(s.rung) > 0 {
 				t.Error("a run was made all the same")
 			}
 		})
@@ -110,7 +112,7 @@ func TestBodiesAreBoundedAndJSON(t *testing.T) {
 	}
 	ids, _ := json.Marshal(most)
 	s.do("POST", "/api/etl/sync", `{"dryRun":true,"ids":`+string(ids)+`}`).want(202, `"idCount":10000`).without(most[20])
-	runID := s.active(run.LookSlot).ID
+	runID := s.All()[0].ID
 	s.do("GET", "/api/etl/runs/"+runID, "").want(200, most[len(most)-1])
 	s.do("POST", "/api/etl/sync", `{"reason":"`+strings.Repeat("x", api.MaxBody)+`"}`).want(413, `{"errors":[{"message":"the body is longer`)
 	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", ";"} {
@@ -163,8 +165,8 @@ func TestOneOfTenConcurrentSyncsIsAccepted(t *testing.T) {
 	for status := range statuses {
 		count[status]++
 	}
-	if count[202] != 1 || count[409] != 9 || len(s.rung) != 1 || len(s.runs) != 1 {
-		t.Errorf("%v, %d rung, %d runs; want one accepted", count, len(s.rung), len(s.runs))
+	if count[202] != 1 || count[409] != 9 || len(s.rung) != 1 || len(s.All()) != 1 {
+		t.Errorf("%v, %d rung, %d runs; want one accepted", count, len(s.rung), len(s.All()))
 	}
 }
 
@@ -176,8 +178,8 @@ func TestSyncWithoutABroker(t *testing.T) {
 		s := setup(t)
 		s.broken["Ring"] = refused
 		s.do("POST", "/api/etl/sync", "").want(503, "it was taken back").without("amqp", "refused").wantHeader("Retry-After", "5")
-		if len(s.runs) > 0 {
-			t.Errorf("left behind: %v", s.runs)
+		if len(s.All()) > 0 {
+			t.Errorf("left behind: %v", s.All())
 		}
 		if line := s.log.line("request failed"); !strings.Contains(fmt.Sprint(line["err"]), "refused") || line["level"] != "ERROR" {
 			t.Errorf("logged %v", line)
@@ -187,7 +189,7 @@ func TestSyncWithoutABroker(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.ring = func(r run.Request) error { // the message arrived, its confirm was lost
-			s.update(r.ID, func(record *run.Record) { record.Status = run.StatusRunning })
+			s.Change(r.ID, func(record *run.Record) { record.Status = run.StatusRunning })
 			return refused
 		}
 		s.do("POST", "/api/etl/sync", "").want(202).wantFields(map[string]any{"status": "running"})
@@ -214,7 +216,9 @@ func TestSyncWithoutABroker(t *testing.T) {
 func done(record *run.Record) {
 	record.Status, record.Finished, record.Error = run.StatusPartial, time.Now(), "write to the cart: connection lost"
 	record.Report = &run.Report{Run: record.ID, Result: run.Partial, Products: 100, Rows: 96, Duration: 1234, Unrepaired: 1,
-		Found: map[product.Kind]int64{product.Missing: 4}, Outcomes: map[run.State]int64{run.Verified: 3, run.Blocked: 1}}
+		Found: map[product.Kind]int64{product.Missing: 4}, Outcomes: map[run.State]int64{run.Verified: 3, run.Blocked: 1},
+		ByKind: map[product.Kind]map[run.State]int64{product.Missing: {run.Verified: 3, run.Blocked: 1}}, Mode: run.Replay,
+		Notes: []run.Note{{Code: run.NoteFallback, Number: 1}}}
 }
 
 // The clock in these tests is that of synctest: nothing waits in truth.
@@ -222,7 +226,7 @@ func TestPreferWait(t *testing.T) {
 	t.Parallel()
 	work := func(s *service, after time.Duration) {
 		s.ring = func(r run.Request) error {
-			time.AfterFunc(after, func() { s.update(r.ID, done) })
+			time.AfterFunc(after, func() { s.Change(r.ID, done) })
 			return nil
 		}
 	}
@@ -238,7 +242,7 @@ func TestPreferWait(t *testing.T) {
 			}
 			want := map[string]any{"totalProductsInSource": 100.0, "totalProductsInTarget": 96.0, "missingProducts": 4.0, "syncedProducts": 3.0, "duration": 1234.0}
 			a.wantFields(want).wantFields(map[string]any{"success": false, "status": "partial", "results.dryRun": false,
-				"message": "sync completed: 3 missing products are repaired and verified, 1 remain"})
+				"message": "Differences remain: 3 of 4 missing products verified in the cart, 1 not, in 1.234s by replay."})
 			for name, value := range want {
 				a.wantFields(map[string]any{"results.productSync." + name: value})
 			}

@@ -60,7 +60,7 @@ func (a *API) getValidate(w http.ResponseWriter, r *http.Request) error {
 	}
 	v := judge(recent.Report)
 	a.answer(w, r, http.StatusOK, validationDocument{
-		Success: true, validation: *v, Message: describe(*recent), ProductSync: v, Run: summary(*recent), Timestamp: now(),
+		Success: true, validation: *v, Message: inDetail(recent), ProductSync: v, Run: summary(*recent), Timestamp: now(),
 	})
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/ecom-micro/etl/internal/rabbit"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // Headers of a dead letter.
@@ -26,7 +27,7 @@ const maxReason = 1000 // bytes
 // alone: those of the original could be too many to take one more. Nothing that can
 // become a request is cut, as MaxBody bounds that too.
 func deadLetter(d amqp.Delivery, reason string, at time.Time) amqp.Publishing {
-	headers := amqp.Table{headerReason: strings.ToValidUTF8(reason[:min(len(reason), maxReason)], ""), headerAt: at}
+	headers := amqp.Table{headerReason: text.Stored(text.Cut(reason, maxReason)), headerAt: at}
 	body := d.Body
 	if len(body) > MaxBody {
 		headers[headerSize] = int64(len(body))

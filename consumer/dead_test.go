@@ -142,7 +142,7 @@ func TestCutDeadLetter(t *testing.T) {
 func TestRequeueIntoAFullQueue(t *testing.T) {
 	t.Parallel()
 	broker, conn := buried(t, 20)
-	restrict(t, broker, RequestQueue, "max-length", 1)
+	broker.Restrict(RequestQueue, map[string]any{"max-length": 1})
 	n, err := RequeueDead(t.Context(), conn, func(DeadLetter) bool { return true })
 	testenv.CheckMessage(t, err, "the queue is full")
 	if requeued, left := len(broker.Drain(RequestQueue)), len(look(t, conn, 100)); requeued != n || left != 20-n {
@@ -154,7 +154,7 @@ func TestRequeueIntoAFullQueue(t *testing.T) {
 func TestDeadByDeliveryLimit(t *testing.T) {
 	t.Parallel()
 	broker, conn := buried(t, 0)
-	restrict(t, broker, RequestQueue, "delivery-limit", 2)
+	broker.Restrict(RequestQueue, map[string]any{"delivery-limit": 2})
 	broker.PublishTo(Exchange, RequestKey, amqp.Publishing{MessageId: "poison", Body: []byte(`{"version":1}`)})
 	testenv.Eventually(t, patience, func() bool {
 		broker.Do(func(ch *amqp.Channel) error {

@@ -30,7 +30,7 @@ func TestRing(t *testing.T) {
 	broker := testenv.Vhost(t)
 	bell := doorbell(t, broker.URL)
 	request := run.Request{Version: run.RequestVersion, By: "someone", Key: "a key", Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond),
-		Order: run.Order{DryRun: true, IDs: []product.ID{"a", "b"}, Reason: "because"}}
+		Order: run.Order{DryRun: true, IDs: []product.ID{"a", "b"}, Repair: run.Kinds{product.Stale, product.Orphaned}, MaxDeletes: 5, Reason: "because"}}
 	if err := request.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestRingAtAFullQueue(t *testing.T) {
 	if err := bell.Ring(t.Context(), wanted(t)); err != nil {
 		t.Fatal(err)
 	}
-	restrict(t, broker, RequestQueue, "max-length", 2)
+	broker.Restrict(RequestQueue, map[string]any{"max-length": 2})
 	var err error
 	testenv.Eventually(t, patience, func() bool { // it may hold a few more than its limit
 		err = bell.Ring(t.Context(), wanted(t))

@@ -19,7 +19,7 @@ func TestListenerOutlivesItsLedger(t *testing.T) {
 	broker := testenv.Vhost(t)
 	s := listen(t, broker, broker.URL)
 	bell := doorbell(t, broker.URL)
-	restrict(t, broker, RequestQueue, "delivery-limit", 2)
+	broker.Restrict(RequestQueue, map[string]any{"delivery-limit": 2})
 	s.ledger.fail(errAway)
 	first, second := wanted(t), wanted(t)
 	for _, r := range []run.Request{first, second} {
@@ -27,7 +27,7 @@ func TestListenerOutlivesItsLedger(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	testenv.Eventually(t, patience, func() bool { return s.ledger.called() >= 6 }, "several tries")
+	testenv.Eventually(t, patience, func() bool { return s.ledger.Calls("Accept") >= 6 }, "several tries")
 	if state := s.State(); !state.Connected || state.Err != "the ledger does not answer: the database is away" {
 		t.Errorf("the state is %+v", state)
 	}
@@ -51,7 +51,7 @@ func TestListenerHoldsForTooLong(t *testing.T) {
 	if err := Declare(t.Context(), connect(t, broker.URL)); err != nil {
 		t.Fatal(err)
 	}
-	restrict(t, broker, RequestQueue, "consumer-timeout", 1000)
+	broker.Restrict(RequestQueue, map[string]any{"consumer-timeout": 1000})
 	s := listen(t, broker, broker.URL)
 	s.ledger.fail(errAway)
 	request := wanted(t)
@@ -177,7 +177,7 @@ func TestFullDeadQueue(t *testing.T) {
 	t.Parallel()
 	broker := testenv.Vhost(t)
 	s := listen(t, broker, broker.URL)
-	restrict(t, broker, DeadQueue, "max-length", 1)
+	broker.Restrict(DeadQueue, map[string]any{"max-length": 1})
 	refused := 0
 	testenv.Eventually(t, patience, func() bool { // it may hold a few more than its limit
 		publishSync(broker, fmt.Sprintf(`{"version":1,"n%d":0}`, refused))

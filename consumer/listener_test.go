@@ -70,7 +70,7 @@ func (s *listening) handled(t *testing.T) {
 		var q struct {
 			Messages int `json:"messages"`
 		}
-		manage(t, s.broker, http.MethodGet, "/api/queues/"+s.broker.Vhost+"/"+RequestQueue+"?disable_stats=true", nil, &q)
+		s.broker.Manage(http.MethodGet, "/api/queues/"+s.broker.Vhost+"/"+RequestQueue+"?disable_stats=true", nil, &q)
 		if ready := s.broker.QueueStats(RequestQueue).Ready; q.Messages+ready > 0 {
 			return fmt.Errorf("%d messages, %d ready", q.Messages, ready)
 		}
@@ -96,6 +96,8 @@ func TestListener(t *testing.T) {
 	}{
 		{name: "the least", body: `{"version":1}`, runs: 1},
 		{name: "with an id", body: `{"version":1,"id":"` + id + `"}`, runs: 1},
+		{name: "kinds", body: `{"version":1,"repair":"orphaned,stale","maxDeletes":3}`, runs: 1},
+		{name: "an unknown kind", body: `{"version":1,"repair":["stale","all"]}`, reason: `repair must name missing, stale or orphaned, or several of them such as "missing,stale"`},
 		{name: "recorded and gone", body: `{"version":1,"id":"` + id + `","recorded":true}`},
 		{name: "empty", body: ``, reason: "must be a JSON object"},
 		{name: "no JSON", body: `hello`, reason: "must be a JSON object"},
@@ -150,7 +152,7 @@ func TestListenerTakesWhatAPersonPublishes(t *testing.T) {
 	var answer struct {
 		Routed bool `json:"routed"`
 	}
-	manage(t, broker, http.MethodPost, "/api/exchanges/"+broker.Vhost+"/"+Exchange+"/publish", map[string]any{
+	broker.Manage(http.MethodPost, "/api/exchanges/"+broker.Vhost+"/"+Exchange+"/publish", map[string]any{
 		"properties": map[string]any{}, "routing_key": RequestKey, "payload_encoding": "string",
 		"payload": `{"version": 1, "dryRun": true, "requestedBy": "me", "reason": "just looking"}`,
 	}, &answer)
@@ -158,7 +160,7 @@ func TestListenerTakesWhatAPersonPublishes(t *testing.T) {
 		t.Fatal("it was not routed")
 	}
 	testenv.Eventually(t, patience, func() bool { return len(s.ledger.ids()) == 1 }, "the run to be recorded")
-	if record := s.ledger.runs[s.ledger.ids()[0]]; !record.Request.DryRun || record.Request.By != "me" || record.Request.Trigger != run.ByMessage {
+	if record := s.ledger.All()[0]; !record.Request.DryRun || record.Request.By != "me" || record.Request.Trigger != run.ByMessage {
 		t.Errorf("the run is %+v", record)
 	}
 }

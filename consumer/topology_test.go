@@ -34,7 +34,7 @@ func TestDeclare(t *testing.T) {
 			Durable   bool           `json:"durable"`
 			Arguments map[string]any `json:"arguments"`
 		}
-		manage(t, broker, http.MethodGet, "/api/queues/"+broker.Vhost+"/"+queue, nil, &found)
+		broker.Manage(http.MethodGet, "/api/queues/"+broker.Vhost+"/"+queue, nil, &found)
 		if !found.Durable || !reflect.DeepEqual(found.Arguments, want) {
 			t.Errorf("%s: durable %t, arguments %v", queue, found.Durable, found.Arguments)
 		}
@@ -75,7 +75,7 @@ func TestPermissions(t *testing.T) {
 		t.Parallel()
 		broker := testenv.Vhost(t)
 		const all = `^etl(\..*)?$`
-		conn := connect(t, limited(t, broker, map[string]string{"configure": all, "write": all, "read": all}))
+		conn := connect(t, broker.User("", map[string]string{"configure": all, "write": all, "read": all}))
 		bell := NewDoorbell(conn)
 		defer bell.Close()
 		if err := bell.Ring(t.Context(), wanted(t)); err != nil {
@@ -85,7 +85,7 @@ func TestPermissions(t *testing.T) {
 	t.Run("none", func(t *testing.T) {
 		t.Parallel()
 		broker := testenv.Vhost(t)
-		conn := connect(t, limited(t, broker, map[string]string{"configure": "^$", "write": ".*", "read": ".*"}))
+		conn := connect(t, broker.User("", map[string]string{"configure": "^$", "write": ".*", "read": ".*"}))
 		testenv.CheckMessage(t, Declare(t.Context(), conn), `declare exchange etl: the broker's user needs the configure, write and read permissions on "^etl(\..*)?$"`)
 	})
 	t.Run("none to write", func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestPermissions(t *testing.T) {
 		if err := Declare(t.Context(), connect(t, broker.URL)); err != nil {
 			t.Fatal(err)
 		}
-		conn := connect(t, limited(t, broker, map[string]string{"configure": ".*", "write": `^etl\..*$`, "read": ".*"}))
+		conn := connect(t, broker.User("", map[string]string{"configure": ".*", "write": `^etl\..*$`, "read": ".*"}))
 		bell := NewDoorbell(conn)
 		defer bell.Close()
 		testenv.CheckMessage(t, bell.Ring(t.Context(), wanted(t)), "publish to exchange etl: the broker's user needs the write permission on it")

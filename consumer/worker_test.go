@@ -34,7 +34,7 @@ type working struct {
 	done chan struct{}
 }
 
-func work(t *testing.T, c *claims, execute Executor, log *slog.Logger) *working {
+func work(t *testing.T, c *memory, execute Executor, log *slog.Logger) *working {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	w := &working{Worker: NewWorker(c, execute, "me", Config{Lease: length}, log), done: make(chan struct{})}
@@ -62,11 +62,11 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// Two runs are in hand at once, one of each slot; the end of one begins the next.
+// Two runs are in hand at once; the end of one begins the next.
 func TestWorker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newClaims("repair1", "repair2", "look1", "look2", "repair3")
+		c := newMemory("repair1", "look1", "repair2", "look2", "repair3")
 		w := work(t, c, finishing(time.Second), slog.New(slog.DiscardHandler))
 		defer w.stop()
 		for _, want := range [][]string{{"look1", "repair1"}, {"look2", "repair2"}, {"repair3"}, nil} {
@@ -76,10 +76,8 @@ func TestWorker(t *testing.T) {
 			}
 			time.Sleep(time.Second) // in the bubble: exactly one run's time
 		}
-		for id := range c.leases {
-			if status, _ := c.ended(id); status != run.StatusSucceeded {
-				t.Errorf("%s ended %q", id, status)
-			}
+		if succeeded := c.in(run.StatusSucceeded); len(succeeded) != 5 {
+			t.Errorf("%v have succeeded", succeeded)
 		}
 	})
 }
@@ -87,7 +85,7 @@ func TestWorker(t *testing.T) {
 func TestWorkerIsRung(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newClaims()
+		c := newMemory()
 		w := work(t, c, finishing(time.Millisecond), slog.New(slog.DiscardHandler))
 		defer w.stop()
 		synctest.Wait()
@@ -100,10 +98,10 @@ func TestWorkerIsRung(t *testing.T) {
 		if busy := w.Busy(); !slices.Equal(busy, []string{"repair1"}) || time.Since(begun) > 0 {
 			t.Errorf("%v after %s", busy, time.Since(begun))
 		}
-		calls := c.called()
+		calls := c.Calls("Claim")
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		if more := c.called() - calls; more > 3 {
+		if more := c.Calls("Claim") - calls; more > 3 {
 			t.Errorf("it looked %d times more", more)
 		}
 	})
@@ -114,7 +112,7 @@ func TestWorkerIsRung(t *testing.T) {
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newClaims()
+		c := newMemory()
 		w := work(t, c, finishing(10*time.Second), slog.New(slog.DiscardHandler))
 		defer w.stop()
 		synctest.Wait()
@@ -150,7 +148,7 @@ func TestSweep(t *testing.T) {
 func TestWorkerStops(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newClaims("repair1", "look1", "repair2", "look2")
+		c := newMemory("repair1", "look1", "repair2", "look2")
 		var back atomic.Int64
 		w := work(t, c, func(ctx context.Context, _ run.Lease) error {
 			<-ctx.Done()
@@ -162,8 +160,8 @@ func TestWorkerStops(t *testing.T) {
 		begun := time.Now()
 		w.Ring()
 		w.stop()
-		if back.Load() != 2 || time.Since(begun) != 3*time.Second || len(w.Busy()) > 0 || len(c.queued) != 2 {
-			t.Errorf("%d were handed back after %s; in hand are %v, queued %v", back.Load(), time.Since(begun), w.Busy(), c.queued)
+		if back.Load() != 2 || time.Since(begun) != 3*time.Second || len(w.Busy()) > 0 || len(c.in(run.StatusQueued)) != 2 {
+			t.Errorf("%d were handed back after %s; in hand are %v, queued %v", back.Load(), time.Since(begun), w.Busy(), c.in(run.StatusQueued))
 		}
 		w.Ring() // harmless
 	})
@@ -171,12 +169,12 @@ func TestWorkerStops(t *testing.T) {
 
 // late is a ledger whose claim succeeds at the very end.
 type late struct {
-	*claims
+	*memory
 	stop context.CancelFunc
 }
 
 func (l *late) Claim(ctx context.Context, owner string, length time.Duration) (run.Lease, error) {
-	lease, err := l.claims.Claim(ctx, owner, length)
+	lease, err := l.memory.Claim(ctx, owner, length)
 	l.stop()
 	return lease, err
 }
@@ -187,7 +185,7 @@ func TestWorkerStopsWhileItClaims(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		executed := 0
-		w := NewWorker(&late{newClaims("repair1"), cancel}, func(ctx context.Context, _ run.Lease) error {
+		w := NewWorker(&late{newMemory("repair1"), cancel}, func(ctx context.Context, _ run.Lease) error {
 			executed++
 			return ctx.Err()
 		}, "me", Config{Lease: length}, slog.New(slog.DiscardHandler))
@@ -201,13 +199,13 @@ func TestWorkerStopsWhileItClaims(t *testing.T) {
 func TestWorkerOutlivesItsLedger(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, log := newClaims("repair1"), &logbook{}
+		c, log := newMemory("repair1"), &logbook{}
 		c.fail(errAway)
 		w := work(t, c, finishing(time.Second), log.logger())
 		defer w.stop()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if calls := c.called(); calls < 100 || calls > 2000 {
+		if calls := c.Calls("Claim"); calls < 100 || calls > 2000 {
 			t.Errorf("it tried %d times in an hour", calls)
 		}
 		for _, what := range []string{"claim a run", "look for runs that wait"} {
@@ -218,7 +216,7 @@ func TestWorkerOutlivesItsLedger(t *testing.T) {
 		c.fail(nil)
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
-		if status, _ := c.ended("repair1"); status != run.StatusSucceeded {
+		if status := c.record("repair1").Status; status != run.StatusSucceeded {
 			t.Errorf("the run ended %q", status)
 		}
 		for _, what := range []string{"claim a run", "look for runs that wait"} {
@@ -234,7 +232,7 @@ func TestWorkerOutlivesItsLedger(t *testing.T) {
 func TestWorkerOutlivesPanics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c, log := newClaims("repair1", "look1"), &logbook{}
+		c, log := newMemory("repair1", "look1"), &logbook{}
 		var panics atomic.Int64
 		good := finishing(time.Second)
 		w := work(t, c, func(ctx context.Context, l run.Lease) error {
@@ -250,16 +248,16 @@ func TestWorkerOutlivesPanics(t *testing.T) {
 		if n := panics.Load(); n != 1 || len(w.Busy()) > 0 {
 			t.Errorf("%d panics under one lease, in hand are %v", n, w.Busy())
 		}
-		if status, _ := c.ended("look1"); status != run.StatusSucceeded {
+		if status := c.record("look1").Status; status != run.StatusSucceeded {
 			t.Errorf("the other run ended %q", status)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		status, problem := c.ended("repair1")
-		if n := panics.Load(); n != maxVanished || status != run.StatusFailed {
-			t.Errorf("%d panics, then it ended %q", n, status)
+		ended := c.record("repair1")
+		if n := panics.Load(); n != maxVanished || ended.Status != run.StatusFailed {
+			t.Errorf("%d panics, then it ended %q", n, ended.Status)
 		}
-		testenv.CheckMessage(t, errors.New(problem), "given up: 5 processes in a row took this run", "look into their logs for a panic")
+		testenv.CheckMessage(t, errors.New(ended.Error), "given up: 5 processes in a row took this run", "look into their logs for a panic")
 		if n := log.count("on purpose"); n != maxVanished || log.count("worker_test.go") != maxVanished {
 			t.Errorf("the panic was logged %d times, with its stack %d times", n, log.count("worker_test.go"))
 		}
@@ -275,7 +273,7 @@ func TestWhatBecameOfRunsIsLogged(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			log := &logbook{}
-			w := work(t, newClaims("repair1"), func(context.Context, run.Lease) error { return problem }, log.logger())
+			w := work(t, newMemory("repair1"), func(context.Context, run.Lease) error { return problem }, log.logger())
 			synctest.Wait()
 			w.stop()
 			if log.count(want) != 1 || log.count("run=repair1") != 2 {

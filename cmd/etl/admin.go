@@ -95,10 +95,11 @@ func newMigrateCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 	var printSQL bool
 	cmd := &cobra.Command{
 		Use:   "migrate",
-		Short: "Create or update the ledger's schema (etl)",
-		Long: `Creates or updates the schema etl in PostgreSQL, which keeps runs and their outcomes.
-The service and repairing commands do so themselves when they start. Where their role
-may not, --print-sql prints the script that a database administrator runs once.`,
+		Short: "Create or update the ledger's schema (etl_ledger)",
+		Long: `Creates or updates the schema etl_ledger in PostgreSQL, which keeps runs and their
+outcomes. The service and repairing commands do so themselves when they start. Where
+their role may not, --print-sql prints the script that a database administrator runs
+once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if printSQL {

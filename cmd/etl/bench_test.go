@@ -11,6 +11,7 @@ import (
 func BenchmarkRun(b *testing.B) {
 	const products, missing = 200_000, 20_000
 	s := newShop(b, products, func(i int) bool { return i < missing })
+	s.consumer()
 	lose := func(b *testing.B) {
 		b.StopTimer()
 		s.cart.Exec("DELETE FROM product WHERE id <= $1", s.products.Key(missing-1))
@@ -30,9 +31,6 @@ func BenchmarkRun(b *testing.B) {
 	})
 	for _, mode := range []run.Mode{run.Direct, run.Replay} {
 		b.Run(string(mode), func(b *testing.B) {
-			if mode == run.Replay {
-				s.consumer()
-			}
 			for b.Loop() {
 				lose(b)
 				report := s.mustSync(b.Context(), exitOK, "--mode", string(mode), "--batch-size", "1000", "--max-repairs", "100000")

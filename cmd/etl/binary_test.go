@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 // buildDir is where buildOnce put the binary.
@@ -92,9 +92,9 @@ func (p *process) runMeasured() (peak int64, err error) {
 	}
 }
 
-func (p *process) report(tb testing.TB) *run.Report {
+func (p *process) report(tb testing.TB) *words.ReportDocument {
 	tb.Helper()
-	var report run.Report
+	var report words.ReportDocument
 	if err := json.Unmarshal(p.stdout.Bytes(), &report); err != nil {
 		tb.Fatalf("the report is no JSON: %v\nstdout: %s\nstderr: %s", err, &p.stdout, &p.stderr)
 	}

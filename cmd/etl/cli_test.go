@@ -36,7 +36,8 @@ func TestWrongInputIsOneClearLine(t *testing.T) {
 		{"batch size variable", map[string]string{"SYNC_BATCH_SIZE": "5000"}, []string{"sync"}, exitUsage, []string{"SYNC_BATCH_SIZE", "1..1000"}},
 		{"batch size no number", map[string]string{"SYNC_BATCH_SIZE": "many"}, []string{"sync"}, exitUsage, []string{"SYNC_BATCH_SIZE", "many"}},
 		{"unknown mode", nil, []string{"sync", "--mode", "magic"}, exitUsage, []string{"--mode", "replay", "direct"}},
-		{"unknown repair", nil, []string{"sync", "--repair", "stale"}, exitUsage, []string{"--repair", "missing"}},
+		{"unknown repair", nil, []string{"sync", "--repair", "stale,price"}, exitUsage, []string{"--repair", "missing, stale or orphaned"}},
+		{"max deletes 0", nil, []string{"sync", "--repair", "orphaned", "--max-deletes", "0"}, exitUsage, []string{"--max-deletes", "at least 1"}},
 		{"max repairs 0", nil, []string{"sync", "--max-repairs", "0"}, exitUsage, []string{"--max-repairs", "at least 1"}},
 		{"since in the future", nil, []string{"sync", "--since", "-2h"}, exitUsage, []string{"--since", "above 0"}},
 		{"ids and since", nil, []string{"sync", "--since", "2h", "--id", "a"}, exitUsage, []string{"--id", "--since"}},
@@ -144,9 +145,13 @@ func TestSyncOfNamedAndOfRecentProducts(t *testing.T) {
 	s := newShop(t, 100, every(10))
 	s.consumer()
 	id := s.products.Key(10)
-	report := s.mustSync(t.Context(), exitOK, "--id", id, "--id", s.products.Key(11), "--id", "unknown")
+	report := s.mustSync(t.Context(), exitOK, "--id", id, "--id", s.products.Key(11))
 	if report.Acted != 1 || report.Products != 2 {
 		t.Errorf("%d repaired of %d compared, want 1 of 2", report.Acted, report.Products)
+	}
+	unknown := s.mustSync(t.Context(), exitDifferences, "--id", id, "--id", "unknown")
+	if unknown.Acted != 0 || unknown.Products != 1 || !strings.Contains(notes(unknown), "1 of the 2 products named is in neither store") {
+		t.Errorf("%d repaired of %d compared: %s", unknown.Acted, unknown.Products, notes(unknown))
 	}
 	if _, there := s.cart.Row(id); !there {
 		t.Error("the named product is not in the cart")
@@ -190,6 +195,23 @@ func TestDoctor(t *testing.T) {
 	well := s.etl(t.Context(), "doctor")
 	if well.code != exitOK || strings.Contains(well.stdout, "FAIL") || strings.Contains(well.stdout, "warn") {
 		t.Errorf("it ended with %d\n%s%s", well.code, well.stdout, well.stderr)
+	}
+	// Who may not publish to the default exchange cannot replay, and whose role may not
+	// delete is told so where it is wanted.
+	less := s.with(map[string]string{
+		"RABBITMQ_ENDPOINT": s.broker.User("monitoring", map[string]string{"configure": "", "write": "^etl", "read": ".*"}),
+		"CART_DB_URL":       s.cart.Role("SELECT, INSERT, UPDATE ON product"),
+	})
+	limited := less.etl(t.Context(), "doctor")
+	if !strings.Contains(limited.stdout, "warn  replay") || !strings.Contains(limited.stdout, "amq.default") {
+		t.Errorf("without the right to publish it ended with %d\n%s%s", limited.code, limited.stdout, limited.stderr)
+	}
+	if !strings.Contains(limited.stdout, "ok    direct mode            repairs what is missing, stale; not orphaned: ") {
+		t.Errorf("without the right to delete it ended with %d\n%s%s", limited.code, limited.stdout, limited.stderr)
+	}
+	wanted := less.with(map[string]string{"SYNC_REPAIR": "missing,orphaned"}).etl(t.Context(), "doctor")
+	if !strings.Contains(wanted.stdout, "warn  direct mode            repairs what is missing, stale; not orphaned: ") {
+		t.Errorf("with orphaned rows to be deleted it ended with %d\n%s%s", wanted.code, wanted.stdout, wanted.stderr)
 	}
 	s.thief(0)
 	testenv.Eventually(t, watchFor, func() bool {

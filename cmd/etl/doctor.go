@@ -13,9 +13,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ecom-micro/etl/internal/ledger"
+	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/source"
 	"github.com/ecom-micro/etl/internal/target"
+	"github.com/ecom-micro/etl/producer"
 )
 
 func newDoctorCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
@@ -53,6 +56,7 @@ type doctor struct {
 	out    io.Writer
 	colour bool
 	failed int
+	kinds  run.Kinds // that the scheduled runs repair
 }
 
 func (d *doctor) pass(what, detail string) { d.line(text.FgGreen, "ok", what, detail) }
@@ -87,6 +91,10 @@ func (d *doctor) examineService(ctx context.Context, env envconfig.Lookuper) {
 		d.warn("service", strings.ReplaceAll(err.Error(), "\n", ";")+" (commands do without, `etl serve` does not)")
 	} else {
 		d.pass("service", "has the variables that `etl serve` needs")
+	}
+	d.kinds = run.Kinds{product.Missing}
+	if c, err := load(ctx, env, func(c *config) []section { return []section{&c.Tick} }); err == nil {
+		d.kinds = c.Tick.order().Repair
 	}
 	for _, name := range unknownVariables(env) {
 		d.warn("variables", name+" is set, and nothing reads a variable of this name")
@@ -161,11 +169,7 @@ func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
 	} else {
 		d.pass("cart constraints", "can be checked before a repair")
 	}
-	if _, err := tgt.Writer(1); err != nil {
-		d.warn("direct mode", err.Error())
-	} else {
-		d.pass("direct mode", "rows may be inserted")
-	}
+	d.examineDirect(tgt)
 	lock, err := tgt.Lock(ctx)
 	switch {
 	case errors.Is(err, target.ErrLocked):
@@ -176,6 +180,30 @@ func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
 		lock.Release(ctx)
 		d.pass("other runs", "none is active")
 	}
+}
+
+// examineDirect says which kinds of difference the role may repair directly. That it
+// may not repair one which nobody asks for is no reason to worry.
+func (d *doctor) examineDirect(tgt *target.Target) {
+	var able run.Kinds
+	var unable []string
+	say := d.pass
+	for _, kind := range product.Kinds() {
+		_, err := tgt.Writer(1, []product.Kind{kind})
+		if err == nil {
+			able = append(able, kind)
+			continue
+		}
+		unable = append(unable, fmt.Sprintf("not %s: %v", kind, err))
+		if d.kinds.Has(kind) {
+			say = d.warn
+		}
+	}
+	text := "repairs no kind"
+	if len(able) > 0 {
+		text = "repairs what is " + strings.ReplaceAll(able.String(), ",", ", ")
+	}
+	say("direct mode", strings.Join(append([]string{text}, unable...), "; "))
 }
 
 func (d *doctor) examineLedger(ctx context.Context, c *config) {
@@ -190,9 +218,9 @@ func (d *doctor) examineLedger(ctx context.Context, c *config) {
 	case err != nil:
 		d.fail("ledger", err)
 	case !current:
-		d.pass("ledger", "schema etl will be created or updated by the first run that repairs")
+		d.pass("ledger", "schema etl_ledger will be created or updated by the first run that repairs")
 	default:
-		d.pass("ledger", "schema etl is there")
+		d.pass("ledger", "schema etl_ledger is there")
 	}
 }
 
@@ -212,6 +240,7 @@ func (d *doctor) examineBroker(ctx context.Context, c *config, clean *cleanup) {
 	for _, queue := range rabbit.CartQueues() {
 		d.examineQueue(ctx, b, queue)
 	}
+	d.examinePublishing(ctx, c, clean)
 	if management == nil {
 		d.warn("management API", "not used: with RABBITMQ_MANAGEMENT_URL, unacknowledged events are seen and consumers are known by name")
 		return
@@ -227,6 +256,28 @@ func (d *doctor) examineBroker(ctx context.Context, c *config, clean *cleanup) {
 		}
 	}
 	d.pass("bindings", "events reach the cart's queues")
+}
+
+// examinePublishing asks whether a replay may publish its events. Direct mode does
+// without.
+func (d *doctor) examinePublishing(ctx context.Context, c *config, clean *cleanup) {
+	exchange, way := "", "to the cart's queues by their names"
+	if c.Replay.Route == producer.ByExchange {
+		exchange, way = rabbit.Exchange, "to exchange "+rabbit.Exchange
+	}
+	conn := rabbit.NewConnection(c.Rabbit, producerName)
+	clean.add(func(context.Context) { conn.Close() })
+	const patience = 10 * time.Second
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %s", patience))
+	defer cancel()
+	if err := conn.CheckWrite(ctx, exchange); err != nil {
+		if blocked := conn.Blocked(); blocked != "" {
+			err = fmt.Errorf("the broker blocks publishers: %s", blocked)
+		}
+		d.warn("replay", err.Error())
+		return
+	}
+	d.pass("replay", "events may be published "+way)
 }
 
 func (d *doctor) examineQueue(ctx context.Context, b *broker, queue string) {

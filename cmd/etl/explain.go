@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/sethvargo/go-envconfig"
@@ -14,6 +16,7 @@ import (
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 // maxHistory is how many runs of the past an explanation tells of.
@@ -28,7 +31,7 @@ func newExplainCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 	}
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := load(cmd.Context(), env, func(c *config) []section { return []section{&c.Source, &c.Target, &c.Sync, &c.Ledger} })
+		c, err := load(cmd.Context(), env, func(c *config) []section { return []section{&c.Source, &c.Target, &c.Sync, &c.Ledger, &c.Tick} })
 		if err != nil {
 			return err
 		}
@@ -41,7 +44,7 @@ func newExplainCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		e, err := reconcile.Explain(cmd.Context(), stores.source, stores.target, c.Sync, product.ID(args[0]))
+		e, err := reconcile.Explain(cmd.Context(), stores.source, stores.target, c.Sync, run.Mode(c.Tick.Mode), product.ID(args[0]))
 		if err != nil {
 			return err
 		}
@@ -50,7 +53,7 @@ func newExplainCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 			remark = "The ledger's history cannot be read: " + err.Error() + "\n"
 		}
 		if output.value == outputJSON {
-			if err := printJSON(t.out, e); err != nil {
+			if err := printJSON(t.out, words.CLI.Explanation(e)); err != nil {
 				return err
 			}
 		} else {
@@ -79,47 +82,60 @@ func history(ctx context.Context, c *config, id product.ID) ([]run.PastOutcome, 
 
 func renderExplanation(e *run.Explanation) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s: %s. %s.\n", printable(string(e.ID)), e.Verdict, sentence(e.Why))
-	if e.Next != "" {
-		fmt.Fprintf(&b, "Next: %s\n", printable(e.Next))
+	why, next := words.Explain(e, words.CLI)
+	fmt.Fprintf(&b, "\n%s: %s. %s.\n", words.ID(e.ID), e.Verdict, sentence(why))
+	if next != "" {
+		fmt.Fprintf(&b, "Next: %s\n", printable(next))
 	}
 	if e.InSource || e.InCart {
-		rows := newTable()
-		rows.SetColumnConfigs(nil)
-		rows.AppendHeader(table.Row{"", "product service", "cart", ""})
-		for _, f := range e.Fields {
-			mark := ""
-			switch {
-			case !f.Compared:
-				mark = "not compared"
-			case e.InSource && e.InCart && f.Equal:
-				mark = "equal"
-			case e.InSource && e.InCart:
-				mark = "differs"
-			}
-			rows.AppendRow(table.Row{f.Field, printable(f.Source), printable(f.Cart), mark})
-		}
-		if !e.Created.IsZero() {
-			rows.AppendRow(table.Row{"created", e.Created.UTC().Format(time.RFC3339), "", ""})
-		}
-		if !e.Updated.IsZero() {
-			rows.AppendRow(table.Row{"updated", e.Updated.UTC().Format(time.RFC3339), "", ""})
-		}
-		b.WriteString("\n" + rows.Render() + "\n")
+		b.WriteString("\n" + sidesTable(e).Render() + "\n")
 	}
 	if len(e.History) > 0 {
 		b.WriteString("\nIn earlier runs:\n")
 	}
 	for _, h := range e.History {
-		fmt.Fprintf(&b, "%s  %s  %s %s  %s\n", h.At.UTC().Format(time.RFC3339), h.Run, h.Kind, h.State, printable(h.Reason))
+		line := fmt.Sprintf("%s  %s  %s %s  %s", h.At.UTC().Format(time.RFC3339), h.Run, h.Kind, h.State, printable(words.Reason(h.Outcome, words.CLI)))
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	return b.String()
 }
 
+// sidesTable shows the fields of both sides, around their first difference where they
+// are long.
+func sidesTable(e *run.Explanation) table.Writer {
+	rows := newTable()
+	rows.SetColumnConfigs(nil)
+	rows.AppendHeader(table.Row{"", "product service", "cart", ""})
+	for _, f := range e.Fields {
+		source, cart := words.Values(f.FieldChange)
+		if !e.InSource {
+			source = ""
+		}
+		if !e.InCart {
+			cart = ""
+		}
+		mark := ""
+		switch {
+		case !f.Compared:
+			mark = "not compared"
+		case e.InSource && e.InCart && f.Equal:
+			mark = "equal"
+		case e.InSource && e.InCart:
+			mark = "differs"
+		}
+		rows.AppendRow(table.Row{f.Field, source, cart, mark})
+	}
+	if !e.Created.IsZero() {
+		rows.AppendRow(table.Row{"created", e.Created.UTC().Format(time.RFC3339), "", ""})
+	}
+	if !e.Updated.IsZero() {
+		rows.AppendRow(table.Row{"updated", e.Updated.UTC().Format(time.RFC3339), "", ""})
+	}
+	return rows
+}
+
 // sentence begins with a capital letter.
 func sentence(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + printable(s[1:])
+	first, size := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(first)) + printable(s[size:])
 }

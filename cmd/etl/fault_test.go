@@ -167,7 +167,7 @@ func TestSuspiciousFindingsAreForAPerson(t *testing.T) {
 	if stopped.Result != run.Stopped || stopped.Acted != 0 || stopped.Found[product.Missing] != 1500 {
 		t.Errorf("half of the products are missing, and the run is %+v", stopped)
 	}
-	if notes := strings.Join(stopped.Notes, ""); !strings.Contains(notes, "--max-repairs 1500") {
+	if notes := notes(stopped); !strings.Contains(notes, "--max-repairs 1500") {
 		t.Errorf("the notes do not name the remedy: %q", notes)
 	}
 	limited := s.mustSync(t.Context(), exitDifferences, "--mode", "direct", "--max-repairs", "1000")
@@ -181,9 +181,10 @@ func TestSuspiciousFindingsAreForAPerson(t *testing.T) {
 func TestStoresThatShareNothingAreNotRepaired(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, 50, func(int) bool { return true })
+	s.consumer()
 	s.cart.Insert(testenv.Row{ID: "of another shop", Title: "t", Image: "i", SellerID: "s"})
 	report := s.mustSync(t.Context(), exitDifferences, "--mode", "direct")
-	if report.Result != run.Stopped || !strings.Contains(strings.Join(report.Notes, ""), "share no product") {
+	if report.Result != run.Stopped || !strings.Contains(notes(report), "share no product") {
 		t.Errorf("%s: %v", report.Result, report.Notes)
 	}
 }

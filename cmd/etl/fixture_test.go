@@ -19,6 +19,7 @@ import (
 	"github.com/ecom-micro/etl/internal/testenv"
 	"github.com/ecom-micro/etl/internal/testenv/cart"
 	"github.com/ecom-micro/etl/internal/testenv/platform"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 // shop is an e-commerce platform of a test's own: a catalogue, a cart's database
@@ -71,7 +72,7 @@ type outcome struct {
 	code   int
 	stdout string
 	stderr string
-	report *run.Report // with --output json
+	report *words.ReportDocument // with --output json
 }
 
 // etl runs a command in this process.
@@ -121,16 +122,42 @@ func (s *shop) sync(ctx context.Context, args ...string) outcome {
 	s.tb.Helper()
 	o := s.etl(ctx, append([]string{"sync", "--output", "json"}, args...)...)
 	if o.stdout != "" {
-		o.report = &run.Report{}
-		if err := json.Unmarshal([]byte(o.stdout), o.report); err != nil {
-			s.tb.Fatalf("the report is no JSON: %v\n%s", err, o.stdout)
-		}
+		o.report = o.decoded(s.tb)
 	}
 	return o
 }
 
+// decoded is the report that a command has printed as JSON.
+func (o outcome) decoded(tb testing.TB) *words.ReportDocument {
+	tb.Helper()
+	var report words.ReportDocument
+	if err := json.Unmarshal([]byte(o.stdout), &report); err != nil {
+		tb.Fatalf("the report is no JSON: %v\n%s", err, o.stdout)
+	}
+	return &report
+}
+
+// note is the report's note of a code, nil where there is none.
+func note(report *words.ReportDocument, code run.NoteCode) *words.NoteDocument {
+	for i := range report.Notes {
+		if report.Notes[i].Code == code {
+			return &report.Notes[i]
+		}
+	}
+	return nil
+}
+
+// notes are the texts of a report's notes.
+func notes(report *words.ReportDocument) string {
+	var texts strings.Builder
+	for _, n := range report.Notes {
+		texts.WriteString(n.Text + "\n")
+	}
+	return texts.String()
+}
+
 // mustSync is sync that must end with the code.
-func (s *shop) mustSync(ctx context.Context, code int, args ...string) *run.Report {
+func (s *shop) mustSync(ctx context.Context, code int, args ...string) *words.ReportDocument {
 	s.tb.Helper()
 	o := s.sync(ctx, args...)
 	if o.code != code || o.report == nil {
@@ -185,6 +212,22 @@ func (s *shop) consumer(change ...func(*cart.Config)) *cart.Consumer {
 	}
 	s.tb.Cleanup(consumer.Stop)
 	return consumer
+}
+
+// standstill keeps the cart's consumer from storing anything until it is released; what
+// it has not done waits in its queue. Whoever reads the table is not held up.
+func (s *shop) standstill() (release func()) {
+	s.tb.Helper()
+	tx, err := s.cart.Pool.Begin(s.tb.Context())
+	if err == nil {
+		_, err = tx.Exec(s.tb.Context(), "LOCK TABLE product IN SHARE ROW EXCLUSIVE MODE")
+	}
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	release = sync.OnceFunc(func() { _ = tx.Rollback(context.WithoutCancel(s.tb.Context())) }) // which ends the lock in any case
+	s.tb.Cleanup(release)
+	return release
 }
 
 // thief starts a foreign consumer of the cart's queue.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
@@ -75,29 +74,13 @@ func (j *job) prepare(ctx context.Context, clean *cleanup) (*reconcile.Run, erro
 		parts.Ledger = j.lease
 	}
 	if j.broker != nil {
-		parts.Barriers, parts.Diagnose = j.broker.watches, j.broker.diagnose
+		parts.Watermarks, parts.Diagnose, parts.Notes = j.broker.watermarks(), j.broker.diagnose, j.broker.notes()
 	}
 	if options.DryRun {
 		return reconcile.New(parts, j.config.Sync, options)
 	}
-	fallback := j.request.Fallback == run.DirectFallback
-	if options.Mode == run.Replay {
-		replay, err := j.replay(clean)
-		if err != nil {
-			return nil, err
-		}
-		parts.Repairer, parts.Throttle, j.paused = replay, replay.Throttle, replay.Paused
-	}
-	if options.Mode == run.Direct || fallback {
-		writer, err := j.stores.target.Writer(options.BatchSize)
-		if err != nil {
-			return nil, err
-		}
-		if fallback {
-			parts.Fallback = writer
-		} else {
-			parts.Repairer = writer
-		}
+	if err := j.repairers(ctx, clean, &parts, &options); err != nil {
+		return nil, err
 	}
 	if err := j.lock(ctx, clean); err != nil {
 		return nil, err
@@ -105,8 +88,47 @@ func (j *job) prepare(ctx context.Context, clean *cleanup) (*reconcile.Run, erro
 	return reconcile.New(parts, j.config.Sync, options)
 }
 
+// repairers adds what the run repairs with.
+func (j *job) repairers(ctx context.Context, clean *cleanup, parts *reconcile.Parts, options *reconcile.Options) error {
+	table := j.stores.target
+	if options.Mode == run.Replay {
+		replay, err := j.replay(ctx, clean, options.Repair)
+		if err != nil {
+			return err
+		}
+		parts.Replay, parts.Losing, parts.Throttle, j.paused = replay, replay.Lost, replay.Throttle, replay.Paused
+		parts.Remarks = func() []run.Note { return bounds(replay.Bounds()) }
+	}
+	if options.Mode == run.Direct || j.request.Fallback == run.DirectFallback {
+		writer, err := table.Writer(options.BatchSize, options.Repair)
+		if err != nil {
+			return err
+		}
+		parts.Direct = writer
+	}
+	if table.MayDelete() { // what a repair brings back after its deletion
+		undo, err := table.Writer(options.BatchSize, []product.Kind{product.Orphaned})
+		if err != nil {
+			return err
+		}
+		parts.Undo = undo
+	}
+	return nil
+}
+
+// bounds say which queues were too short for as many events as are wanted.
+func bounds(lengths map[product.Kind]int) []run.Note {
+	var notes []run.Note
+	for _, kind := range product.Kinds() {
+		if length := lengths[kind]; length > 0 {
+			notes = append(notes, run.Note{Code: run.NoteQueueLimit, Kind: kind, Number: int64(length)})
+		}
+	}
+	return notes
+}
+
 // replay makes the producer of the run's events.
-func (j *job) replay(clean *cleanup) (*producer.Producer, error) {
+func (j *job) replay(ctx context.Context, clean *cleanup, kinds run.Kinds) (*producer.Producer, error) {
 	tgt := j.stores.target
 	if unchecked := tgt.Unchecked(); len(unchecked) > 0 {
 		return nil, fmt.Errorf("%s has constraints or triggers that only the database can judge (%v), and an event that it refuses would stop the cart's consumer: use mode direct", tgt.Name(), unchecked)
@@ -114,14 +136,21 @@ func (j *job) replay(clean *cleanup) (*producer.Producer, error) {
 	conn := rabbit.NewConnection(j.config.Rabbit, producerName)
 	clean.add(func(context.Context) { conn.Close() })
 	replay := producer.New(conn, j.broker.monitor, j.config.Replay, j.request.ID, j.config.Sync.StallTimeout)
-	replay.Count = j.count
-	return replay, nil
+	replay.Count, replay.Management = j.count, j.broker.management
+	err := replay.Check(ctx, kinds)
+	if errors.Is(err, producer.ErrNoConsumer) && j.lease != nil && j.lease.Record().Takeovers > 0 {
+		err = nil // the run has begun before, and then this is only a pause
+	}
+	return replay, err
 }
 
 // options are the run's, with the variables' defaults.
 func (j *job) options() reconcile.Options {
 	r := &j.request
-	o := reconcile.Options{Run: r.ID, Mode: r.Mode, DryRun: r.DryRun, IDs: r.IDs, Since: r.Since.Time, MaxRepairs: r.MaxRepairs, BatchSize: r.BatchSize}
+	o := reconcile.Options{
+		Run: r.ID, Mode: r.Mode, Repair: r.Repair, DryRun: r.DryRun, IDs: r.IDs, Since: r.Since.Time,
+		MaxRepairs: r.MaxRepairs, MaxDeletes: r.MaxDeletes, BatchSize: r.BatchSize,
+	}
 	if j.ids != nil {
 		o.IDs = j.ids
 	}
@@ -150,7 +179,7 @@ func (j *job) lock(ctx context.Context, clean *cleanup) error {
 		if !errors.Is(err, target.ErrLocked) || time.Since(begun) >= j.patience {
 			return err
 		}
-		if err := diff.SleepUntil(ctx, time.Now().Add(time.Second)); err != nil {
+		if err := reconcile.SleepUntil(ctx, time.Now().Add(time.Second)); err != nil {
 			return err
 		}
 	}

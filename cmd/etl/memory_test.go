@@ -25,9 +25,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newShop(t, c.products, every(10))
-			if c.mode == run.Replay {
-				s.consumer()
-			}
+			s.consumer()
 			p := s.command(t.Context(), "sync", "--mode", string(c.mode), "--batch-size", "1000", "--output", "json")
 			peak, err := p.runMeasured()
 			if err != nil {

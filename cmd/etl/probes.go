@@ -98,7 +98,7 @@ func (p *probes) remembering(ctx context.Context) error {
 	if current, err := p.ledger.Check(ctx); err != nil || current {
 		return err
 	}
-	return errors.New("schema etl is not there yet: the service creates it when it starts")
+	return errors.New("schema etl_ledger is not there yet: the service creates it when it starts")
 }
 
 func (p *probes) broker(ctx context.Context) error {
@@ -174,7 +174,7 @@ func (v *storeViews) Explain(ctx context.Context, id product.ID) (*run.Explanati
 	if err := v.target.Describe(ctx); err != nil {
 		return nil, err
 	}
-	return reconcile.Explain(ctx, v.source, v.target, v.config.Sync, id)
+	return reconcile.Explain(ctx, v.source, v.target, v.config.Sync, run.Mode(v.config.Tick.Mode), id)
 }
 
 // Statistics counts both stores exactly.

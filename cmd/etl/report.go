@@ -1,25 +1,27 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
-	"time"
-	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	plain "github.com/ecom-micro/etl/internal/text"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
-// printReport prints a run: document as JSON, or the report for a person.
-func printReport(w io.Writer, output string, report *run.Report, document any) error {
+// printReport prints a run for a program, or for a person.
+func printReport(w io.Writer, output string, report *run.Report) error {
 	if output == outputJSON {
-		return printJSON(w, document)
+		return printJSON(w, words.CLI.Report(report))
 	}
 	_, err := io.WriteString(w, renderReport(report, wantsColour(w)))
 	return err
@@ -44,62 +46,35 @@ func newTable() table.Writer {
 	return t
 }
 
-// sampleLines is how many products a person is shown one by one.
-const sampleLines = 10
+// coloured paints s where that is wanted.
+func coloured(on bool, c text.Color, s string) string {
+	if !on {
+		return s
+	}
+	return c.Sprint(s)
+}
+
+// grouped is a number with separators, as people read it.
+func grouped(n int64) string { return words.Number(n) }
+
+// printable keeps texts of strangers from breaking a line or steering a terminal.
+func printable(s string) string { return plain.Line(s) }
 
 func renderReport(r *run.Report, colour bool) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s\n\n", coloured(colour, resultColour(r.Result), headline(r)))
+	fmt.Fprintf(&b, "\n%s\n\n", coloured(colour, resultColour(r.Result), words.Result(r, words.CLI)))
 	b.WriteString(countsTable(r).Render())
 	b.WriteString("\n")
 	if lines := sampleText(r); lines != "" {
 		b.WriteString("\n" + lines)
 	}
 	for _, note := range r.Notes {
-		fmt.Fprintf(&b, "\nNote: %s\n", printable(note))
+		fmt.Fprintf(&b, "\nNote: %s\n", printable(words.Note(note, words.CLI)))
 	}
 	if r.Error != "" {
 		fmt.Fprintf(&b, "\nEnded early: %s\n", printable(r.Error))
 	}
 	return b.String()
-}
-
-// printable keeps ids and values from breaking a line or steering a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsPrint(r):
-			return r
-		case unicode.IsSpace(r):
-			return ' '
-		}
-		return unicode.ReplacementChar
-	}, s)
-}
-
-// headline is the run in one sentence.
-func headline(r *run.Report) string {
-	took := time.Duration(r.Duration) * time.Millisecond
-	missing, verified := r.Found[product.Missing], r.Outcomes[run.Verified]
-	switch {
-	case r.Result == run.InSync && r.Found[product.Stale]+r.Found[product.Orphaned] > 0:
-		return fmt.Sprintf("Nothing is missing; stale and orphaned rows are left as they are. (%s)", took)
-	case r.Result == run.InSync:
-		return fmt.Sprintf("In sync: %s products compared in %s.", grouped(r.Products), took)
-	case r.Result == run.Succeeded:
-		return fmt.Sprintf("Repaired: %s of %s missing products verified in the cart, in %s by %s.", grouped(verified), grouped(missing), took, r.Mode)
-	case r.Result == run.Stopped:
-		return fmt.Sprintf("Stopped at its findings: %s products are missing, nothing was repaired. (%s)", grouped(missing), took)
-	case r.Result == run.Cancelled:
-		return fmt.Sprintf("Interrupted after %s: %s of %s missing products found so far were repaired and verified.", took, grouped(verified), grouped(missing))
-	case r.Result == run.Broken:
-		return fmt.Sprintf("Failed after %s: %s of %s missing products found so far were repaired and verified.", took, grouped(verified), grouped(missing))
-	case r.DryRun:
-		return fmt.Sprintf("Differences found: %s missing, %s stale, %s orphaned. (%s, nothing was changed)", grouped(missing), grouped(r.Found[product.Stale]), grouped(r.Found[product.Orphaned]), took)
-	case r.Unrepaired == 0: // what remains are ids that cannot be compared
-		return fmt.Sprintf("Nothing is missing any more among the %s products that could be compared. (%s)", grouped(r.Products), took)
-	}
-	return fmt.Sprintf("Differences remain: %s of %s missing products verified in the cart, %s not, in %s by %s.", grouped(verified), grouped(missing), grouped(r.Unrepaired), took, r.Mode)
 }
 
 func resultColour(result run.Result) text.Color {
@@ -117,79 +92,104 @@ func countsTable(r *run.Report) table.Writer {
 	t.AppendRow(table.Row{"products compared", grouped(r.Products), r.Source})
 	t.AppendRow(table.Row{"cart rows compared", grouped(r.Rows), r.Target})
 	t.AppendSeparator()
-	for _, kind := range product.Kinds() {
-		t.AppendRow(table.Row{string(kind), grouped(r.Found[kind]), kindMeanings[kind]})
+	for _, rule := range product.Rules() {
+		t.AppendRow(table.Row{"found " + string(rule.Kind), grouped(r.Found[rule.Kind]), rule.Meaning})
 	}
 	if r.Resolved > 0 {
 		t.AppendRow(table.Row{"resolved", grouped(r.Resolved), "differed at first sight, arrived by themselves"})
 	}
 	separated := false
-	for _, state := range run.States() {
-		n := r.Outcomes[state]
-		if n == 0 && (state != run.Verified || r.DryRun || r.Found[product.Missing] == 0) {
+	for _, rule := range run.States() {
+		// What is merely found was counted above.
+		n := r.Outcomes[rule.State]
+		if rule.State == run.Found || n == 0 && (rule.State != run.Verified || r.Acted == 0) {
 			continue
 		}
 		if !separated {
 			t.AppendSeparator()
 			separated = true
 		}
-		t.AppendRow(table.Row{string(state), grouped(n), stateMeanings[state]})
+		t.AppendRow(table.Row{string(rule.State), grouped(n), rule.Meaning})
 	}
-	if r.Rounds > 1 {
-		t.AppendRow(table.Row{"rounds", r.Rounds, fmt.Sprintf("%s events published in all", grouped(r.Acted))})
+	if r.Attempts > 1 {
+		t.AppendRow(table.Row{"attempts", grouped(int64(r.Attempts)), "at most, for one product; " + grouped(r.Acted) + " repairs in all"})
 	}
 	return t
 }
 
-var kindMeanings = map[product.Kind]string{
-	product.Missing:  "in the source, not in the cart",
-	product.Stale:    "in both, compared fields differ",
-	product.Orphaned: "in the cart, not in the source",
+// Bounds of the products that a person is shown one by one.
+const (
+	sampleLines = 10
+	sampleShare = 3 // of each kind and state, before any has more
+)
+
+// severity is the order in which products are shown: what needs action comes first.
+var severity = []run.State{run.Failed, run.Lost, run.Blocked, run.InFlight, run.Skipped, run.Found}
+
+// samples are those products that need a person's eye, the worst first, and how many
+// there are. A few of each kind and state are always among them.
+func samples(r *run.Report) (shown []run.Outcome, all int) {
+	type group struct {
+		run.State
+		product.Kind
+	}
+	var open []run.Outcome
+	for _, o := range r.Samples {
+		if o.State.Rule().Open {
+			open = append(open, o)
+		}
+	}
+	slices.SortStableFunc(open, func(a, b run.Outcome) int {
+		return cmp.Or(cmp.Compare(slices.Index(severity, a.State), slices.Index(severity, b.State)),
+			cmp.Compare(slices.Index(product.Kinds(), a.Kind), slices.Index(product.Kinds(), b.Kind)))
+	})
+	room := sampleLines
+	share := make(map[group]int)
+	for _, o := range open {
+		g := group{o.State, o.Kind}
+		if share[g]++; share[g] <= sampleShare {
+			room--
+		}
+	}
+	seen := make(map[group]int)
+	for _, o := range open {
+		g := group{o.State, o.Kind}
+		if seen[g]++; seen[g] > sampleShare {
+			if room <= 0 {
+				continue
+			}
+			room--
+		}
+		shown = append(shown, o)
+	}
+	return shown, len(open)
 }
 
-var stateMeanings = map[run.State]string{
-	run.Verified: "repaired, seen on both sides",
-	run.Lost:     "repair accepted, nothing arrived",
-	run.Blocked:  "the cart cannot hold it",
-	run.Gone:     "deleted in the source meanwhile",
-	run.Undone:   "deleted meanwhile, taken back",
-	run.InFlight: "possibly still on its way",
-	run.Failed:   "not repaired",
-	run.Skipped:  "beyond the limit",
-}
-
-// sampleText lists the first products that need a person's eye.
+// sampleText lists products that need a person's eye, and what to do about them.
 func sampleText(r *run.Report) string {
 	var b strings.Builder
-	shown, open := 0, 0
-	for _, o := range r.Samples {
-		if o.State == run.Gone || o.State == run.Undone {
-			continue
+	shown, all := samples(r)
+	var remedies []string
+	for _, o := range shown {
+		what := string(o.Kind)
+		if o.State != run.Found { // which all of them are
+			what += " " + string(o.State)
 		}
-		if open++; shown == sampleLines {
-			continue
-		}
-		shown++
-		what := string(o.State)
-		if o.State == run.Found {
-			what = string(o.Kind)
-		}
-		fmt.Fprintf(&b, "%s  %s", printable(string(o.ID)), what)
-		if o.Column != "" {
-			fmt.Fprintf(&b, "  %s:", o.Column)
-		}
-		if o.Reason != "" {
-			fmt.Fprintf(&b, "  %s", printable(o.Reason))
+		b.WriteString(words.ID(o.ID) + "  " + what)
+		if reason := words.Reason(o, words.CLI); reason != "" {
+			if o.Column != "" {
+				reason = o.Column + ": " + reason
+			}
+			b.WriteString("  " + printable(reason))
 		}
 		b.WriteString("\n")
-	}
-	if open > shown {
-		fmt.Fprintf(&b, "… and more; --output json names the first %s\n", grouped(run.MaxSamples))
-	}
-	for _, state := range run.States() {
-		if r.Outcomes[state] > 0 && state.Remedy() != "" {
-			fmt.Fprintf(&b, "%s: %s\n", state, state.Remedy())
+		if line := what + ": " + words.Remedy(o, words.CLI) + "\n"; !slices.Contains(remedies, line) {
+			remedies = append(remedies, line)
 		}
 	}
+	if all > len(shown) {
+		fmt.Fprintf(&b, "… and more; --output json names the first %s\n", grouped(run.MaxSamples))
+	}
+	b.WriteString(strings.Join(remedies, ""))
 	return b.String()
 }

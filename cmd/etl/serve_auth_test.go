@@ -124,10 +124,10 @@ func TestSecretsStayInside(t *testing.T) {
 			}
 			for _, table := range []string{"run", "outcome", "health", "switch"} {
 				var rows string
-				if err := s.cart.Pool.QueryRow(t.Context(), "SELECT coalesce(string_agg(row_to_json(r)::text, ' '), '') FROM etl."+table+" r").Scan(&rows); err != nil {
+				if err := s.cart.Pool.QueryRow(t.Context(), "SELECT coalesce(string_agg(row_to_json(r)::text, ' '), '') FROM etl_ledger."+table+" r").Scan(&rows); err != nil {
 					t.Fatal(err)
 				}
-				look("the table etl."+table, rows)
+				look("the table etl_ledger."+table, rows)
 			}
 		})
 	}

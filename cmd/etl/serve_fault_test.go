@@ -15,6 +15,7 @@ import (
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 	"github.com/ecom-micro/etl/internal/testenv/cart"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 // wantNothingLeft insists that no run is active, and that the ledger keeps nothing
@@ -22,9 +23,9 @@ import (
 func (s *shop) wantNothingLeft() {
 	s.tb.Helper()
 	for what, sql := range map[string]string{
-		"active runs":      "SELECT count(*) FROM etl.run WHERE status IN ('queued', 'running', 'paused')",
-		"products in hand": "SELECT count(*) FROM etl.in_hand",
-		"key ranges":       "SELECT count(*) FROM etl.key_range",
+		"active runs":      "SELECT count(*) FROM etl_ledger.run WHERE status IN ('queued', 'running', 'paused')",
+		"products in hand": "SELECT count(*) FROM etl_ledger.in_hand",
+		"key ranges":       "SELECT count(*) FROM etl_ledger.key_range",
 	} {
 		if n := s.number(sql); n != 0 {
 			s.tb.Errorf("%d %s are left in the ledger", n, what)
@@ -50,7 +51,7 @@ func TestAStoppedReplicaLosesItsRun(t *testing.T) {
 	first, process := s.serveApart(env)
 	first.ready()
 	shown := first.post("/api/etl/sync", `{"maxRepairs": 400, "batchSize": 20}`)
-	first.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 20 })
+	first.while(shown, "the first events", func(p *words.ProgressDocument) bool { return p.Acted > 20 })
 	second, _ := s.serveApart(env)
 	second.ready()
 	signal := func(what syscall.Signal) {
@@ -173,7 +174,7 @@ func TestServersComeLaterAndGo(t *testing.T) {
 	r.ready()
 	events := s.consumer(slowly)
 	shown := r.post("/api/etl/sync", `{"maxRepairs": 100, "batchSize": 10}`)
-	r.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 0 })
+	r.while(shown, "the first events", func(p *words.ProgressDocument) bool { return p.Acted > 0 })
 	if err := postgres.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -183,6 +184,9 @@ func TestServersComeLaterAndGo(t *testing.T) {
 	}
 	r.ready()
 	events.Stop() // its real counterpart dies with its database, and is started again
+	testenv.Eventually(t, watchFor, func() bool {
+		return r.get("/api/etl/runs/"+shown.ID, &shown) == http.StatusOK && shown.Takeovers > 0
+	}, "the run to go on, though nobody consumes yet")
 	s.consumer()
 	if shown = r.ended(shown.ID); shown.Status != run.StatusSucceeded {
 		t.Errorf("%+v %+v", shown, shown.Report)
@@ -200,7 +204,7 @@ func TestServiceOutlivesASilentDatabase(t *testing.T) {
 	proxy, address := testenv.ProxyTo(t, s.cart.URL)
 	r := s.serve(map[string]string{"CART_DB_URL": address, "ETL_LEASE": "5s", "REPLAY_MAX_QUEUE_DEPTH": "20"}).ready()
 	shown := r.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 10}`)
-	r.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 0 })
+	r.while(shown, "the first events", func(p *words.ProgressDocument) bool { return p.Acted > 0 })
 	proxy.Freeze()
 	testenv.Eventually(t, watchFor, func() bool { return strings.Contains(r.stdout.String(), "a run is left") }, "the run to be dropped")
 	if status := r.get("/api/etl/live", nil); status != http.StatusOK {
@@ -226,7 +230,7 @@ func TestALostNodesRunIsTakenOver(t *testing.T) {
 	first, process := s.with(map[string]string{"CART_DB_URL": address}).serveApart(env)
 	first.ready()
 	shown := first.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 10}`)
-	first.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 20 })
+	first.while(shown, "the first events", func(p *words.ProgressDocument) bool { return p.Acted > 20 })
 	second, _ := s.serveApart(env)
 	second.ready()
 	proxy.Freeze()
@@ -253,7 +257,7 @@ func TestServiceEndsWhileItsDatabaseIsSilent(t *testing.T) {
 	proxy, address := testenv.ProxyTo(t, s.cart.URL)
 	r := s.serve(map[string]string{"CART_DB_URL": address, "REPLAY_MAX_QUEUE_DEPTH": "20"}).ready()
 	shown := r.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 10}`)
-	r.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 0 })
+	r.while(shown, "the first events", func(p *words.ProgressDocument) bool { return p.Acted > 0 })
 	proxy.Freeze()
 	begun := time.Now()
 	r.stop()

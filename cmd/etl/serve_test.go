@@ -22,6 +22,7 @@ import (
 	"github.com/ecom-micro/etl/internal/secret"
 	"github.com/ecom-micro/etl/internal/testenv"
 	"github.com/ecom-micro/etl/internal/testenv/cart"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 // replica is a process of the service, in this one.
@@ -145,7 +146,12 @@ func (r *replica) get(path string, into any) int {
 // record is a run as the API shows it.
 type record struct {
 	run.Record
+	Progress *words.ProgressDocument `json:"progress"`
+	Report   *words.ReportDocument   `json:"report"`
 }
+
+// runPage is a page of runs as the API shows it.
+type runPage struct{ Runs []record }
 
 // post starts a run, which must be accepted.
 func (r *replica) post(path, body string) record {
@@ -166,6 +172,7 @@ func (r *replica) ended(id string) record {
 	r.tb.Helper()
 	var shown record
 	testenv.Eventually(r.tb, 2*watchFor, func() bool {
+		shown = record{}
 		return r.get("/api/etl/runs/"+id, &shown) == http.StatusOK && !shown.Status.Active()
 	}, "run "+id+" to end")
 	return shown
@@ -190,7 +197,7 @@ func TestServiceRepairs(t *testing.T) {
 		t.Errorf("%+v from %s", result, a.body)
 	}
 	s.wantComplete()
-	var page run.RunPage
+	var page runPage
 	if r.get("/api/etl/runs", &page) != http.StatusOK || len(page.Runs) != 1 || page.Runs[0].Status != run.StatusSucceeded || page.Runs[0].Request.By != "ann@shop" {
 		t.Errorf("runs: %+v", page)
 	} else if p := page.Runs[0].Progress; p == nil || p.Phase != run.PhaseDone || p.Compared != 300 || len(p.Phases) == 0 {
@@ -236,7 +243,7 @@ func TestPublishedRequestStartsARun(t *testing.T) {
 	s.consumer()
 	r := s.serve(nil).ready()
 	s.broker.PublishTo("etl", "sync", amqp.Publishing{Body: []byte(`{"version":1,"mode":"direct","reason":"by hand"}`)})
-	var page run.RunPage
+	var page runPage
 	testenv.Eventually(t, watchFor, func() bool {
 		return r.get("/api/etl/runs?trigger=message", &page) == http.StatusOK && len(page.Runs) == 1 && page.Runs[0].Status == run.StatusSucceeded
 	}, "the run")
@@ -287,7 +294,7 @@ func TestServiceOutlivesTheBroker(t *testing.T) {
 	if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" {
 		t.Errorf("POST: %d %v %s", a.status, a.header, a.body)
 	}
-	var page run.RunPage
+	var page runPage
 	if r.get("/api/etl/runs", &page); len(page.Runs) != 0 {
 		t.Errorf("a run is left behind: %+v", page.Runs)
 	}
@@ -312,18 +319,18 @@ func TestApply(t *testing.T) {
 	if look.Status != run.StatusPartial || look.Report.Outcomes[run.Verified] != 0 {
 		t.Fatalf("%+v", look)
 	}
-	var found run.OutcomePage
-	if r.get("/api/etl/runs/"+look.ID+"/products?limit=500", &found); len(found.Outcomes) != 20 {
-		t.Errorf("%d products are kept", len(found.Outcomes))
+	var found struct{ Products []words.OutcomeDocument }
+	if r.get("/api/etl/runs/"+look.ID+"/products?limit=500", &found); len(found.Products) != 20 {
+		t.Errorf("%d products are kept", len(found.Products))
 	}
-	first := found.Outcomes[0].ID
+	first := found.Products[0].ID
 	s.cart.Fill(s.products.Where(func(i int) bool { return s.products.Key(i) == string(first) })) // arrives meanwhile
 	shown := r.ended(r.post("/api/etl/runs/"+look.ID+"/apply", `{}`).ID)
 	if shown.Status != run.StatusSucceeded || shown.Report.Acted != 19 || shown.Report.Outcomes[run.Verified] != 19 {
 		t.Errorf("%+v", shown.Report)
 	}
 	s.wantComplete()
-	var explained run.Explanation
+	var explained words.ExplanationDocument
 	if r.get("/api/etl/products/"+string(first), &explained) != http.StatusOK || explained.Verdict != run.VerdictInSync || len(explained.History) == 0 {
 		t.Errorf("%+v", explained)
 	}
@@ -337,14 +344,18 @@ func TestApply(t *testing.T) {
 func slowly(c *cart.Config) { c.DelayPerEvent = 20 * time.Millisecond }
 
 // while waits until an active run shows what is wanted.
-func (r *replica) while(shown record, what string, wanted func(run.Progress) bool) {
+func (r *replica) while(shown record, what string, wanted func(*words.ProgressDocument) bool) {
 	r.tb.Helper()
+	id := shown.ID
 	testenv.Eventually(r.tb, watchFor, func() bool {
-		r.get("/api/etl/runs/"+shown.ID, &shown)
+		var shown record // an answer leaves out what is empty
+		if r.get("/api/etl/runs/"+id, &shown) != http.StatusOK {
+			return false
+		}
 		if !shown.Status.Active() {
 			r.tb.Fatalf("the run has ended before %s: %+v", what, shown)
 		}
-		return shown.Progress != nil && wanted(*shown.Progress)
+		return shown.Progress != nil && wanted(shown.Progress)
 	}, what)
 }
 
@@ -356,29 +367,34 @@ func (r *replica) steer(shown record, action string) {
 	}
 }
 
-// Cancelled in whichever phase: the ledger is consistent, the slot is free and no
+// Cancelled at whatever it does: the ledger is consistent, the slot is free and no
 // queue is stuck afterwards. Paused, it acts no more, and continued it ends well.
 func TestSteering(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, 400, every(2))
 	s.consumer(slowly)
 	r := s.serve(map[string]string{"SYNC_GRACE": "3s", "REPLAY_MAX_QUEUE_DEPTH": "20"}).ready()
-	for _, phase := range []run.Phase{"", run.PhaseConfirming, run.PhaseRepairing, run.PhaseProving} {
-		body := `{"maxRepairs": 10}` // so that a proof comes soon
-		if phase == run.PhaseRepairing {
-			body = `{"maxRepairs": 400}`
-		}
-		shown := r.post("/api/etl/sync", body)
-		if phase != "" {
-			r.while(shown, "the phase "+string(phase), func(p run.Progress) bool { return p.Phase == phase })
+	for _, moment := range []struct {
+		what   string
+		most   int // repairs
+		wanted func(*words.ProgressDocument) bool
+	}{
+		{"its begin", 10, nil},
+		{"its judgement", 10, func(p *words.ProgressDocument) bool { return p.Phase == run.PhaseConfirming }},
+		{"its repairs", 400, func(p *words.ProgressDocument) bool { return p.Acted > 0 }},
+		{"its last proofs", 10, func(p *words.ProgressDocument) bool { return p.Phase == run.PhaseProving && p.Acted == 10 }},
+	} {
+		shown := r.post("/api/etl/sync", fmt.Sprintf(`{"maxRepairs": %d}`, moment.most))
+		if moment.wanted != nil {
+			r.while(shown, moment.what, moment.wanted)
 		}
 		r.steer(shown, "cancel")
 		if shown = r.ended(shown.ID); shown.Status != run.StatusCancelled {
-			t.Errorf("in phase %q: %+v", phase, shown)
+			t.Errorf("cancelled in %s: %+v", moment.what, shown)
 		}
 	}
 	shown := r.post("/api/etl/sync", `{"maxRepairs": 400, "batchSize": 10}`)
-	r.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 0 })
+	r.while(shown, "the first events", func(p *words.ProgressDocument) bool { return p.Acted > 0 })
 	r.steer(shown, "pause")
 	testenv.Eventually(t, watchFor, func() bool {
 		return r.get("/api/etl/runs/"+shown.ID, &shown) == http.StatusOK && shown.Status == run.StatusPaused && s.broker.QueueStats("product-created").Ready == 0
@@ -399,7 +415,7 @@ func TestARunIsHandedOver(t *testing.T) {
 	env := map[string]string{"REPLAY_MAX_QUEUE_DEPTH": "20"}
 	first := s.serve(env).ready()
 	shown := first.post("/api/etl/sync", `{"maxRepairs": 200, "batchSize": 20}`)
-	first.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 0 })
+	first.while(shown, "the first events", func(p *words.ProgressDocument) bool { return p.Acted > 0 })
 	second := s.serve(env).ready()
 	first.stop()
 	if o := first.wait(); o.code != exitOK {
@@ -424,7 +440,15 @@ func TestAKilledReplicasRunIsTakenOver(t *testing.T) {
 	first, process := s.serveApart(env)
 	first.ready()
 	shown := first.post("/api/etl/sync", `{"maxRepairs": 400, "batchSize": 20}`)
-	first.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 20 })
+	first.while(shown, "the first events", func(p *words.ProgressDocument) bool { return p.Acted > 20 })
+	first.steer(shown, "pause") // so that the queue is consumed, and what was sent is proved
+	var acted int64
+	first.while(shown, "the first proofs", func(p *words.ProgressDocument) bool {
+		acted = p.Acted
+		return p.Verified > 20
+	})
+	first.steer(shown, "resume")
+	first.while(shown, "more events", func(p *words.ProgressDocument) bool { return p.Acted > acted })
 	second, _ := s.serveApart(env)
 	second.ready()
 	if err := process.Kill(); err != nil {
@@ -433,6 +457,9 @@ func TestAKilledReplicasRunIsTakenOver(t *testing.T) {
 	shown = second.ended(shown.ID)
 	if shown.Status != run.StatusSucceeded || shown.Takeovers != 1 || shown.Report.Outcomes[run.Verified] != 400 || shown.Report.Found[product.Missing] != 400 {
 		t.Errorf("%+v %+v", shown, shown.Report)
+	}
+	if p := shown.Progress; p == nil || p.Found[product.Missing] != 400 || p.Verified != 400 {
+		t.Errorf("whoever watched it saw at last: %+v", p)
 	}
 	s.wantComplete()
 	if n := events.Counts(); n.Inserted != 400 || n.Ignored != 0 {
@@ -466,11 +493,11 @@ func TestTicksOnThreeReplicas(t *testing.T) {
 	keys := func(at time.Time) string { return "tick " + at.Format(time.RFC3339) }
 	last := begun.Add((ticks - 1) * time.Second)
 	ended := func() int {
-		return s.number(`SELECT count(*) FROM etl.run WHERE trigger = 'schedule' AND key = $1 AND status NOT IN ('queued', 'running')`, keys(last))
+		return s.number(`SELECT count(*) FROM etl_ledger.run WHERE trigger = 'schedule' AND key = $1 AND status NOT IN ('queued', 'running')`, keys(last))
 	}
 	s.cart.Exec("DELETE FROM product") // so that one run takes longer than a second
 	testenv.Eventually(t, ticks*time.Second+watchFor, func() bool { return ended() == 1 }, "the last tick's run")
-	const between = ` FROM etl.run WHERE trigger = 'schedule' AND key BETWEEN $1 AND $2`
+	const between = ` FROM etl_ledger.run WHERE trigger = 'schedule' AND key BETWEEN $1 AND $2`
 	if rows, unique := s.number("SELECT count(*)"+between, keys(begun), keys(last)), s.number("SELECT count(DISTINCT key)"+between, keys(begun), keys(last)); rows != ticks || unique != ticks {
 		t.Errorf("%d rows, %d keys, of %d ticks", rows, unique, ticks)
 	}
@@ -519,7 +546,7 @@ func TestRolesApart(t *testing.T) {
 	s.wantComplete()
 	ticking := s.serve(map[string]string{"ETL_ROLES": "scheduler", "SYNC_CRON_SCHEDULE": "* * * * * *"}).ready()
 	testenv.Eventually(t, watchFor, func() bool {
-		var page run.RunPage
+		var page runPage
 		return front.get("/api/etl/runs?trigger=schedule&status=succeeded", &page) == http.StatusOK && len(page.Runs) > 0
 	}, "a scheduled run")
 	ticking.stop()
@@ -536,7 +563,7 @@ func TestCommandsAndServiceShareTheSlot(t *testing.T) {
 	s = s.with(map[string]string{"REPLAY_MAX_QUEUE_DEPTH": "20"})
 	r := s.serve(nil).ready()
 	shown := r.post("/api/etl/sync", `{"maxRepairs": 400}`)
-	r.while(shown, "the first events", func(p run.Progress) bool { return p.Acted > 0 })
+	r.while(shown, "the first events", func(p *words.ProgressDocument) bool { return p.Acted > 0 })
 	o := s.etl(t.Context(), "sync")
 	if o.code != exitActive || !strings.Contains(o.stderr, shown.ID) {
 		t.Errorf("a command meanwhile ended with %d: %s", o.code, o.stderr)
@@ -548,7 +575,7 @@ func TestCommandsAndServiceShareTheSlot(t *testing.T) {
 	r.ended(shown.ID)
 
 	command := s.start(t.Context(), "sync", "--max-repairs", "400")
-	var page run.RunPage
+	var page runPage
 	testenv.Eventually(t, watchFor, func() bool {
 		r.get("/api/etl/runs?trigger=cli&status=running", &page)
 		return len(page.Runs) == 1

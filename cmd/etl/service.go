@@ -238,7 +238,7 @@ func (s *service) execute(parent context.Context, lease run.Lease) error {
 	report, err := reconcile.Execute(ctx, lease, s.config.Worker.Lease, func(ctx context.Context) (*reconcile.Run, error) {
 		if request.Apply != "" {
 			var err error
-			if j.ids, err = s.findings(ctx, request.Apply); err != nil {
+			if j.ids, err = s.findings(ctx, request.Apply, request.Repair); err != nil {
 				return nil, err
 			}
 		}
@@ -257,7 +257,7 @@ func (s *service) execute(parent context.Context, lease run.Lease) error {
 	attributes := []any{"took", took}
 	if report != nil {
 		status = report.Result.Status()
-		attributes = append(attributes, "result", report.Result, "compared", report.Products, "found", report.Found, "outcomes", report.Outcomes, "rounds", report.Rounds)
+		attributes = append(attributes, "result", report.Result, "compared", report.Products, "found", report.Found, "outcomes", report.Outcomes, "attempts", report.Attempts)
 	} else if errors.Is(err, context.Canceled) {
 		status = run.StatusCancelled
 	}
@@ -282,13 +282,13 @@ func (l loggedLease) Plan(ctx context.Context, ranges []product.Range) error {
 	return l.Lease.Plan(ctx, ranges)
 }
 
-func (l loggedLease) Begin(ctx context.Context, stage run.Stage, ids []product.ID) error {
-	l.log.Debug("products are in hand", "products", len(ids))
-	return l.Lease.Begin(ctx, stage, ids)
+func (l loggedLease) Begin(ctx context.Context, hands []run.Hand) error {
+	l.log.Debug("products are in hand", "products", len(hands))
+	return l.Lease.Begin(ctx, hands)
 }
 
 func (l loggedLease) Settle(ctx context.Context, settled run.Settlement) error {
-	l.log.Debug("a window is settled", "stage", settled.Stage, "ranges", len(settled.Finished), "outcomes", len(settled.Outcomes),
+	l.log.Debug("what happened is settled", "stage", settled.Stage, "ranges", len(settled.Finished), "outcomes", len(settled.Outcomes),
 		"found", settled.Report.Found, "states", settled.Report.Outcomes)
 	return l.Lease.Settle(ctx, settled)
 }

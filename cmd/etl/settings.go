@@ -11,7 +11,6 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 
-	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
@@ -52,24 +51,28 @@ func (c *serviceConfig) has(role string) bool { return slices.Contains(c.Roles, 
 
 // tickConfig says what a scheduled run does.
 type tickConfig struct {
-	Mode     string `env:"SYNC_MODE, default=replay"`
-	Repair   string `env:"SYNC_REPAIR, default=missing"`
-	Fallback string `env:"SYNC_FALLBACK, default=none"`
+	Mode     string   `env:"SYNC_MODE, default=replay"`
+	Repair   []string `env:"SYNC_REPAIR, default=missing"`
+	Fallback string   `env:"SYNC_FALLBACK, default=none"`
 }
 
 // order is what a tick asks for.
 func (c *tickConfig) order() run.Order {
-	return run.Order{Mode: run.Mode(c.Mode), Repair: product.Kind(c.Repair), Fallback: run.Fallback(c.Fallback)}
+	kinds, _ := run.ParseKinds(c.Repair) // Validate says what is wrong
+	return run.Order{Mode: run.Mode(c.Mode), Repair: kinds, Fallback: run.Fallback(c.Fallback)}
 }
 
 // Validate reports what is wrong with the variables.
 func (c *tickConfig) Validate() error {
+	var problems []error
+	if _, err := run.ParseKinds(c.Repair); err != nil {
+		problems = append(problems, fmt.Errorf("SYNC_REPAIR %w", err))
+	}
 	order := c.order()
 	var invalid *run.InvalidError
 	if !errors.As(order.Check(), &invalid) {
-		return nil
+		return errors.Join(problems...)
 	}
-	var problems []error
 	for _, f := range invalid.Fields {
 		problems = append(problems, fmt.Errorf("SYNC_%s %s", strings.ToUpper(f.Field), f.Message))
 	}

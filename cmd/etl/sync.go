@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ecom-micro/etl/consumer"
-	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/ledger"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
@@ -62,29 +61,32 @@ func (f *runFlags) apply(cmd *cobra.Command, order *run.Order) error {
 
 func newSyncCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 	var flags runFlags
-	var batchSize, maxRepairs int
+	var batchSize, maxRepairs, maxDeletes int
 	var dryRun bool
 	mode := &choice{value: string(run.Replay), allowed: []string{string(run.Replay), string(run.Direct)}}
-	repair := &choice{value: string(product.Missing), allowed: []string{string(product.Missing)}}
+	repair := []string{string(product.Missing)}
 	fallback := &choice{value: string(run.NoFallback), allowed: []string{string(run.NoFallback), string(run.DirectFallback)}}
 	var enqueue bool
 	var reason string
 	cmd := &cobra.Command{
 		Use:   "sync",
-		Short: "Find what the cart is missing, repair it, and prove it",
+		Short: "Find how the cart differs, repair what is asked for, and prove it",
 		Long: `Compares all products with the cart's rows, repairs the missing ones and proves on
-both sides that they arrived.
+both sides that they arrived. All differences are reported; --repair names the kinds
+that are repaired: missing (the default), stale, orphaned.
 
-A repair replays a ProductCreated event to the cart's own consumer (--mode replay,
-the default), or writes the row itself (--mode direct). Stale and orphaned rows are
-reported, and left as they are.
+A repair replays an event to the cart's own consumer (--mode replay, the default), or
+writes the row itself (--mode direct). A replayed ProductUpdated event is the whole
+event, so it sets the cart's stock quantity too.
 
-When more than 1,000 products and more than 20 % are missing, or the two stores
-share no product at all, nothing is repaired: --max-repairs N says that this is
-meant.`,
+When more than 1,000 products and more than 20 % differ so, or the two stores share
+no product at all, nothing is repaired: --max-repairs N says that this is meant.
+Orphaned rows are deleted only after the source was read completely and is not
+smaller than it was, and never more than --max-deletes.`,
 		Example: `  etl sync --dry-run
   etl sync
   etl sync --mode direct --batch-size 1000
+  etl sync --repair missing,stale
   etl sync --since 2h
   etl sync --id 65f2a1b2c3d4e5f6a7b8c9d0
   etl sync --enqueue --reason "the cart was down from 10 to 11"`,
@@ -94,16 +96,23 @@ meant.`,
 	cmd.Flags().Var(mode, "mode", "how to repair: `replay|direct`")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "find and report only")
 	cmd.Flags().IntVar(&batchSize, "batch-size", 0, "read and repair `N` products at once, 1..1000 (default SYNC_BATCH_SIZE)")
-	cmd.Flags().Var(repair, "repair", "the `kind` of difference to repair: missing")
+	cmd.Flags().StringSliceVar(&repair, "repair", repair, "the `kinds` of difference to repair: missing, stale, orphaned")
+	cmd.Flags().IntVar(&maxDeletes, "max-deletes", 0, "delete at most `N` orphaned rows (default SYNC_MAX_DELETES)")
 	cmd.Flags().IntVar(&maxRepairs, "max-repairs", 0, "repair at most `N` products, and do not stop because they are many")
 	cmd.Flags().Var(fallback, "fallback", "what to do with products that a replay loses in the end: `none|direct`")
 	cmd.Flags().BoolVar(&enqueue, "enqueue", false, "do not run here: send the request to the service's workers through the broker")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, in a few words; the ledger keeps it")
-	for name, c := range map[string]*choice{"mode": mode, "repair": repair, "fallback": fallback} {
+	for name, c := range map[string]*choice{"mode": mode, "fallback": fallback} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(c.allowed, cobra.ShellCompDirectiveNoFileComp))
 	}
+	_ = cmd.RegisterFlagCompletionFunc("repair", cobra.FixedCompletions([]string{"missing", "stale", "orphaned"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		request := commandRequest()
+		var err error
+		if request.Repair, err = run.ParseKinds(repair); err != nil {
+			return usageError{fmt.Errorf("--repair %w", err)}
+		}
+		request.MaxDeletes = maxDeletes
 		request.Mode, request.DryRun, request.BatchSize, request.MaxRepairs = run.Mode(mode.value), dryRun, batchSize, maxRepairs
 		request.Fallback, request.Reason = run.Fallback(fallback.value), reason
 		if err := flags.apply(cmd, &request.Order); err != nil {
@@ -114,6 +123,8 @@ meant.`,
 			return usageError{fmt.Errorf("--batch-size: %w", run.CheckBatchSize(batchSize))}
 		case cmd.Flags().Changed("max-repairs") && maxRepairs < 1:
 			return usageError{fmt.Errorf("--max-repairs is %d, it must be at least 1", maxRepairs)}
+		case cmd.Flags().Changed("max-deletes") && maxDeletes < 1:
+			return usageError{fmt.Errorf("--max-deletes is %d, it must be at least 1", maxDeletes)}
 		case flags.withoutBroker && request.Mode == run.Replay && !dryRun:
 			return usageError{errors.New("--without-broker needs --mode direct or --dry-run: a replay goes through the broker")}
 		case request.Fallback != run.NoFallback && request.Mode != run.Replay:
@@ -168,7 +179,7 @@ func enqueueRequest(ctx context.Context, t terminal, env envconfig.Lookuper, out
 // conclude prints the report and turns its result into the command's error.
 func conclude(t terminal, output string, report *run.Report, err error) error {
 	if report != nil {
-		if printErr := printReport(t.out, output, report, report); printErr != nil {
+		if printErr := printReport(t.out, output, report); printErr != nil {
 			return printErr
 		}
 	}
@@ -219,7 +230,7 @@ func (s *syncing) run(ctx context.Context, env envconfig.Lookuper, output string
 		if err != nil {
 			return nil, err
 		}
-		display := newDisplay(s.terminal, output, engine)
+		display := newDisplay(s.terminal, output, engine, s.request.Repair)
 		display.start()
 		clean.add(func(context.Context) { display.stop() })
 		return engine, nil
@@ -283,7 +294,7 @@ func (s *syncing) begin(ctx context.Context, memory *ledger.Ledger, request run.
 		if active.Active.ID != first.ID || active.Active.Version != first.Version || time.Since(begun) > 2*commandLease {
 			return nil, err
 		}
-		if err := diff.SleepUntil(ctx, time.Now().Add(time.Second)); err != nil {
+		if err := reconcile.SleepUntil(ctx, time.Now().Add(time.Second)); err != nil {
 			return nil, err
 		}
 	}

@@ -85,8 +85,8 @@ func (s *service) schedule() api.Schedule {
 }
 
 // findings are what the run to be applied has found.
-func (s *service) findings(ctx context.Context, id string) ([]product.ID, error) {
-	ids, complete, err := s.ledger.Findings(ctx, id)
+func (s *service) findings(ctx context.Context, id string, kinds run.Kinds) ([]product.ID, error) {
+	keys, complete, err := s.ledger.Findings(ctx, id, kinds)
 	switch {
 	case errors.Is(err, run.ErrNotFound):
 		return nil, fmt.Errorf("the run %s, whose findings were to be applied, is not kept any more: start a run of its own", id)
@@ -94,8 +94,12 @@ func (s *service) findings(ctx context.Context, id string) ([]product.ID, error)
 		return nil, err
 	case !complete:
 		return nil, fmt.Errorf("the run %s found more than the %d products that are kept one by one: start a run with maxRepairs instead", id, run.MaxOutcomes)
-	case len(ids) == 0:
-		return nil, fmt.Errorf("the run %s found nothing missing", id)
+	case len(keys) == 0:
+		return nil, fmt.Errorf("of what the run %s found, nothing %s is left to repair", id, kinds)
+	}
+	ids := make([]product.ID, len(keys))
+	for i, key := range keys {
+		ids[i] = key.ID
 	}
 	return ids, nil
 }
@@ -123,8 +127,9 @@ func (s *service) watchPauses(paused func() producer.Pause, clean *cleanup) {
 }
 
 // published counts what became of replayed events.
-func (s *service) published(confirmed, returned, unknown int) {
+func (s *service) published(confirmed, returned, nacked, unknown int) {
 	s.metrics.Confirmed(confirmed)
 	s.metrics.Returned(returned)
+	s.metrics.Nacked(nacked)
 	s.metrics.Unconfirmed(unknown)
 }

@@ -6,14 +6,15 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 // validation is what `etl validate --output json` prints. Its first fields are
 // those that callers of the service before this one know.
 type validation struct {
-	IsValid bool              `json:"isValid"`
-	Details validationDetails `json:"details"`
-	Report  *run.Report       `json:"report"`
+	IsValid bool                  `json:"isValid"`
+	Details validationDetails     `json:"details"`
+	Report  *words.ReportDocument `json:"report"`
 }
 
 type validationDetails struct {
@@ -50,9 +51,9 @@ func newValidateCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 				SourceCount: report.Products, TargetCount: report.Rows, MissingInTarget: report.Found[product.Missing],
 				ExtraInTarget: report.Found[product.Orphaned], StaleInTarget: report.Found[product.Stale],
 			},
-			Report: report,
+			Report: words.CLI.Report(report),
 		}
-		if printErr := printReport(t.out, outputJSON, report, document); printErr != nil {
+		if printErr := printJSON(t.out, document); printErr != nil {
 			return printErr
 		}
 		if err == nil && !document.IsValid {

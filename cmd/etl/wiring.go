@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
+	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/source"
 	"github.com/ecom-micro/etl/internal/target"
 )
@@ -98,14 +101,17 @@ func openStores(ctx context.Context, c *config, clean *cleanup) (*stores, error)
 // that the broker answers it even while it blocks publishers.
 type broker struct {
 	monitor    *rabbit.Connection
-	management *rabbit.Management // nil without RABBITMQ_MANAGEMENT_URL
-	watches    diff.QueueBarriers
+	management *rabbit.Management // nil without RABBITMQ_MANAGEMENT_URL, or where it does not answer
+	// withoutManagement is why the management API is not used although it is configured.
+	withoutManagement error
+	watches           diff.Watches
 }
 
 // watchInterval is how often each of the cart's queues is looked at.
 const watchInterval = 200 * time.Millisecond
 
-// openBroker connects, checks the cart's exchange and queues, and watches them.
+// openBroker connects, checks the cart's exchange and queues, and watches them. A
+// management API that does not answer is not waited for again.
 func openBroker(ctx context.Context, c *config, clean *cleanup) (*broker, error) {
 	management, err := rabbit.NewManagement(c.Rabbit)
 	if err != nil {
@@ -116,12 +122,17 @@ func openBroker(ctx context.Context, c *config, clean *cleanup) (*broker, error)
 	if err := b.monitor.CheckTopology(ctx); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	b.watches = make(diff.QueueBarriers)
-	for kind, queue := range map[product.Kind]string{
-		product.Missing: rabbit.CreatedQueue, product.Stale: rabbit.UpdatedQueue, product.Orphaned: rabbit.DeletedQueue,
-	} {
-		b.watches[kind] = diff.NewWatch(queue, &queueView{queue: b.monitor.Queue(queue), management: management},
-			diff.WatchConfig{Grace: c.Sync.Grace, StallTimeout: c.Sync.StallTimeout, Interval: watchInterval})
+	retries, err := retryQueues(ctx, management)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		b.management, b.withoutManagement = nil, err
+	}
+	b.watches = make(diff.Watches)
+	for _, rule := range product.Rules() {
+		view := &queueView{queue: b.monitor.Queue(rule.Queue), management: b.management, retries: retries[rule.Queue]}
+		b.watches[rule.Kind] = diff.NewWatch(rule.Queue, view, diff.WatchConfig{Grace: c.Sync.Grace, Interval: watchInterval})
 	}
 	watchCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
@@ -133,40 +144,13 @@ func openBroker(ctx context.Context, c *config, clean *cleanup) (*broker, error)
 	return b, nil
 }
 
-// queueView shows a queue to the finding engine. The management API's figures are
-// renewed every few seconds only, so they are not asked for at every look.
-type queueView struct {
-	queue      *rabbit.Queue
-	management *rabbit.Management
-	asked      time.Time
-	statistics *diff.Statistics
-}
-
-const statisticsInterval = time.Second
-
-func (v *queueView) Depth(ctx context.Context) (diff.Depth, error) {
-	state, err := v.queue.State(ctx)
-	if err != nil {
-		return diff.Depth{}, err
-	}
-	if v.management != nil && time.Since(v.asked) >= statisticsInterval {
-		asked := time.Now()
-		details, err := v.management.Queue(ctx, v.queue.Name())
-		if err != nil {
-			return diff.Depth{}, err
-		}
-		v.asked, v.statistics = asked, &diff.Statistics{Unacknowledged: details.Unacknowledged, Acknowledged: details.Acknowledged}
-	}
-	return diff.Depth{Ready: state.Ready, Consumers: state.Consumers, Statistics: v.statistics}, nil
-}
-
 // diagnose says who else takes the cart's events, as far as the broker tells.
 func (b *broker) diagnose(ctx context.Context) string {
-	watch, err := b.watches[product.Missing].Last()
-	if err != nil || watch.Consumers < 2 {
+	sight := b.watches[product.Missing].Sight()
+	if sight.Err != nil || sight.Depth.Consumers < 2 {
 		return ""
 	}
-	text := fmt.Sprintf("queue %s has %d consumers, and each event reaches only one of them", rabbit.CreatedQueue, watch.Consumers)
+	text := fmt.Sprintf("queue %s has %d consumers, and each event reaches only one of them", rabbit.CreatedQueue, sight.Depth.Consumers)
 	if b.management != nil {
 		if names, err := b.consumerNames(ctx, rabbit.CreatedQueue); err == nil {
 			text += " (" + strings.Join(names, ", ") + ")"
@@ -175,22 +159,45 @@ func (b *broker) diagnose(ctx context.Context) string {
 	return text + "; give each service a queue of its own"
 }
 
-// consumerNames lists the consumers of a queue by their connections' names.
+// consumerNames lists the consumers of a queue by their connections' names. The
+// management API lists a consumer that has just come before it knows its connection,
+// and lists none where it collects no statistics.
 func (b *broker) consumerNames(ctx context.Context, queue string) ([]string, error) {
 	details, err := b.management.Queue(ctx, queue)
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	names := make([]string, 0, len(details.Consumers))
 	for _, c := range details.Consumers {
-		name, err := b.management.ConnectionName(ctx, c.Connection)
-		if err != nil && !errors.Is(err, rabbit.ErrNotFound) {
-			return nil, err
+		name := c.Connection
+		if name != "" {
+			known, err := b.management.ConnectionName(ctx, name)
+			if err != nil && !errors.Is(err, rabbit.ErrNotFound) {
+				return nil, err
+			}
+			name = cmp.Or(known, name)
 		}
-		if name == "" {
-			name = c.Connection
-		}
-		names = append(names, name)
+		names = append(names, cmp.Or(name, "not known by name yet"))
+	}
+	if len(names) == 0 {
+		names = append(names, "not known by name")
 	}
 	return names, nil
+}
+
+// watermarks are the sights of the cart's queues as a run wants them.
+func (b *broker) watermarks() map[product.Kind]reconcile.Watermark {
+	all := make(map[product.Kind]reconcile.Watermark, len(b.watches))
+	for kind, watch := range b.watches {
+		all[kind] = watch
+	}
+	return all
+}
+
+// notes say what a run has to do without.
+func (b *broker) notes() []run.Note {
+	if b.withoutManagement == nil {
+		return nil
+	}
+	return []run.Note{{Code: run.NoteNoManagement, Detail: b.withoutManagement.Error()}}
 }

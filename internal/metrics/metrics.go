@@ -52,6 +52,7 @@ const (
 	NoConsumer = "no_consumer"
 	Blocked    = "blocked"    // by the broker
 	Unreadable = "unreadable" // the depth of the queue cannot be read
+	Unseen     = "unseen"     // as many of our own events as may be are on their way
 	Away       = "away"       // there is no connection to publish on
 	Other      = "other"      // and whatever belongs to no other label value
 )
@@ -60,8 +61,8 @@ var (
 	modes       = []run.Mode{run.Replay, run.Direct}
 	jobs        = []string{"sync", "health"}
 	tickResults = []string{Rung, SkippedOff, Checked, Failed}
-	reasons     = []string{QueueFull, NoConsumer, Blocked, Unreadable, Away, Other}
-	answers     = []string{"confirmed", "returned", "unconfirmed"}
+	reasons     = []string{QueueFull, NoConsumer, Blocked, Unreadable, Unseen, Away, Other}
+	answers     = []string{"confirmed", "returned", "nacked", "unconfirmed"}
 	methods     = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
 )
 
@@ -80,10 +81,10 @@ func New(build Build) *Metrics {
 		[]float64{1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400}, "mode", "dry_run", "status")
 	m.compared = m.counter("etl_sync_products_compared_total", "Products compared.", "mode", "dry_run")
 	m.differences = m.counter("etl_sync_differences_total", "Products found different for certain, by kind of difference.", "mode", "dry_run", "kind")
-	m.repairs = m.counter("etl_sync_repairs_total", "Events published or rows written, all rounds together.", "mode", "dry_run")
-	m.outcomes = m.counter("etl_sync_outcomes_total", "Products by what became of them.", "mode", "dry_run", "state")
+	m.repairs = m.counter("etl_sync_repairs_total", "Events published or rows changed, all attempts together.", "mode", "dry_run")
+	m.outcomes = m.counter("etl_sync_outcomes_total", "Products by kind of difference and what became of them.", "mode", "dry_run", "kind", "state")
 	m.runErrors = m.counter("etl_sync_errors_total", "Runs that ended because a service failed.", "mode", "dry_run")
-	m.events = m.counter("etl_replay_events_total", "Replayed events by the broker's answer: confirmed, returned (no queue is bound), unconfirmed (refused, or never answered).", "result")
+	m.events = m.counter("etl_replay_events_total", "Replayed events by the broker's answer: confirmed, returned (there is no such queue), nacked (refused), unconfirmed (never answered).", "result")
 	m.throttled = m.counter("etl_replay_throttled_seconds_total", "Time for which publishing waited, by reason.", "reason")
 	m.ticks = m.counter("etl_scheduler_ticks_total", "Ticks of the scheduler by what came of them.", "job", "result")
 	m.requests = m.histogram("etl_http_request_duration_seconds", "How long HTTP requests took.",
@@ -130,9 +131,9 @@ func (m *Metrics) add(mode, dryRun string, report *run.Report) {
 	add(m.repairs.WithLabelValues(mode, dryRun), report.Acted)
 	for _, kind := range product.Kinds() {
 		add(m.differences.WithLabelValues(mode, dryRun, string(kind)), report.Found[kind])
-	}
-	for _, state := range run.States() {
-		add(m.outcomes.WithLabelValues(mode, dryRun, label(state)), report.Outcomes[state])
+		for _, rule := range run.States() {
+			add(m.outcomes.WithLabelValues(mode, dryRun, string(kind), label(rule.State)), report.ByKind[kind][rule.State])
+		}
 	}
 }
 
@@ -166,10 +167,13 @@ func (m *Metrics) route(route string) string {
 // Confirmed counts replayed events that the broker took over for a queue.
 func (m *Metrics) Confirmed(n int) { add(m.events.WithLabelValues("confirmed"), n) }
 
-// Returned counts replayed events that came back because no queue was bound.
+// Returned counts replayed events that came back because there was no queue for them.
 func (m *Metrics) Returned(n int) { add(m.events.WithLabelValues("returned"), n) }
 
-// Unconfirmed counts replayed events that the broker refused or never answered.
+// Nacked counts replayed events that the broker refused.
+func (m *Metrics) Nacked(n int) { add(m.events.WithLabelValues("nacked"), n) }
+
+// Unconfirmed counts replayed events that the broker never answered.
 func (m *Metrics) Unconfirmed(n int) { add(m.events.WithLabelValues("unconfirmed"), n) }
 
 // Throttled counts the time for which publishing waited for one of the reasons.

@@ -62,8 +62,10 @@ func request(mode run.Mode, dryRun bool) run.Request {
 func fill(m *metrics.Metrics) {
 	m.RunFinished(run.StatusPartial, request(run.Replay, false), &run.Report{
 		Products: 50_000, Acted: 1_010, Found: map[product.Kind]int64{product.Missing: 1_003, product.Stale: 20, product.Orphaned: 4},
-		Outcomes: map[run.State]int64{run.Verified: 990, run.Lost: 2, run.Blocked: 5, run.Gone: 1,
-			run.Undone: 1, run.InFlight: 7, run.Failed: 3, run.Skipped: 1},
+		ByKind: map[product.Kind]map[run.State]int64{
+			product.Missing: {run.Verified: 990, run.Lost: 2, run.Blocked: 5, run.Gone: 1, run.Undone: 1, run.InFlight: 7, run.Failed: 3, run.Skipped: 1},
+			product.Stale:   {run.Verified: 15, run.Blocked: 5}, product.Orphaned: {run.Found: 4},
+		},
 	}, 42*time.Second)
 	m.RunFinished(run.StatusSucceeded, request(run.Direct, true), &run.Report{Products: 8}, 1500*time.Millisecond)
 	m.RunFinished(run.StatusFailed, request(run.Replay, false), nil, 5*time.Hour)
@@ -78,9 +80,11 @@ func fill(m *metrics.Metrics) {
 	m.Request("", http.MethodGet, http.StatusNotFound, time.Millisecond)
 	m.Confirmed(1_008)
 	m.Returned(2)
+	m.Nacked(3)
 	m.Unconfirmed(1)
 	m.Throttled(metrics.QueueFull, 90*time.Second)
 	m.Throttled(metrics.NoConsumer, 250*time.Millisecond)
+	m.Throttled(metrics.Unseen, 3*time.Second)
 	on := true
 	m.Watch(func() metrics.Sample {
 		return metrics.Sample{
@@ -140,7 +144,8 @@ func TestFresh(t *testing.T) {
 	text := own(scrape(t, m))
 	for _, series := range []string{
 		`etl_sync_errors_total{dry_run="false",mode="replay"} 0`,
-		`etl_sync_outcomes_total{dry_run="false",mode="replay",state="in_flight"} 0`,
+		`etl_sync_outcomes_total{dry_run="false",kind="stale",mode="replay",state="in_flight"} 0`,
+		`etl_replay_events_total{result="nacked"} 0`,
 		`etl_replay_events_total{result="returned"} 0`,
 		`etl_replay_throttled_seconds_total{reason="unreadable"} 0`,
 	} {
@@ -174,7 +179,7 @@ func TestOddInput(t *testing.T) {
 		text := fmt.Sprint(odd, i)
 		m.RunFinished(run.Status(text), request(run.Mode(text), i%2 == 0), &run.Report{
 			Products: -5, Acted: -1, Found: map[product.Kind]int64{product.Kind(text): 1, product.Missing: -3},
-			Outcomes: map[run.State]int64{run.State(text): 1, run.Lost: -9},
+			ByKind: map[product.Kind]map[run.State]int64{product.Kind(text): {run.Lost: 1}, product.Missing: {run.State(text): 1, run.Lost: -9}},
 		}, -time.Second)
 		m.Tick(text, text)
 		m.Request(text, text, i-1_000, -time.Second)
@@ -184,6 +189,7 @@ func TestOddInput(t *testing.T) {
 	}
 	m.Confirmed(-1)
 	m.Returned(-1)
+	m.Nacked(-1)
 	m.Unconfirmed(-1)
 	m.Watch(func() metrics.Sample {
 		queues, dependencies := make(map[string]metrics.Queue), make(map[string]bool)
@@ -220,10 +226,10 @@ func TestOddInput(t *testing.T) {
 	for name, most := range map[string]int{
 		"etl_http_request_duration_seconds_count": 65 + 2*(codes+1), // each route once, "other" with each code, and /\xff
 		"etl_sync_duration_seconds_count":         2,
-		"etl_sync_outcomes_total":                 3 * 2 * len(run.States()),
+		"etl_sync_outcomes_total":                 3 * 2 * 3 * len(run.States()),
 		"etl_sync_differences_total":              3 * 2 * 3,
 		"etl_scheduler_ticks_total":               3,
-		"etl_replay_throttled_seconds_total":      6,
+		"etl_replay_throttled_seconds_total":      7,
 		"etl_queue_messages":                      16,
 		"etl_dependency_up":                       0,
 		"etl_active_runs":                         6,
@@ -253,7 +259,7 @@ func TestConcurrentUse(t *testing.T) {
 	group.Wait()
 	for _, series := range []string{
 		`etl_replay_events_total{result="confirmed"} 403200`,
-		`etl_sync_outcomes_total{dry_run="false",mode="replay",state="verified"} 396000`,
+		`etl_sync_outcomes_total{dry_run="false",kind="missing",mode="replay",state="verified"} 396000`,
 		`etl_http_request_duration_seconds_count{code="200",method="GET",route="/api/etl/runs/{id}"} 800`,
 		`etl_replay_throttled_seconds_total{reason="no_consumer"} 100`,
 	} {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 func TestConfigNamesEveryWrongVariable(t *testing.T) {
@@ -17,9 +18,12 @@ func TestConfigNamesEveryWrongVariable(t *testing.T) {
 	}{
 		{"all right", func(*reconcile.Config) {}, nil},
 		{"the bounds", func(c *reconcile.Config) {
-			c.BatchSize, c.Settle, c.Grace, c.StallTimeout, c.MaxRounds, c.Parallel = 1, 0, time.Millisecond, time.Second, 1, 1
+			c.BatchSize, c.Settle, c.SettleMax, c.Grace, c.StallTimeout = 1, 0, 0, time.Millisecond, time.Second
+			c.MaxRounds, c.Parallel, c.MaxDeletes, c.MaxShrink = 1, 1, 1, 0
 		}, nil},
-		{"the other bounds", func(c *reconcile.Config) { c.BatchSize, c.MaxRounds, c.Parallel = 1000, 100, 16 }, nil},
+		{"the other bounds", func(c *reconcile.Config) {
+			c.BatchSize, c.SettleMax, c.MaxRounds, c.Parallel, c.MaxDeletes, c.MaxShrink = 1000, c.Settle, 100, 16, 1_000_000, 100
+		}, nil},
 		{"fields in any case", func(c *reconcile.Config) { c.Compare = []string{"TITLE", "sellerid", "quantity"} }, nil},
 		{"nothing set", func(c *reconcile.Config) { *c = reconcile.Config{} }, []string{
 			"SYNC_BATCH_SIZE: 0 is out of bounds, a batch has 1..1000 products",
@@ -27,12 +31,16 @@ func TestConfigNamesEveryWrongVariable(t *testing.T) {
 			"SYNC_STALL_TIMEOUT is 0s, it must be at least 1s",
 			"SYNC_MAX_ROUNDS is 0, it must be 1..100",
 			"SYNC_PARALLEL is 0, it must be 1..16",
+			"SYNC_MAX_DELETES is 0, it must be 1..1000000",
 		}},
 		{"too much", func(c *reconcile.Config) {
-			c.BatchSize, c.MaxRounds, c.Parallel, c.Settle = 1001, 101, 17, -time.Second
+			c.BatchSize, c.MaxRounds, c.Parallel, c.Settle, c.MaxDeletes, c.MaxShrink = 1001, 101, 17, -time.Second, 1_000_001, 101
 		}, []string{
 			"SYNC_BATCH_SIZE: 1001 is out of bounds", "SYNC_SETTLE is -1s, it must be at least 0s",
-			"SYNC_MAX_ROUNDS is 101", "SYNC_PARALLEL is 17",
+			"SYNC_MAX_ROUNDS is 101", "SYNC_PARALLEL is 17", "SYNC_MAX_DELETES is 1000001", "SYNC_MAX_SHRINK is 101",
+		}},
+		{"settles that contradict each other", func(c *reconcile.Config) { c.SettleMax = c.Settle - time.Second }, []string{
+			"SYNC_SETTLE_MAX is 29s, it must be at least 30s",
 		}},
 		{"an unknown field", func(c *reconcile.Config) { c.Compare = []string{"title", "colour"} }, []string{
 			`SYNC_COMPARE_FIELDS: the cart has no field "colour", it has title, price, image, sellerId and quantity`,
@@ -70,7 +78,8 @@ func TestNewRefusesWhatCannotRun(t *testing.T) {
 		change func(*setting)
 		want   string
 	}{
-		{"no repairer", func(s *setting) { s.Repairer = nil }, "needs a repairer"},
+		{"no repairer", func(s *setting) { s.Replay = nil }, "needs a repairer"},
+		{"the repairer of another mode", func(s *setting) { s.options.Mode = run.Direct }, "needs a repairer"},
 		{"no batch size", func(s *setting) { s.options.BatchSize = 0 }, "0 is out of bounds"},
 		{"too large a batch", func(s *setting) { s.options.BatchSize = 1001 }, "1001 is out of bounds"},
 		{"an unknown field", func(s *setting) { s.config.Compare = []string{"colour"} }, "colour"},
@@ -86,7 +95,7 @@ func TestNewRefusesWhatCannotRun(t *testing.T) {
 		})
 	}
 	set := newShop(0, none).dryRun()
-	set.Repairer = nil
+	set.Replay = nil
 	if _, err := reconcile.New(set.Parts, set.config, set.options); err != nil {
 		t.Errorf("a dry run without a repairer: %v", err)
 	}

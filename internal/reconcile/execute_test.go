@@ -18,10 +18,11 @@ var errAway = errors.New("no server answers")
 
 // lease is a lease on a run in a ledger in memory.
 type lease struct {
-	*book
+	diary
 	mu       sync.Mutex
 	wanted   run.Wanted
 	broken   error // what Beat answers
+	unkept   error // what Finish and HandBack answer
 	status   run.Status
 	progress run.Progress
 	ended    run.Status
@@ -42,14 +43,14 @@ func (l *lease) Finish(_ context.Context, status run.Status, _ *run.Report, prob
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ended, l.problem = status, problem
-	return nil
+	return l.unkept
 }
 
 func (l *lease) HandBack(context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.handed = true
-	return nil
+	return l.unkept
 }
 
 func (l *lease) set(change func(*lease)) {
@@ -68,17 +69,22 @@ type executing struct {
 	ended  chan struct{}
 }
 
-func execute(t *testing.T, before ...func(*executing, call)) *executing {
+// execute begins a run of which wanted is what is wanted first. arrange, if given, comes
+// before it.
+func execute(t *testing.T, wanted run.Wanted, arrange ...func(*executing)) *executing {
 	s := newShop(20, all)
 	set := s.replay()
 	set.options.MaxRepairs = 20
-	e := &executing{shop: s, lease: &lease{book: newBook(), wanted: run.WantRun}, ended: make(chan struct{})}
+	e := &executing{shop: s, lease: &lease{wanted: wanted}, ended: make(chan struct{})}
 	set.Ledger = e.lease
 	ctx, cancel := context.WithCancelCause(t.Context())
 	e.cancel = cancel
-	for _, hook := range before {
-		e.intercept(func(_ context.Context, c call) error { hook(e, c); return nil })
+	for _, change := range arrange {
+		change(e)
 	}
+	watermarks, stop := s.open(ctx)
+	set.Watermarks = watermarks
+	t.Cleanup(stop)
 	go func() {
 		defer close(e.ended)
 		e.report, e.err = reconcile.Execute(ctx, e.lease, leaseLength, func(context.Context) (*reconcile.Run, error) {
@@ -91,10 +97,37 @@ func execute(t *testing.T, before ...func(*executing, call)) *executing {
 func TestExecuteEndsTheRunInTheLedger(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		e := execute(t)
+		e := execute(t, run.WantRun)
 		<-e.ended
-		if e.err != nil || e.lease.ended != run.StatusSucceeded || e.report.Outcomes[run.Verified] != 20 {
-			t.Errorf("ended %q, error %v, report %+v", e.lease.ended, e.err, e.report)
+		if e.err != nil || e.lease.ended != run.StatusSucceeded || e.lease.problem != "" || e.report.Outcomes[run.Verified] != 20 {
+			t.Errorf("ended %q: %q, error %v, report %+v", e.lease.ended, e.lease.problem, e.err, e.report)
+		}
+		if p := e.lease.progress; p.Phase != run.PhaseDone || p.Verified != 20 {
+			t.Errorf("the last progress is %+v", p)
+		}
+	})
+}
+
+// A run that fails says why.
+func TestExecuteOfARunThatFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := execute(t, run.WantRun, func(e *executing) { e.fail(repairing, 1) })
+		<-e.ended
+		if !errors.Is(e.err, errReset) || e.lease.ended != run.StatusFailed || e.lease.problem != errReset.Error() {
+			t.Errorf("ended %q: %q, error %v", e.lease.ended, e.lease.problem, e.err)
+		}
+	})
+}
+
+// A result that the ledger does not take is an error of a run that has none.
+func TestExecuteWithoutALastWord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := execute(t, run.WantRun, func(e *executing) { e.lease.unkept = errAway })
+		<-e.ended
+		if !errors.Is(e.err, errAway) || e.report.Result != run.Succeeded {
+			t.Errorf("error %v, report %+v", e.err, e.report)
 		}
 	})
 }
@@ -115,7 +148,7 @@ func TestExecuteOfARunThatCannotBeMade(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				l := &lease{book: newBook(), wanted: run.WantRun}
+				l := &lease{wanted: run.WantRun}
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
 				report, err := reconcile.Execute(ctx, l, leaseLength, func(ctx context.Context) (*reconcile.Run, error) {
@@ -138,12 +171,11 @@ func TestExecuteOfARunThatCannotBeMade(t *testing.T) {
 func TestExecutePauses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		e := execute(t)
-		e.lease.set(func(l *lease) { l.wanted = run.WantPause })
-		time.Sleep(time.Hour)
+		e := execute(t, run.WantPause)
+		time.Sleep(5 * time.Minute)
 		e.lease.set(func(l *lease) {
 			if l.status != run.StatusPaused || l.progress.Acted > 0 {
-				t.Errorf("an hour later it is %s and has acted on %d", l.status, l.progress.Acted)
+				t.Errorf("five minutes later it is %s and has acted on %d", l.status, l.progress.Acted)
 			}
 			l.wanted = run.WantRun
 		})
@@ -158,15 +190,18 @@ func TestExecuteCancels(t *testing.T) {
 	t.Parallel()
 	for _, paused := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			e := execute(t)
+			wanted := run.WantRun
 			if paused {
-				e.lease.set(func(l *lease) { l.wanted = run.WantPause })
-				time.Sleep(time.Hour)
+				wanted = run.WantPause
+			}
+			e := execute(t, wanted)
+			if paused {
+				time.Sleep(time.Minute)
 			}
 			e.lease.set(func(l *lease) { l.wanted = run.WantCancel })
 			<-e.ended
-			if !errors.Is(e.err, context.Canceled) || e.lease.ended != run.StatusCancelled || e.report.Result != run.Cancelled {
-				t.Errorf("paused %v: error %v, ended %q, %s", paused, e.err, e.lease.ended, e.report.Result)
+			if !errors.Is(e.err, context.Canceled) || e.lease.ended != run.StatusCancelled || e.lease.problem != "" || e.report.Result != run.Cancelled {
+				t.Errorf("paused %v: error %v, ended %q: %q, %s", paused, e.err, e.lease.ended, e.lease.problem, e.report.Result)
 			}
 		})
 	}
@@ -175,10 +210,8 @@ func TestExecuteCancels(t *testing.T) {
 func TestExecuteHandsBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		e := execute(t, func(e *executing, c call) {
-			if c.operation == waiting && e.count(repairing) > 0 {
-				e.cancel(reconcile.ErrHandedBack)
-			}
+		e := execute(t, run.WantRun, func(e *executing) {
+			e.onceActed(20, func() { e.cancel(reconcile.ErrHandedBack) })
 		})
 		<-e.ended
 		if !errors.Is(e.err, reconcile.ErrHandedBack) || !e.lease.handed || e.lease.ended != "" {
@@ -202,8 +235,7 @@ func TestExecuteStopsWithoutALease(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				e := execute(t)
-				e.lease.set(func(l *lease) { l.wanted = run.WantPause }) // it would last
+				e := execute(t, run.WantPause) // it would last
 				time.Sleep(time.Minute)
 				e.lease.set(func(l *lease) { l.broken = test.answer })
 				begun := time.Now()
@@ -223,8 +255,7 @@ func TestExecuteStopsWithoutALease(t *testing.T) {
 func TestExecuteOutlivesAShortSilence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		e := execute(t)
-		e.lease.set(func(l *lease) { l.wanted = run.WantPause })
+		e := execute(t, run.WantPause)
 		time.Sleep(time.Minute)
 		e.lease.set(func(l *lease) { l.broken = errAway })
 		time.Sleep(leaseLength / 3)

@@ -2,10 +2,11 @@ package reconcile_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,11 +16,11 @@ import (
 	"github.com/ecom-micro/etl/internal/run"
 )
 
-// Whatever happens to the two stores, the queue and the repairer while a run is on:
-// each missing product has exactly one outcome and the counts add up, nothing is
-// repaired that was not confirmed, read right before and drained since its last
-// repair, nothing is verified that is not there, and a calm run after it leaves
-// nothing missing. See audit and shop.check.
+// Whatever happens to the two stores, the queues and the repairer while a run is on:
+// each difference has exactly one outcome and the counts add up, nothing is repaired
+// that was not read right before, or while an event of ours about it is queued, nothing
+// is taken back that was not brought, and a calm run after it leaves the two stores
+// equal but for what the cart cannot hold. See audit and shop.check.
 func TestRunProperties(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []run.Mode{run.Replay, run.Direct} {
@@ -36,32 +37,60 @@ func checkRun(t *rapid.T, mode run.Mode) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	w := drawWeather(t, s, cancel)
-	s.before, s.paging = w.before, w.paging
+	s.before = w.before
 	report, err := s.do(ctx, t, set)
+	s.before = nil
+	w.publishing.Wait()
 	if t.Failed() {
 		t.Logf("%+v, %v", report, err)
 		return
 	}
-	s.before, s.paging = nil, nil
-	calm := s.calm(mode)
+	calm := s.afterwards(t, mode)
 	if report, err = s.do(t.Context(), t, calm); err != nil {
 		t.Fatalf("a calm run after it fails: %v", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for id, p := range s.products {
-		_, err := s.table.Fit(&p)
-		if _, there := s.rows[id]; !there && err == nil && s.refused[id] == nil {
-			t.Errorf("%s is missing after a calm run: %+v", id, report)
+		row, there := s.rows[id]
+		if _, err := s.table.Fit(&p); err != nil || s.refused[id] != nil {
+			continue
+		}
+		if !there || len(s.table.Differing(&p, &row, product.ProofFields())) > 0 {
+			t.Errorf("%s is in the cart: %v, after a calm run, which says %+v", id, there, report)
+		}
+	}
+	for id := range s.rows {
+		// An empty source deletes nothing.
+		if _, there := s.products[id]; !there && s.references[id] == "" && len(s.products) > 0 {
+			t.Errorf("%s is in the cart only, after a calm run, which says %+v", id, report)
 		}
 	}
 }
 
-// calm is a run in which nothing goes wrong and that nothing stops.
-func (s *shop) calm(mode run.Mode) setting {
-	set := s.replay()
-	if mode == run.Direct {
-		set = s.direct()
+// afterwards is a run in which nothing goes wrong and that nothing stops. It comes when all
+// is old.
+func (s *shop) afterwards(t *rapid.T, mode run.Mode) setting {
+	time.Sleep(2 * time.Hour)
+	_, stop := s.open(t.Context())
+	defer stop()
+	for _, q := range s.queues {
+		s.mu.Lock()
+		q.stands = false
+		s.mu.Unlock()
+		q.ring()
+		for left := 1; left > 0; {
+			time.Sleep(time.Second)
+			depth, _ := q.Depth(t.Context())
+			left = depth.Ready
+		}
 	}
-	set.options.MaxRepairs = 1_000_000
+	time.Sleep(time.Second) // the last one is being consumed
+	set := s.replay(product.Kinds()...)
+	if mode == run.Direct {
+		set = s.direct(product.Kinds()...)
+	}
+	set.options.MaxRepairs, set.options.MaxDeletes = 1_000_000, 1_000_000
 	return set
 }
 
@@ -72,16 +101,21 @@ func drawShop(t *rapid.T) *shop {
 	n := rapid.IntRange(0, 30).Draw(t, "products")
 	for i := 1; i <= n; i++ {
 		p := newProduct(id(i))
-		p.Created = rapid.SampledFrom([]time.Time{longAgo, longAgo, {}, time.Now(), time.Now().Add(time.Hour)}).Draw(t, "created")
-		state := rapid.SampledFrom([]string{"missing", "missing", "missing", "same", "stale", "orphaned", "misfit", "refused"}).Draw(t, "state")
-		s.add(p, state == "same" || state == "stale" || state == "orphaned")
+		p.Created = rapid.SampledFrom([]time.Time{longAgo, longAgo, longAgo, {}, time.Now(), time.Now().Add(time.Hour)}).Draw(t, "created")
+		state := rapid.SampledFrom([]string{"missing", "missing", "same", "stale", "orphaned", "held", "misfit", "refused"}).Draw(t, "state")
+		s.add(p, state == "same" || state == "stale" || state == "orphaned" || state == "held")
 		switch state {
 		case "stale":
-			s.change(p.ID(), func(p *product.Product) { p.Values[product.Title] = product.TextValue("New lamp") })
+			p.Values[product.Title] = product.TextValue("New lamp")
+			s.products[p.ID()] = p
 		case "orphaned":
 			s.delete(p.ID())
+		case "held":
+			s.delete(p.ID())
+			s.references[p.ID()] = "cart"
 		case "misfit":
-			s.change(p.ID(), func(p *product.Product) { p.Values[product.Price] = product.FloatValue(9.99) })
+			p.Values[product.Price] = product.FloatValue(9.99)
+			s.products[p.ID()] = p
 		case "refused":
 			s.refused[p.ID()] = &product.Misfit{Column: "price_positive", Reason: "the row violates the check constraint"}
 		}
@@ -93,106 +127,115 @@ func drawShop(t *rapid.T) *shop {
 	if rapid.IntRange(0, 9).Draw(t, "unsupported") == 0 {
 		s.unsupported = map[string]int64{"double": 2}
 	}
+	s.repeats = rapid.IntRange(0, 9).Draw(t, "pages come twice") == 0
+	for _, kind := range product.Kinds() {
+		s.queues[kind].pace = rapid.SampledFrom([]time.Duration{0, pace, time.Second}).Draw(t, "pace")
+		s.queues[kind].stands = rapid.IntRange(0, 19).Draw(t, "stands") == 0
+	}
 	return s
 }
 
 func drawSetting(t *rapid.T, s *shop, mode run.Mode) setting {
-	set := s.replay()
-	set.window = rapid.IntRange(1, 12).Draw(t, "window")
+	kinds := rapid.SampledFrom([]run.Kinds{{product.Missing}, {product.Stale}, {product.Orphaned}, product.Kinds(), product.Kinds()}).Draw(t, "kinds")
+	set := s.replay(kinds...)
+	set.capacity = rapid.SampledFrom([]int{3, 10, 1000}).Draw(t, "capacity")
 	set.config.MaxRounds = rapid.IntRange(1, 4).Draw(t, "rounds")
 	set.options.Mode = mode
 	set.options.BatchSize = rapid.IntRange(1, 6).Draw(t, "batch")
 	set.options.DryRun = rapid.IntRange(0, 9).Draw(t, "dry run") == 0
+	set.options.MaxDeletes = rapid.SampledFrom([]int{1, 100}).Draw(t, "max deletes")
 	if rapid.Bool().Draw(t, "limited") {
 		set.options.MaxRepairs = rapid.IntRange(1, 40).Draw(t, "max repairs")
 	}
-	set.Repairer = drawRepairer(t, s, mode == run.Direct)
-	if mode == run.Replay && rapid.Bool().Draw(t, "fallback") {
-		set.Fallback = drawRepairer(t, s, true)
+	random := randomness(t)
+	if mode == run.Direct {
+		set.Replay, set.Direct = nil, drawRepairer(t, s, random, true)
+		set.blind = rapid.IntRange(0, 3).Draw(t, "without broker") == 0
+	} else {
+		set.Replay = drawRepairer(t, s, random, false)
+		if rapid.Bool().Draw(t, "fallback") {
+			set.Direct = drawRepairer(t, s, random, true)
+		}
 	}
-	if mode == run.Direct && rapid.IntRange(0, 3).Draw(t, "without broker") == 0 {
-		set.Barriers = nil
-	} else if stalling := rapid.SampledFrom([]int{0, 0, 5, 30}).Draw(t, "percent of waits that stall"); stalling > 0 {
-		set.Barriers = &watch{shop: s, stalls: func(product.Kind) bool { return percent(t, "stalls", stalling) }}
+	if rapid.Bool().Draw(t, "may delete") {
+		set.Undo = &repairer{shop: s, direct: true}
 	}
 	return set
 }
 
-func drawRepairer(t *rapid.T, s *shop, direct bool) *repairer {
-	r := &repairer{shop: s, direct: direct}
-	r.credit = func(want int) int { return rapid.IntRange(1, want).Draw(t, "credit") }
+// dice are thrown by several goroutines.
+type dice struct {
+	throw sync.Mutex
+	rand  *rand.Rand
+}
+
+func randomness(t *rapid.T) *dice {
+	return &dice{rand: rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))}
+}
+
+// percent is true in so many of 100 cases.
+func (d *dice) percent(n int) bool { return d.upTo(100) < n }
+
+func (d *dice) upTo(n int) int {
+	d.throw.Lock()
+	defer d.throw.Unlock()
+	return d.rand.IntN(n)
+}
+
+func drawRepairer(t *rapid.T, s *shop, random *dice, direct bool) *repairer {
+	r := &repairer{shop: s, direct: direct, depth: rapid.SampledFrom([]int{1, 5, 200}).Draw(t, "depth")}
 	lost := rapid.SampledFrom([]int{0, 10, 50, 100}).Draw(t, "percent that vanish")
 	odd := rapid.SampledFrom([]int{0, 5, 20}).Draw(t, "percent of odd answers")
 	r.fate = func(int, product.ID) fate {
 		switch {
-		case percent(t, "odd", odd):
-			return rapid.SampledFrom([]fate{misfits, fails, untried}).Draw(t, "fate")
-		case percent(t, "vanishes", lost):
+		case random.percent(odd):
+			return []fate{misfits, fails, untried, nacked}[random.upTo(4)]
+		case random.percent(lost):
 			return vanishes
 		}
 		return arrives
 	}
 	if breaking := rapid.SampledFrom([]int{0, 0, 2}).Draw(t, "percent of breaks"); breaking > 0 {
 		r.breaks = func(product.ID) error {
-			if percent(t, "breaks", breaking) {
-				return errors.New("the channel was closed")
+			if random.percent(breaking) {
+				return errReset
 			}
 			return nil
 		}
 	}
-	if rapid.IntRange(0, 3).Draw(t, "keeps") == 0 {
-		r.keeps = func(product.ID) error { return errors.New("refused") }
-	}
 	return r
-}
-
-// percent is true in so many of 100 cases.
-func percent(t *rapid.T, label string, n int) bool {
-	return n > 0 && rapid.IntRange(0, 99).Draw(t, label) >= 100-n
 }
 
 // weather is what happens around a run, at random, before its operations.
 type weather struct {
 	*shop
-	t      *rapid.T
-	cancel context.CancelCauseFunc
-	events int // percent of operations before which something happens to the stores
-	errors int // percent of operations that fail
-	stops  int // percent of operations before which the run is stopped
-	// The page reads of the scan are made by other goroutines than all else, and a
-	// draw is for one: which of them fails is drawn before.
-	brokenScan, brokenSpan int
-	made                   int // products created
+	*dice
+	cancel     context.CancelCauseFunc
+	events     int // percent of operations before which something happens to the stores
+	errors     int // per thousand of operations that fail
+	stops      int // per thousand of operations before which the run is stopped
+	made       int // products created
+	publishing sync.WaitGroup
 }
 
 func drawWeather(t *rapid.T, s *shop, cancel context.CancelCauseFunc) *weather {
-	w := &weather{shop: s, t: t, cancel: cancel}
-	w.events = rapid.SampledFrom([]int{0, 10, 40}).Draw(t, "percent of events")
-	w.errors = rapid.SampledFrom([]int{0, 0, 3}).Draw(t, "percent of errors")
-	w.stops = rapid.SampledFrom([]int{0, 0, 2}).Draw(t, "percent of stops")
-	if rapid.IntRange(0, 5).Draw(t, "the scan breaks") == 0 {
-		w.brokenScan = rapid.IntRange(1, 12).Draw(t, "at the page of the source")
-		w.brokenSpan = rapid.IntRange(1, 12).Draw(t, "at the page of the cart")
+	return &weather{
+		shop: s, dice: randomness(t), cancel: cancel,
+		events: rapid.SampledFrom([]int{0, 10, 40}).Draw(t, "percent of events"),
+		errors: rapid.SampledFrom([]int{0, 0, 10}).Draw(t, "errors in a thousand"),
+		stops:  rapid.SampledFrom([]int{0, 0, 10}).Draw(t, "stops in a thousand"),
 	}
-	return w
-}
-
-func (w *weather) paging(_ context.Context, c call) error {
-	if c.nth == map[operation]int{scanning: w.brokenScan, spanning: w.brokenSpan}[c.operation] {
-		return errReset
-	}
-	return nil
 }
 
 func (w *weather) before(_ context.Context, c call) error {
-	if percent(w.t, "happens", w.events) {
+	if w.percent(w.events) {
 		w.happen()
 	}
-	if percent(w.t, "stopped", w.stops) {
-		w.cancel(rapid.SampledFrom([]error{nil, errLockLost, fmt.Errorf("a signal: %w", context.Canceled)}).Draw(w.t, "cause"))
+	if w.upTo(1000) < w.stops {
+		w.cancel([]error{nil, errLockLost, fmt.Errorf("a signal: %w", context.Canceled)}[w.upTo(3)])
 	}
-	if percent(w.t, "fails", w.errors) {
-		if c.operation == reserving && rapid.Bool().Draw(w.t, "paused") {
+	if w.upTo(1000) < w.errors {
+		if c.operation == reserving && w.percent(50) {
 			return &product.PausedError{Reason: "nobody consumes the queue", Waited: stallTimeout}
 		}
 		return errReset
@@ -200,22 +243,27 @@ func (w *weather) before(_ context.Context, c call) error {
 	return nil
 }
 
-var (
-	errReset    = errors.New("the connection was reset")
-	errLockLost = errors.New("the lock was lost")
-)
+// publish lets the Product Service announce something a while later, as it does.
+func (w *weather) publish(kind product.Kind, row product.Row) {
+	late := time.Duration(w.upTo(int(settle * 9 / 10)))
+	w.publishing.Go(func() {
+		time.Sleep(late)
+		w.queues[kind].put(event{row: row})
+	})
+}
 
 // happen lets something happen to a random product.
 func (w *weather) happen() {
-	what := rapid.SampledFrom([]string{"deleted", "updated", "created", "arrived", "misfit", "referenced", "row removed", "consumed"}).Draw(w.t, "event")
-	live := rapid.Bool().Draw(w.t, "the cart hears of it")
+	what := []string{"deleted", "updated", "created", "misfit", "referenced", "row removed"}[w.upTo(6)]
+	live := w.percent(50) // the cart hears of it
 	if what == "created" {
 		w.made++
-		w.add(newProduct(id(1000+w.made)), live)
-		return
-	}
-	if what == "consumed" {
-		w.consume(product.Missing)
+		p := newProduct(id(1000 + w.made))
+		p.Created, p.Updated = time.Now(), time.Now()
+		w.add(p, false)
+		if live {
+			w.publish(product.Missing, w.rowOf(p))
+		}
 		return
 	}
 	w.mu.Lock()
@@ -224,39 +272,30 @@ func (w *weather) happen() {
 	if len(ids) == 0 {
 		return
 	}
-	victim := rapid.SampledFrom(ids).Draw(w.t, "victim")
+	victim := ids[w.upTo(len(ids))]
 	switch what {
 	case "deleted":
 		w.delete(victim)
-		if live {
-			w.removeRow(victim)
+		w.mu.Lock()
+		held := w.references[victim] != ""
+		w.mu.Unlock()
+		if live && !held {
+			w.publish(product.Orphaned, product.Row{ID: victim})
 		}
 	case "updated":
 		p := w.change(victim, func(p *product.Product) { p.Values[product.Title] = product.TextValue(time.Now().String()) })
 		if _, err := w.table.Fit(&p); live && err == nil {
-			w.update(w.rowOf(p))
-		}
-	case "arrived":
-		p := w.change(victim, func(*product.Product) {})
-		if _, err := w.table.Fit(&p); err == nil {
-			w.arrive(w.rowOf(p))
+			w.publish(product.Stale, w.rowOf(p))
 		}
 	case "misfit":
 		w.change(victim, func(p *product.Product) { p.Values[product.Price] = product.FloatValue(9.99) })
 	case "referenced":
 		w.mu.Lock()
-		w.references[victim] = "cart"
+		if _, there := w.rows[victim]; there { // so that a customer can put it into a cart
+			w.references[victim] = "cart"
+		}
 		w.mu.Unlock()
 	case "row removed":
 		w.removeRow(victim)
-	}
-}
-
-// update changes a row that is there, as a ProductUpdated event does.
-func (s *shop) update(row product.Row) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, there := s.rows[row.ID]; there {
-		s.rows[row.ID] = row
 	}
 }

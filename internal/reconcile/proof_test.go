@@ -3,328 +3,397 @@ package reconcile_test
 import (
 	"context"
 	"errors"
-	"strings"
+	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
-// sole is a shop with one product, which the cart lacks, and a run that calls back
-// once its event is published and the cart has not consumed it.
-func sole(published func(s *shop)) (*shop, setting) {
+// sole is a shop with one product, which the cart lacks, and calls back when the proof
+// of its repair has read the cart and not yet the source.
+func sole(proving func(s *shop)) *shop {
 	s := newShop(1, all)
-	done := false
-	s.before = func(_ context.Context, c call) error {
-		if c.operation == waiting && s.audit.acted > 0 && !done {
-			done = true
-			published(s)
-		}
-		return nil
-	}
-	return s, s.replay()
+	s.onceActed(1, func() { proving(s) })
+	return s
 }
 
-func retitle(p *product.Product) { p.Values[product.Title] = product.TextValue("New lamp") }
+// wantOutcome wants one product to be named, as it is, and no other.
+func wantOutcome(t *testing.T, report *run.Report, kind product.Kind, state run.State, code run.Code) {
+	t.Helper()
+	if report.ByKind[kind][state] != 1 || state != run.Verified && (len(report.Samples) != 1 || report.Samples[0].Reason.Code != code) {
+		t.Errorf("%+v, %v; want it %s as %s: %s", report.Samples, report.ByKind, state, kind, code)
+	}
+}
 
-// A product that changes while its event is in the queue arrives as it was. It has
-// the time to settle that any change has, then it is looked at again.
+// A product that changes while its event is queued arrives as it was. It has the time
+// to settle that any change has; then it is stale, and is repaired where that is asked
+// for.
 func TestAProductThatChangesMeanwhileIsLookedAtAgain(t *testing.T) {
 	t.Parallel()
-	arrivesLater := func(s *shop) {
-		p := s.change(id(1), retitle)
-		time.AfterFunc(settle-time.Second, func() { s.enqueue(event{kind: product.Stale, row: s.rowOf(p)}) })
-	}
+	later := func(do func()) { time.AfterFunc(settle-time.Second, do) }
+	updates := func(s *shop, p product.Product) { s.queues[product.Stale].put(event{row: s.rowOf(p)}) }
+	both := []product.Kind{product.Missing, product.Stale}
+	missing := both[:1]
 	tests := []struct {
-		name      string
-		published func(s *shop)
-		state     run.State
-		reason    string
+		name    string
+		proving func(s *shop)
+		repair  []product.Kind
+		kind    product.Kind
+		state   run.State
+		code    run.Code
+		acted   int64
 	}{
-		{"and its update arrives", arrivesLater, run.Verified, ""},
-		{"and its update never arrives", func(s *shop) { s.change(id(1), retitle) }, run.Failed,
-			"it arrived, and its row differs from the source: title is New lamp in the source and Lamp in the cart"},
+		{"and its update arrives", func(s *shop) { p := s.change(id(1), retitle); later(func() { updates(s, p) }) },
+			both, product.Missing, run.Verified, "", 1},
+		{"and its update never arrives", func(s *shop) { s.change(id(1), retitle) }, both, product.Stale, run.Verified, "", 2},
+		{"and its update never arrives, and it is not asked for", func(s *shop) { s.change(id(1), retitle) }, missing, product.Stale, run.Found, "", 1},
 		{"and is deleted with its row", func(s *shop) {
 			s.change(id(1), retitle)
-			time.AfterFunc(settle-time.Second, func() { s.delete(id(1)); s.removeRow(id(1)) })
-		}, run.Gone, "deleted in the source meanwhile"},
+			later(func() { s.delete(id(1)); s.removeRow(id(1)) })
+		}, both, product.Missing, run.Gone, run.ReasonDeleted, 1},
+		{"and is deleted, and its row stays", func(s *shop) {
+			s.change(id(1), retitle)
+			later(func() { s.delete(id(1)) })
+		}, both, product.Missing, run.Undone, run.ReasonRevived, 2},
 		{"and its row is removed, to come again", func(s *shop) {
 			s.change(id(1), retitle)
-			time.AfterFunc(settle-time.Second, func() { s.removeRow(id(1)) })
-		}, run.Verified, ""},
+			later(func() { s.removeRow(id(1)) })
+		}, both, product.Missing, run.Verified, "", 2},
 		{"and the cart cannot hold it any more", func(s *shop) {
 			s.change(id(1), func(p *product.Product) { p.Values[product.Price] = product.FloatValue(9.99) })
-		}, run.Failed, "it arrived, and its row differs from the source: price is 9.99 in the source and 777 in the cart"},
+		}, both, product.Stale, run.Blocked, run.ReasonMisfit, 1},
 		{"by its quantity, which orders lower", func(s *shop) {
 			s.change(id(1), func(p *product.Product) { p.Values[product.Quantity] = product.IntegerValue(4) })
-		}, run.Verified, ""},
+		}, both, product.Missing, run.Verified, "", 1},
 		{"and names no time of its change", func(s *shop) {
 			p := s.change(id(1), retitle)
-			s.products[id(1)] = func() product.Product { p.Updated = time.Time{}; return p }()
-			time.AfterFunc(settle-time.Second, func() { s.update(s.rowOf(p)) })
-		}, run.Verified, ""},
+			p.Updated = time.Time{}
+			s.add(p, false)
+			later(func() { updates(s, p) })
+		}, both, product.Missing, run.Verified, "", 1},
 		{"in the future", func(s *shop) {
 			p := s.change(id(1), retitle)
-			s.products[id(1)] = func() product.Product { p.Updated = time.Now().Add(time.Hour); return p }()
-			time.AfterFunc(settle-time.Second, func() { s.update(s.rowOf(p)) })
-		}, run.Verified, ""},
+			p.Updated = time.Now().Add(time.Hour)
+			s.add(p, false)
+			later(func() { updates(s, p) })
+		}, both, product.Missing, run.Verified, "", 1},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s, set := sole(test.published)
-				begun := time.Now()
-				report, err := s.do(t.Context(), t, set)
-				if err != nil || report.Outcomes[test.state] != 1 {
-					t.Fatalf("%v, %+v; want %s", err, report, test.state)
-				}
-				if test.reason != "" && report.Samples[0].Reason != test.reason {
-					t.Errorf("the reason is %q, want %q", report.Samples[0].Reason, test.reason)
-				}
-				if took := time.Since(begun); took > 2*settle+time.Minute {
-					t.Errorf("it took %s", took)
-				}
+		for _, mode := range []run.Mode{run.Replay, run.Direct} {
+			t.Run(test.name+", "+string(mode), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					s := sole(test.proving)
+					set := s.replay(test.repair...)
+					if mode == run.Direct {
+						set = s.direct(test.repair...)
+					}
+					begun := time.Now()
+					report, err := s.do(t.Context(), t, set)
+					if err != nil || report.Acted != test.acted {
+						t.Errorf("%d repairs, want %d; %v", report.Acted, test.acted, err)
+					}
+					wantOutcome(t, report, test.kind, test.state, test.code)
+					if took := time.Since(begun); took > 2*settle+time.Minute {
+						t.Errorf("it took %s", took)
+					}
+				})
 			})
-		})
+		}
 	}
 }
 
-// Of several that changed, the last one to settle is waited for.
-func TestAllThatChangedSettle(t *testing.T) {
+// One product that changes again and again delays itself only, and not for ever.
+func TestAHotProductDelaysItselfOnly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newShop(3, all)
-		proofs := 0
+		s := newShop(20, first(10))
 		s.before = func(_ context.Context, c call) error {
-			if c.operation == findRows && s.audit.acted == 3 {
-				if proofs++; proofs > 1 {
-					return nil
-				}
-				for i, age := range map[int]time.Duration{1: time.Hour, 2: 0, 3: time.Minute} {
-					p := s.change(id(i), retitle)
-					p.Updated = time.Now().Add(-age)
-					s.products[id(i)] = p
-					time.AfterFunc(settle-time.Second, func() { s.update(s.rowOf(p)) })
-				}
+			if c.operation == findProducts && s.hasActed(10) {
+				s.change(id(1), func(p *product.Product) { p.Values[product.Title] = product.TextValue(time.Now().String()) })
 			}
 			return nil
 		}
-		report, err := s.do(t.Context(), t, s.replay())
-		if err != nil || report.Outcomes[run.Verified] != 3 || proofs != 2 {
-			t.Errorf("%v after %d looks, %+v", err, proofs, report)
-		}
-	})
-}
-
-// A report holds a thousand reasons, and an image may be there as its content.
-func TestReasonsAreShort(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		content := product.TextValue("data:image/png;base64," + strings.Repeat("ä", 1<<20))
-		s, set := sole(func(s *shop) {
-			s.change(id(1), func(p *product.Product) { p.Values[product.Image] = content })
-		})
-		stale := newProduct(id(2))
-		s.add(stale, true)
-		s.change(id(2), func(p *product.Product) { p.Values[product.Image] = content })
+		set := s.replay(product.Missing, product.Stale)
+		begun := time.Now()
+		others := &diary{}
+		set.Ledger = others
 		report, err := s.do(t.Context(), t, set)
-		if err != nil || len(report.Samples) != 2 {
-			t.Fatalf("%v, %+v", err, report)
+		if err != nil || report.Result != run.Partial {
+			t.Errorf("%v, %+v", err, report)
 		}
-		for _, o := range report.Samples {
-			if want := "image is data:image/png;base64,äääääääääääääääääää… in the source and lamp.png in the cart"; !strings.HasSuffix(o.Reason, want) {
-				t.Errorf("the reason is %.200q, want %q", o.Reason, want)
+		if report.ByKind[product.Missing][run.Verified] != 9 || time.Since(begun) > 3*settle {
+			t.Errorf("%v after %s", report.ByKind, time.Since(begun))
+		}
+		wantOutcome(t, report, product.Stale, run.InFlight, run.ReasonChanging)
+		for _, e := range others.entries {
+			if e.ID != id(1) && e.when.Sub(begun) > 10*time.Second {
+				t.Errorf("%s was recorded after %s", e.ID, e.when.Sub(begun))
 			}
 		}
 	})
 }
 
-// The cart that does not consume its queue leaves in the dark what was published;
-// what was not goes on.
-func TestAStalledProofLeavesProductsInFlight(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newShop(20, all)
-		set := s.replay()
-		set.window, set.options.MaxRepairs = 10, 20
-		stalls := 0
-		set.Barriers = &watch{shop: s, stalls: func(product.Kind) bool {
-			stalls++
-			return stalls == 2 // the first proof; the first wait is a confirmation
-		}}
-		report, err := s.do(t.Context(), t, set)
-		if err != nil || report.Result != run.Partial {
-			t.Errorf("%v, and the run %s", err, report.Result)
-		}
-		wantCounts(t, report, map[run.State]int64{run.InFlight: 10, run.Verified: 10})
-		if reason := report.Samples[0].Reason; !strings.Contains(reason, "5 messages still queued in product-created after 10m0s") {
-			t.Errorf("the reason is %q", reason)
-		}
-	})
+// diary is a ledger that keeps when each outcome was recorded, and what is in hand.
+type diary struct {
+	reconcile.NoLedger
+	mu      sync.Mutex
+	entries []entry
+	inHand  map[run.Key]bool
+	settled int
 }
 
-// After a proof that stalled our events may still be queued. Until they are
-// consumed nothing more is published: a cursor may have returned a product twice.
-func TestNothingIsPublishedBehindAStalledProof(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name     string
-		stalls   int // so many waits, from the first proof on
-		repeated bool
-		acted    int64
-		want     map[run.State]int64
-	}{
-		{"the cart consumes again", 1, false, 8, map[run.State]int64{run.InFlight: 4, run.Verified: 4}},
-		{"it does not", 100, false, 4, map[run.State]int64{run.InFlight: 8}},
-		{"the next window has the same products, which have arrived", 1, true, 4, map[run.State]int64{run.InFlight: 4}},
+// count is how often it was written to.
+func (d *diary) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.settled
+}
+
+type entry struct {
+	run.Outcome
+	when time.Time
+}
+
+func (d *diary) Begin(_ context.Context, hands []run.Hand) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.inHand == nil {
+		d.inHand = make(map[run.Key]bool)
 	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
+	for _, h := range hands {
+		d.inHand[h.Key] = true
+	}
+	return nil
+}
+
+func (d *diary) Settle(_ context.Context, s run.Settlement) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.settled++
+	for _, o := range s.Outcomes {
+		d.entries = append(d.entries, entry{o, time.Now()})
+		delete(d.inHand, o.Key)
+	}
+	for _, key := range s.Resolved {
+		delete(d.inHand, key)
+	}
+	return nil
+}
+
+// What the ledger is told in the end is what the report says, and nothing is left in
+// hand.
+func TestTheLedgerHasEveryOutcome(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"repaired", "refused", "deleted", "overtaken", "undone", "failed"} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := newShop(8, all)
-				if test.repeated {
-					s = newShop(4, all)
-					s.repeats = true
+				s := differ(30)
+				set := s.replay(product.Kinds()...)
+				switch name {
+				case "refused":
+					set.options.MaxDeletes = 1
+				case "deleted":
+					s.onceActed(10, func() { s.delete(id(2)) }) // stale, and orphaned by now
+				case "overtaken":
+					s.onceActed(10, func() {
+						s.change(id(1), func(p *product.Product) { p.Values[product.Price] = product.IntegerValue(1) })
+					})
+				case "undone":
+					s.onceActed(10, func() { s.delete(id(1)) })
+				case "failed":
+					s.fail(repairing, 3)
 				}
-				s.before = func(_ context.Context, c call) error {
-					if c.operation == waiting {
-						time.Sleep(time.Second) // both windows have been seen by then
-					}
-					return nil
+				kept := &diary{}
+				set.Ledger = kept
+				report, _ := s.do(t.Context(), t, set)
+				counts := make(map[run.State]int64)
+				for _, e := range kept.entries {
+					counts[e.State]++
 				}
-				set := s.replay()
-				set.window, set.options.MaxRepairs = 4, 20 // a window is a page
-				waits := 0
-				set.Barriers = &watch{shop: s, stalls: func(product.Kind) bool {
-					waits++
-					return waits > 1 && waits <= 1+test.stalls // the first is a confirmation
-				}}
-				report, err := s.do(t.Context(), t, set)
-				if err != nil || report.Acted != test.acted {
-					t.Errorf("%v, and %d were published, want %d", err, report.Acted, test.acted)
+				if fmt.Sprint(counts) != fmt.Sprint(report.Outcomes) {
+					t.Errorf("the ledger has %v, the report %v", counts, report.Outcomes)
 				}
-				wantCounts(t, report, test.want)
+				if len(kept.inHand) > 0 {
+					t.Errorf("in hand are %v", kept.inHand)
+				}
 			})
 		})
 	}
 }
 
-// A proof that cannot be read says nothing of what it has not seen, and ends the
-// run: what follows could not be proved either.
+// The cart that does not consume its queue leaves in the dark what was published.
+func TestAStalledProofLeavesProductsInFlight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(20, first(10))
+		s.once(func(c call) bool { return c.operation == repairing }, func() { s.queues[product.Missing].stands = true })
+		begun := time.Now()
+		report, err := s.do(t.Context(), t, s.replay())
+		if err != nil || report.Result != run.Partial || report.Acted != 10 {
+			t.Errorf("%v, and the run %s", err, report.Result)
+		}
+		wantCounts(t, report, map[run.State]int64{run.InFlight: 10})
+		if took := time.Since(begun); took < stallTimeout || took > stallTimeout+time.Minute {
+			t.Errorf("it took %s", took)
+		}
+		for _, o := range report.Samples {
+			if r := o.Reason; r.Code != run.ReasonQueue || r.Queue != "product-created" || r.Ready != 10 || r.Consumers != 1 || r.Since.Before(begun) {
+				t.Errorf("%+v", o)
+			}
+		}
+	})
+}
+
+// Where products stand in the way of others, those whose queue stands leave the
+// engine. Their events may be queued still: nothing is published again before the cart
+// has consumed them, although a cursor returns the products twice.
+func TestNothingIsPublishedBehindAStalledProof(t *testing.T) {
+	t.Parallel()
+	for _, resumes := range []time.Duration{5 * time.Minute, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newShop(8, all)
+			s.repeats = true
+			created := s.queues[product.Missing]
+			s.once(func(c call) bool { return c.operation == repairing }, func() {
+				created.stands = true
+				time.AfterFunc(resumes, func() {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					created.goOn()
+				})
+			})
+			set := s.replay()
+			set.options.MaxRepairs, set.capacity = 100, 3 // one product at a time
+			engine, stop := s.begin(t, set)
+			defer stop()
+			report, err := engine.Do(t.Context())
+			if err != nil || report.Acted == 0 || report.Acted != int64(len(s.audit.acts)) || len(s.audit.problems) > 0 {
+				t.Errorf("%v, and %d events of %d products were published: %v", err, report.Acted, len(s.audit.acts), s.audit.problems)
+			}
+			for _, o := range report.Samples {
+				if o.State != run.InFlight || o.Reason.Code != run.ReasonCrowded && o.Reason.Code != run.ReasonQueue {
+					t.Errorf("%+v", o)
+				}
+			}
+		})
+	}
+}
+
+// begin makes a run without doing it, for a test that looks into it meanwhile.
+func (s *shop) begin(t *testing.T, set setting) (engine *reconcile.Run, stop func()) {
+	t.Helper()
+	watermarks, stop := s.open(t.Context())
+	if !set.blind {
+		set.Watermarks = watermarks
+	}
+	engine, err := reconcile.NewWithCapacity(set.Parts, set.config, set.options, set.capacity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine, stop
+}
+
+// A proof that cannot be read says nothing of what it has not seen, and ends the run.
 func TestAProofThatCannotBeReadEndsTheRun(t *testing.T) {
 	t.Parallel()
 	for _, side := range []operation{findRows, findProducts} {
 		t.Run(string(side), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				const missing, window, batch = 4000, 2500, run.MaxBatchSize
-				s := newShop(missing, all)
-				s.page = batch
-				proofs := 0
+				s := newShop(10, all)
 				s.before = func(_ context.Context, c call) error {
-					if s.audit.acted < window {
-						return nil
-					}
-					if c.operation == findRows && proofs == 0 { // the first of three batches
-						s.delete(c.ids[0])
-						s.delete(c.ids[1])
-						s.removeRow(c.ids[1])
-						s.removeRow(c.ids[2])
-						s.change(c.ids[3], retitle)
-					}
-					if c.operation == side {
-						proofs++
-						if proofs == 2 {
-							return errReset
-						}
+					if c.operation == side && s.hasActed(10) {
+						return errReset
 					}
 					return nil
 				}
-				set := s.direct()
-				set.window, set.options.MaxRepairs, set.options.BatchSize = window, missing, batch
-				report, err := s.do(t.Context(), t, set)
-				if !errors.Is(err, errReset) || report.Acted != window {
-					t.Errorf("%v after %d repairs, want an error after %d", err, report.Acted, window)
+				report, err := s.do(t.Context(), t, s.replay())
+				if !errors.Is(err, errReset) || report.Unrepaired != 10 {
+					t.Errorf("%v, %d unrepaired", err, report.Unrepaired)
 				}
-				wantCounts(t, report, map[run.State]int64{
-					run.Verified: batch - 4, run.Undone: 1, run.Gone: 1, run.Lost: 1, run.InFlight: 1 + window - batch,
-				})
-				if report.Unrepaired != 2+window-batch {
-					t.Errorf("%d unrepaired", report.Unrepaired)
+				wantCounts(t, report, map[run.State]int64{run.InFlight: 10})
+				if report.Samples[0].Reason.Code != run.ReasonUnproved {
+					t.Errorf("%+v", report.Samples[0])
 				}
 			})
 		})
 	}
 }
 
+// A row whose product was deleted while it was repaired is taken back: exactly that
+// one.
 func TestWhatIsDeletedMeanwhileIsTakenBack(t *testing.T) {
 	t.Parallel()
-	deleted := func(s *shop) { s.delete(id(1)) }
-	const cannot = "deleted in the source while it was repaired, and its row could not be taken back: "
+	// removal gives the taking back a fate of its own.
+	removal := func(f fate) func(int, product.ID) fate {
+		tried := 0
+		return func(int, product.ID) fate {
+			if tried++; tried > 1 {
+				return f
+			}
+			return arrives
+		}
+	}
 	tests := []struct {
-		name      string
-		published func(s *shop)
-		change    func(s *shop, set *setting)
-		state     run.State
-		reason    string
-		rowStays  bool
+		name     string
+		change   func(s *shop, set *setting)
+		state    run.State
+		reason   run.Reason
+		rowStays bool
+		err      error
 	}{
-		{name: "by an event", published: deleted, state: run.Undone,
-			reason: "deleted in the source while it was repaired; its row was taken back"},
-		{name: "by a delete", published: deleted, state: run.Undone,
-			change: func(s *shop, set *setting) { set.Repairer = &repairer{shop: s, direct: true} },
-			reason: "deleted in the source while it was repaired; its row was taken back"},
-		{name: "and its row never came", published: deleted, state: run.Gone,
+		{name: "by an event", state: run.Undone, reason: run.Reason{Code: run.ReasonRevived}},
+		{name: "by a delete", state: run.Undone, reason: run.Reason{Code: run.ReasonRevived},
+			change: func(s *shop, set *setting) { *set = s.direct() }},
+		{name: "by a delete of a replay", state: run.Undone, reason: run.Reason{Code: run.ReasonRevived},
 			change: func(s *shop, set *setting) {
-				set.Repairer = &repairer{shop: s, fate: func(int, product.ID) fate { return vanishes }}
-			},
-			reason: "deleted in the source meanwhile"},
-		{name: "but another table refers to it", published: func(s *shop) { s.delete(id(1)); s.references[id(1)] = "public.cart" },
-			state: run.Blocked, reason: cannot + "it is referenced by public.cart", rowStays: true},
-		{name: "but the database refuses", published: deleted, state: run.Failed,
+				s.queues[product.Orphaned].stands = true
+				set.Undo = &repairer{shop: s, direct: true}
+			}},
+		{name: "and its row never came", state: run.Gone, reason: run.Reason{Code: run.ReasonDeleted},
 			change: func(s *shop, set *setting) {
-				set.Repairer = &repairer{shop: s, direct: true, keeps: func(product.ID) error { return errors.New("permission denied") }}
-			},
-			reason: cannot + "permission denied", rowStays: true},
-		{name: "but the event is lost", published: deleted, state: run.Failed,
-			change: func(s *shop, _ *setting) {
-				s.intercept(func(_ context.Context, c call) error {
-					if c.operation == waiting && c.kind == product.Orphaned {
-						s.queue = nil // a thief takes it
-					}
-					return nil
-				})
-			},
-			reason: cannot + "it is still there", rowStays: true},
-		{name: "but the queue of deletions stalls", published: deleted, state: run.Failed,
+				set.Replay = &repairer{shop: s, fate: func(int, product.ID) fate { return vanishes }}
+			}},
+		{name: "but another table refers to it", state: run.Blocked, reason: run.Reason{Code: run.ReasonReferenced, Detail: "public.cart"},
+			change: func(s *shop, set *setting) { s.references[id(1)] = "public.cart" }, rowStays: true},
+		{name: "but the database refuses", state: run.Failed, reason: run.Reason{Code: run.ReasonService, Detail: errReturned.Error()},
 			change: func(s *shop, set *setting) {
-				set.Barriers = &watch{shop: s, stalls: func(kind product.Kind) bool { return kind == product.Orphaned }}
-			},
-			reason: cannot + "5 messages still queued in product-created after 10m0s", rowStays: true},
-		{name: "but references cannot be read", published: deleted, state: run.Failed,
-			change: func(s *shop, _ *setting) { s.fail(referencing, 1) }, reason: cannot + errReset.Error(), rowStays: true},
-		{name: "but the broker is away", published: deleted, state: run.Failed,
-			change: func(s *shop, _ *setting) { s.fail(removing, 1) }, reason: cannot + errReset.Error(), rowStays: true},
-		{name: "but the cart cannot be read after it", published: deleted, state: run.Failed,
-			change: func(s *shop, _ *setting) { s.fail(findRows, 3) }, reason: cannot + errReset.Error()},
+				*set = s.direct()
+				set.Direct = &repairer{shop: s, direct: true, fate: removal(fails)}
+			}, rowStays: true},
+		{name: "but the event is lost", state: run.Failed, reason: run.Reason{Code: run.ReasonKept},
+			change: func(s *shop, set *setting) { set.Replay = &repairer{shop: s, fate: removal(vanishes)} }, rowStays: true},
+		{name: "but the queue of deletions stalls", state: run.InFlight, reason: run.Reason{Code: run.ReasonQueue},
+			change: func(s *shop, _ *setting) { s.queues[product.Orphaned].stands = true }, rowStays: true},
+		{name: "but references cannot be read", state: run.Failed, reason: run.Reason{Code: run.ReasonService, Detail: errReset.Error()},
+			change: func(s *shop, _ *setting) { s.fail(referencing, 1) }, rowStays: true, err: errReset},
+		{name: "but the broker is away", state: run.Failed, reason: run.Reason{Code: run.ReasonService, Detail: errReset.Error()},
+			change: func(s *shop, _ *setting) { s.fail(repairing, 2) }, rowStays: true, err: errReset},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, set := sole(test.published)
-				bystander := newProduct(id(2))
-				s.add(bystander, true)
+				s := sole(func(s *shop) { s.delete(id(1)) })
+				s.add(newProduct(id(2)), true)
+				set := s.replay()
 				if test.change != nil {
 					test.change(s, &set)
 				}
 				report, err := s.do(t.Context(), t, set)
-				if err != nil || report.Outcomes[test.state] != 1 || report.Samples[0].Reason != test.reason {
-					t.Errorf("%v, %+v; want %s: %s", err, report, test.state, test.reason)
+				if !errors.Is(err, test.err) || report.ByKind[product.Missing][test.state] != 1 || len(report.Samples) != 1 {
+					t.Fatalf("%v, %+v; want %s", err, report, test.state)
+				}
+				got := report.Samples[0].Reason
+				if got.Code != test.reason.Code || got.Detail != test.reason.Detail {
+					t.Errorf("%+v, want %+v", got, test.reason)
 				}
 				if _, there := s.rows[id(1)]; there != test.rowStays {
 					t.Errorf("the row is there: %v", there)
@@ -337,20 +406,32 @@ func TestWhatIsDeletedMeanwhileIsTakenBack(t *testing.T) {
 	}
 }
 
+// A product that is in the source again by the time that its row is to be taken back
+// keeps it.
+func TestWhatIsThereAgainIsNotTakenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := sole(func(s *shop) {
+			s.delete(id(1))
+			s.once(func(c call) bool { return c.operation == findProducts }, func() { s.add(newProduct(id(1)), false) })
+		})
+		report, err := s.do(t.Context(), t, s.replay())
+		if err != nil || len(s.rows) != 1 || report.Acted != 1 {
+			t.Errorf("%v, %d rows, %+v", err, len(s.rows), report)
+		}
+		wantOutcome(t, report, product.Missing, run.Gone, run.ReasonArrived)
+	})
+}
+
 // Of several that were deleted, each that can be taken back is.
 func TestOneReferenceKeepsOneRow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShop(5, all)
-		s.before = func(_ context.Context, c call) error {
-			if c.operation == waiting && s.audit.acted == 5 {
-				s.delete(id(1))
-				s.delete(id(2))
-				s.delete(id(3))
-				s.references[id(2)] = "public.cart"
-			}
-			return nil
-		}
+		s.onceActed(5, func() {
+			s.orphan(idsFrom(1, 3)...)
+			s.references[id(2)] = "public.cart"
+		})
 		report, err := s.do(t.Context(), t, s.replay())
 		if err != nil || len(s.rows) != 3 {
 			t.Errorf("%v, %d rows", err, len(s.rows))
@@ -359,21 +440,79 @@ func TestOneReferenceKeepsOneRow(t *testing.T) {
 	})
 }
 
-// Only the cart's loss is a loss: nothing is published twice for a product that a
-// live event brought meanwhile.
+// No more rows are taken back than a run may delete.
+func TestOnlySoManyAreTakenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(8, all)
+		s.onceActed(8, func() { s.orphan(idsFrom(1, 5)...) })
+		set := s.replay()
+		set.options.MaxDeletes = 2
+		report, err := s.do(t.Context(), t, set)
+		if err != nil || report.Result != run.Stopped || len(s.rows) != 6 {
+			t.Errorf("%v, %d rows, %+v", err, len(s.rows), report)
+		}
+		wantCounts(t, report, map[run.State]int64{run.Undone: 2, run.Failed: 3, run.Verified: 3})
+		wantNotes(t, report, run.Note{Code: run.NoteVanishing, Number: 5})
+		for _, o := range report.Samples {
+			if o.State == run.Failed && o.Reason != (run.Reason{Code: run.ReasonDeletes, Number: 2}) {
+				t.Errorf("%+v", o)
+			}
+		}
+	})
+}
+
+// Where many products vanish at once something else is wrong: the run stops, and takes
+// nothing back.
+func TestManyThatVanishStopTheRun(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		vanish, of int
+		stops      bool
+	}{{19, 19, false}, {20, 20, true}, {20, 40, true}, {20, 41, false}, {50, 100, true}} {
+		for _, kind := range []product.Kind{product.Missing, product.Stale} {
+			t.Run(fmt.Sprintf("%d of %d %s", test.vanish, test.of, kind), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					s := newShop(test.of, func(int) bool { return kind == product.Missing })
+					if kind == product.Stale {
+						s.stale(idsFrom(1, test.of)...)
+					}
+					s.onceActed(test.of, func() { s.orphan(idsFrom(1, test.vanish)...) })
+					report, err := s.do(t.Context(), t, s.replay(kind))
+					if err != nil || (report.Result == run.Stopped) != test.stops {
+						t.Fatalf("%v, %+v", err, report)
+					}
+					rows := int64(len(s.rows))
+					switch {
+					case test.stops:
+						wantCounts(t, report, map[run.State]int64{run.InFlight: int64(test.of)})
+						if note := (run.Note{Code: run.NoteVanishing, Number: int64(test.vanish), Of: int64(test.of)}); report.Notes[0] != note || rows != int64(test.of) {
+							t.Errorf("%d rows, notes %+v", rows, report.Notes)
+						}
+					case kind == product.Missing:
+						wantCounts(t, report, map[run.State]int64{run.Undone: int64(test.vanish), run.Verified: int64(test.of - test.vanish)})
+					default: // left alone: it was there before
+						wantCounts(t, report, map[run.State]int64{run.Found: int64(test.vanish), run.Verified: int64(test.of - test.vanish)})
+					}
+				})
+			})
+		}
+	}
+}
+
+// Only the cart's loss is a loss: nothing is published for a product that a live event
+// brought meanwhile.
 func TestWhatArrivesByItselfIsNotRepaired(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShop(6, all)
-		s.before = func(_ context.Context, c call) error {
-			if c.operation == waiting && c.nth == 1 { // before the first confirmation
-				for i := 1; i <= 4; i++ {
-					s.arrive(s.rowOf(newProduct(id(i))))
-				}
-				s.delete(id(5))
+		s.once(func(c call) bool { return c.operation == findProducts }, func() { // of the judgement
+			for i := 1; i <= 4; i++ {
+				s.arrive(s.rowOf(newProduct(id(i))))
 			}
-			return nil
-		}
+			s.delete(id(5))
+		})
 		report, err := s.do(t.Context(), t, s.replay())
 		if err != nil || report.Resolved != 5 || report.Acted != 1 || report.Result != run.Succeeded {
 			t.Errorf("%v, %+v", err, report)
@@ -381,16 +520,165 @@ func TestWhatArrivesByItselfIsNotRepaired(t *testing.T) {
 	})
 }
 
-// Without a sight of the queues a run settles and proves all the same.
+// Without a sight of the queues a direct run proves all the same.
 func TestWithoutBroker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newShop(6, all)
-		set := s.direct()
-		set.Barriers = nil
+		s := differ(30)
+		set := s.direct(product.Kinds()...)
+		set.blind = true
 		report, err := s.do(t.Context(), t, set)
-		if err != nil || report.Result != run.Succeeded {
+		if err != nil || report.Result != run.Succeeded || report.Outcomes[run.Verified] != 15 {
 			t.Errorf("%v, %+v", err, report)
 		}
 	})
+}
+
+// What else may become of a stale row while it is repaired.
+func TestAStaleRowThatChangesMeanwhile(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		proving func(s *shop)
+		repair  []product.Kind
+		kind    product.Kind
+		state   run.State
+		code    run.Code
+		acted   int64
+	}{
+		{"its product is deleted", func(s *shop) { s.delete(id(1)) }, []product.Kind{product.Stale}, product.Orphaned, run.Found, "", 1},
+		{"its product is deleted, and orphans are asked for", func(s *shop) { s.delete(id(1)) },
+			[]product.Kind{product.Stale, product.Orphaned}, product.Orphaned, run.Skipped, run.ReasonCeiling, 1},
+		{"its product is deleted with the row", func(s *shop) { s.delete(id(1)); s.removeRow(id(1)) }, []product.Kind{product.Stale}, product.Stale, run.Gone, run.ReasonDeleted, 1},
+		{"it is removed", func(s *shop) { s.removeRow(id(1)) }, []product.Kind{product.Stale}, product.Missing, run.Found, "", 1},
+		{"it is removed, and missing ones are asked for", func(s *shop) { s.removeRow(id(1)) },
+			[]product.Kind{product.Missing, product.Stale}, product.Missing, run.Verified, "", 2},
+		{"its product changes once more", func(s *shop) {
+			s.change(id(1), func(p *product.Product) { p.Values[product.Price] = product.IntegerValue(1) })
+		}, []product.Kind{product.Stale}, product.Stale, run.Verified, "", 2},
+	}
+	for _, test := range tests {
+		for _, mode := range []run.Mode{run.Replay, run.Direct} {
+			t.Run(test.name+", "+string(mode), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					s := newShop(3, none)
+					s.stale(id(1))
+					// Before the cart is read, which comes first.
+					s.once(func(c call) bool { return c.operation == findRows && s.hasActed(1) && s.consumed() }, func() { test.proving(s) })
+					set := s.replay(test.repair...)
+					if mode == run.Direct {
+						set = s.direct(test.repair...)
+					}
+					report, err := s.do(t.Context(), t, set)
+					if err != nil || report.Acted != test.acted {
+						t.Errorf("%d repairs, want %d; %v", report.Acted, test.acted, err)
+					}
+					wantOutcome(t, report, test.kind, test.state, test.code)
+				})
+			})
+		}
+	}
+}
+
+// consumed tells whether no event of ours waits for the cart.
+func (s *shop) consumed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, q := range s.queues {
+		if len(q.waiting) > 0 || q.held != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// A stale row that somebody else changes right before it is written is left to
+// another attempt, which sees what it is by then.
+func TestADirectUpdateThatMeetsAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(3, none)
+		s.stale(id(1))
+		s.once(func(c call) bool { return c.operation == repairing }, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			row := s.rows[id(1)]
+			row.Values[product.Title] = product.TextValue("Other lamp")
+			s.rows[id(1)] = row
+		})
+		report, err := s.do(t.Context(), t, s.direct(product.Stale))
+		if err != nil || report.Attempts != 2 {
+			t.Errorf("%d attempts, %v", report.Attempts, err)
+		}
+		wantCounts(t, report, map[run.State]int64{run.Verified: 1})
+		wantNotes(t, report)
+	})
+}
+
+// No event changes the seller of a row that is there.
+func TestAnotherSellerNeedsADirectWrite(t *testing.T) {
+	t.Parallel()
+	seller := func(p *product.Product) { p.Values[product.SellerID] = product.TextValue("other") }
+	for _, test := range []struct {
+		name   string
+		change func(*product.Product)
+		acted  int64
+	}{
+		{"only the seller", seller, 0},
+		{"the title too", func(p *product.Product) { seller(p); retitle(p) }, 1},
+	} {
+		for _, mode := range []run.Mode{run.Replay, run.Direct} {
+			t.Run(test.name+", "+string(mode), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					s := newShop(3, none)
+					p := s.change(id(1), test.change)
+					p.Updated = longAgo
+					s.add(p, false)
+					if mode == run.Direct {
+						report, err := s.do(t.Context(), t, s.direct(product.Stale))
+						if err != nil || report.Acted != 1 {
+							t.Errorf("%v, %+v", err, report)
+						}
+						wantOutcome(t, report, product.Stale, run.Verified, "")
+						return
+					}
+					set := s.replay(product.Stale)
+					set.Losing = func(product.Kind) { t.Error("it says that an event was lost") }
+					report, err := s.do(t.Context(), t, set)
+					if err != nil || report.Acted != test.acted {
+						t.Errorf("%d repairs, want %d; %v", report.Acted, test.acted, err)
+					}
+					wantOutcome(t, report, product.Stale, run.Blocked, run.ReasonUseDirect)
+					if fields := report.Samples[0].Fields; len(fields) != 1 || fields[0].Field != "sellerId" {
+						t.Errorf("%+v", report.Samples[0])
+					}
+				})
+			})
+		}
+	}
+}
+
+// A deleted row whose product comes back is missing, and is brought again where that
+// is asked for.
+func TestADeletedRowWhoseProductComesBack(t *testing.T) {
+	t.Parallel()
+	for _, asked := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newShop(3, none)
+			s.delete(id(1))
+			s.onceActed(1, func() { s.add(newProduct(id(1)), false) })
+			set := s.replay(product.Orphaned)
+			state := run.Found
+			if asked {
+				set, state = s.replay(product.Kinds()...), run.Verified
+			}
+			report, err := s.do(t.Context(), t, set)
+			if err != nil {
+				t.Error(err)
+			}
+			wantOutcome(t, report, product.Missing, state, "")
+		})
+	}
 }

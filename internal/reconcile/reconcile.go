@@ -1,12 +1,19 @@
-// Package reconcile is one run: find what differs, repair it in windows, prove
-// that each repair landed, and go round again for what was lost.
+// Package reconcile is the engine of one run. What differs flows through it as single
+// items, each on its own:
+//
+//	find ─▶ judge ─▶ repair ─▶ prove ─▶ record
+//
+// Each stage is a file, flow assembles them, and the line is where items wait.
 package reconcile
 
 import (
 	"context"
 	"errors"
-	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
@@ -19,6 +26,8 @@ type Source interface {
 	Name() string
 	// Ranges covers all keys with about parts ranges.
 	Ranges(ctx context.Context, parts int) ([]product.Range, error)
+	// Sample draws about n keys at random from all of them.
+	Sample(ctx context.Context, n int) ([]product.ID, error)
 	EstimatedCount(ctx context.Context) (int64, error)
 	// Unsupported counts the products whose _id cannot be compared, by type.
 	Unsupported(ctx context.Context) (map[string]int64, error)
@@ -34,17 +43,24 @@ type Target interface {
 	Referenced(ctx context.Context, ids []product.ID) (map[product.ID]string, error)
 }
 
-// Repairer brings products to the cart. A run calls it from one goroutine.
+// Repairer repairs differences. Different kinds are repaired from different goroutines.
 type Repairer interface {
-	// Reserve waits until at least one and at most want products may be repaired
-	// and returns how many. *product.PausedError says that it waited in vain.
-	Reserve(ctx context.Context, want int) (int, error)
+	// Reserve waits until at least one and at most want products of a kind may be
+	// repaired, and returns how many. unseen tells how many of our repairs of the kind
+	// were sent and have not been seen in the cart; it is asked in each round of the
+	// wait. *product.PausedError says that it waited in vain.
+	Reserve(ctx context.Context, kind product.Kind, want int, unseen func(context.Context) (int, error)) (int, error)
 	// Repair acts on products that were reserved and read just before. It returns a
-	// result for each, in order; one that is neither Acted nor has an Err was not
-	// tried. The error is one of the service, and ends the run.
-	Repair(ctx context.Context, round int, repairs []product.Repair) ([]product.Result, error)
-	// Remove takes back products that were deleted in the source meanwhile.
-	Remove(ctx context.Context, ids []product.ID) ([]product.Result, error)
+	// result for each, in order. The error is one of the service, and ends the run.
+	Repair(ctx context.Context, kind product.Kind, attempt int, repairs []product.Repair) ([]product.Result, error)
+}
+
+// Watermark sees how far the cart has consumed one of its queues.
+type Watermark interface {
+	Name() string
+	Sight() diff.Sight
+	// Changed is closed at the next look; whoever takes it before a Sight misses none.
+	Changed() <-chan struct{}
 }
 
 // Options say what one run is to do.
@@ -53,6 +69,8 @@ type Options struct {
 	Run string
 	// Mode is how to repair; it is kept in the report of a dry run too.
 	Mode run.Mode
+	// Repair are the kinds to repair. All kinds are found and reported.
+	Repair run.Kinds
 	// DryRun finds and reports only.
 	DryRun bool
 	// IDs restricts the run to these products, Since to those created since then.
@@ -61,101 +79,69 @@ type Options struct {
 	// MaxRepairs is the largest number of products to repair; 0 is unlimited, and
 	// then the run stops at its findings when they are suspiciously many.
 	MaxRepairs int
+	// MaxDeletes is the largest number of rows to delete; 0 is Config.MaxDeletes.
+	MaxDeletes int
 	// BatchSize is the number of products read and acted on at once, 1..1000.
 	BatchSize int
-}
-
-// Config are a run's variables.
-type Config struct {
-	BatchSize    int           `env:"SYNC_BATCH_SIZE, default=100"`
-	Settle       time.Duration `env:"SYNC_SETTLE, default=30s"`
-	Grace        time.Duration `env:"SYNC_GRACE, default=2s"`
-	StallTimeout time.Duration `env:"SYNC_STALL_TIMEOUT, default=10m"`
-	MaxRounds    int           `env:"SYNC_MAX_ROUNDS, default=20"`
-	Compare      []string      `env:"SYNC_COMPARE_FIELDS, default=title,price,image,sellerId"`
-	Parallel     int           `env:"SYNC_PARALLEL, default=2"`
-}
-
-// Validate reports every variable that is wrong.
-func (c *Config) Validate() error {
-	var problems []error
-	if err := run.CheckBatchSize(c.BatchSize); err != nil {
-		problems = append(problems, fmt.Errorf("SYNC_BATCH_SIZE: %w", err))
-	}
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-		least time.Duration
-	}{{"SYNC_SETTLE", c.Settle, 0}, {"SYNC_GRACE", c.Grace, time.Millisecond}, {"SYNC_STALL_TIMEOUT", c.StallTimeout, time.Second}} {
-		if d.value < d.least {
-			problems = append(problems, fmt.Errorf("%s is %s, it must be at least %s", d.name, d.value, d.least))
-		}
-	}
-	if c.MaxRounds < 1 || c.MaxRounds > 100 {
-		problems = append(problems, fmt.Errorf("SYNC_MAX_ROUNDS is %d, it must be 1..100", c.MaxRounds))
-	}
-	if c.Parallel < 1 || c.Parallel > 16 {
-		problems = append(problems, fmt.Errorf("SYNC_PARALLEL is %d, it must be 1..16", c.Parallel))
-	}
-	if _, err := c.Fields(); err != nil {
-		problems = append(problems, err)
-	}
-	return errors.Join(problems...)
-}
-
-// Fields are the compared fields.
-func (c *Config) Fields() ([]product.Field, error) {
-	var fields []product.Field
-	for _, name := range c.Compare {
-		f, known := product.FieldNamed(name)
-		if !known {
-			return nil, fmt.Errorf("SYNC_COMPARE_FIELDS: the cart has no field %q, it has title, price, image, sellerId and quantity", name)
-		}
-		fields = append(fields, f)
-	}
-	return fields, nil
 }
 
 // Parts are what a run works with.
 type Parts struct {
 	Source Source
 	Target Target
-	// Barriers sees the cart's queues; nil where there is no broker to look at.
-	Barriers diff.Barriers
-	// Repairer acts; nil is allowed for a dry run.
-	Repairer Repairer
-	// Fallback, if set, acts on what the Repairer lost in the end.
-	Fallback Repairer
+	// Watermarks see the cart's queues; nil where there is no broker to look at.
+	Watermarks map[product.Kind]Watermark
+	// Replay repairs by events, Direct by writing rows. The one of the mode is needed
+	// unless the run is a dry one. The other, if set, is the fallback for what a replay
+	// loses in the end.
+	Replay, Direct Repairer
+	// Undo, if set, deletes rows that a repair has brought back; else Replay does.
+	Undo Repairer
+	// Losing, if set, hears of each product whose event was consumed in vain.
+	Losing func(product.Kind)
 	// Diagnose, if set, says what is known about consumers that take the cart's events.
 	Diagnose func(context.Context) string
-	// Throttle, if set, says why the Repairer waits at this moment.
+	// Throttle, if set, says why the replay waits at this moment.
 	Throttle func() string
 	// Ledger, if set, keeps what another process needs to go on with the run.
 	Ledger run.Ledger
+	// Notes are remarks on what the run has to work with, Remarks, if set, what is to be
+	// said of it at the end.
+	Notes   []run.Note
+	Remarks func() []run.Note
 }
 
-// Run is one run. Do executes it; Progress may be read meanwhile.
+// Capacity is the largest number of products that are in the engine at a time.
+const Capacity = 10_000
+
+// Run is one run. Do executes it; Progress may be read, and Pause called, meanwhile.
 type Run struct {
 	Parts
 	options  Options
 	config   Config
-	engine   *diff.Engine
+	capacity int
+	finder   *diff.Finder
+	line     *line
+	guard    *guard
+	settling *settling
+	books    *books
+	sights   map[product.Kind]*sight
+	attempts attempts
 	progress progress
-	gate     gate
-	ledger   run.Ledger
+	pause    pause
+	begun    time.Time
 	stage    run.Stage
-	resumed  bool // an earlier process has begun this run
-	report   *books
-	window   int
-	inDark   time.Time // the end of the last proof that stalled
+	resumed  bool         // an earlier process has begun this run
+	anyKnown bool         // the ledger knows open differences
+	undone   atomic.Int64 // rows taken back
 }
 
 // New prepares a run.
 func New(parts Parts, config Config, options Options) (*Run, error) {
-	return newRun(parts, config, options, run.MaxWindow)
+	return newRun(parts, config, options, Capacity)
 }
 
-func newRun(parts Parts, config Config, options Options, window int) (*Run, error) {
+func newRun(parts Parts, config Config, options Options, capacity int) (*Run, error) {
 	fields, err := config.Fields()
 	if err != nil {
 		return nil, err
@@ -163,20 +149,40 @@ func newRun(parts Parts, config Config, options Options, window int) (*Run, erro
 	if err := run.CheckBatchSize(options.BatchSize); err != nil {
 		return nil, err
 	}
-	if parts.Repairer == nil && !options.DryRun {
+	if len(options.Repair) == 0 {
+		options.Repair = run.Kinds{product.Missing}
+	}
+	if options.MaxDeletes == 0 {
+		options.MaxDeletes = config.MaxDeletes
+	}
+	r := &Run{Parts: parts, options: options, config: config, capacity: capacity, sights: make(map[product.Kind]*sight)}
+	if r.main() == nil && !options.DryRun {
 		return nil, errors.New("a run that repairs needs a repairer")
 	}
-	r := &Run{Parts: parts, options: options, config: config, window: window, ledger: parts.Ledger}
-	if r.ledger == nil {
-		r.ledger = noLedger{}
+	if r.Ledger == nil {
+		r.Ledger = noLedger{}
 	}
-	r.Source = gated{parts.Source, &r.gate}
-	r.engine = diff.New(r.Source, parts.Target, parts.Barriers, diff.Config{
-		Compare: fields, Settle: config.Settle, Window: window, Batch: run.MaxBatchSize,
-	})
-	r.report = newBooks(options, parts)
-	r.report.beginPass()
+	r.finder = diff.New(parts.Source, parts.Target, diff.Config{Compare: fields, Batch: run.MaxBatchSize})
+	r.line = newLine(capacity, options.repairs)
+	r.line.readiness = r.readiness
+	r.settling = newSettling(r)
+	r.guard = newGuard(r)
+	r.books = newBooks(r)
+	for _, kind := range product.Kinds() {
+		r.sights[kind] = newSight(r, kind)
+	}
 	return r, nil
+}
+
+// repairs tells whether differences of a kind are to be repaired.
+func (o *Options) repairs(kind product.Kind) bool { return !o.DryRun && o.Repair.Has(kind) }
+
+// main is the repairer of the run's mode.
+func (r *Run) main() Repairer {
+	if r.options.Mode == run.Direct {
+		return r.Direct
+	}
+	return r.Replay
 }
 
 // Do executes the run. The report is never nil and says what was done up to an
@@ -186,21 +192,29 @@ func newRun(parts Parts, config Config, options Options, window int) (*Run, erro
 // that cause is ErrHandedBack or ErrFenced, another process goes on with the run.
 func (r *Run) Do(ctx context.Context) (*run.Report, error) {
 	err := r.do(ctx)
-	r.progress.enter(run.PhaseDone)
+	r.progress.finish()
+	stopped := errors.Is(err, errStopped)
 	cancelled := false
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 		cancelled = errors.Is(err, context.Canceled)
 	}
-	r.report.finish(err, cancelled, &r.engine.Counters)
-	if err != nil && !goesOn(err) {
-		r.settleLast(ctx)
+	if !goesOn(err) {
+		r.books.leave(r.line.all(), err)
 	}
-	return &r.report.Report, err
+	if stopped {
+		err = nil
+	}
+	report := r.books.finish(err, cancelled)
+	if (err != nil || stopped) && !errors.Is(err, run.ErrFenced) {
+		r.books.settleLast(ctx)
+	}
+	return report, err
 }
 
 func (r *Run) do(ctx context.Context) error {
-	r.progress.enter(run.PhasePlanning)
+	r.begun = time.Now()
+	r.progress.begin()
 	at, err := r.resume(ctx)
 	if err != nil {
 		return err
@@ -209,62 +223,44 @@ func (r *Run) do(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.takeOver(ctx, at); err != nil {
-		return err
-	}
-	switch {
-	case len(scope.IDs) > 0:
-		err = r.pass(ctx, scope, r.settleWindow)
-		counters := &r.engine.Counters
-		if unknown := int64(len(scope.IDs)) - counters.Compared.Load() - counters.Suspects(product.Orphaned); err == nil && unknown > 0 {
-			r.report.note("%d of the %d products named are in neither store", unknown, len(scope.IDs))
+	r.progress.enter(run.PhaseComparing)
+	err = r.flow(ctx, scope, at)
+	if err == nil && r.guard.overflowed() {
+		// More was judged than is kept in memory: a second pass repairs it, up to what
+		// was judged.
+		if scope, err = r.restart(ctx, scope); err == nil {
+			err = r.flow(ctx, scope, nil)
 		}
-	case r.stage == run.Repairing || r.options.DryRun:
-		err = r.pass(ctx, scope, r.settleWindow)
-	default:
-		err = r.guarded(ctx, scope, missingBefore(at))
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = r.closeGone(ctx, scope)
 	}
-	return r.settle(ctx, nil)
+	if err == nil {
+		err = r.books.settle(ctx)
+	}
+	return err
 }
 
-// plan reads what the run needs to know of the two stores. Key ranges that were
-// planned before stay as they are.
-func (r *Run) plan(ctx context.Context, at *run.Checkpoint) (diff.Scope, error) {
-	scope := diff.Scope{IDs: r.options.IDs, Since: r.options.Since.UTC(), Parallel: r.config.Parallel}
-	if len(scope.IDs) > 0 { // whatever else is in the source does not matter
-		r.progress.total.Store(int64(len(scope.IDs)))
-		return scope, nil
+// flow is the engine: each stage takes items from the line, and puts them back for
+// the next one.
+func (r *Run) flow(ctx context.Context, scope diff.Scope, at *run.Checkpoint) error {
+	r.line.open()
+	group, ctx := errgroup.WithContext(ctx)
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	lookCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	for _, w := range r.Watermarks {
+		looking.Go(func() { r.line.follow(lookCtx, w) })
 	}
-	var err error
-	if r.report.Unsupported, err = r.Source.Unsupported(ctx); err != nil {
-		return diff.Scope{}, err
+	looking.Go(func() { r.settling.learn(lookCtx) })
+	r.takeOver(at)
+	group.Go(func() error { return r.find(ctx, scope) })
+	group.Go(func() error { return r.judge(ctx) })
+	for _, w := range r.workers() {
+		group.Go(func() error { return w.repair(ctx) })
 	}
-	estimate, err := r.Source.EstimatedCount(ctx)
-	if err != nil {
-		return diff.Scope{}, err
-	}
-	if scope.Since.IsZero() { // else the number is unknown
-		r.progress.total.Store(estimate)
-	}
-	if at != nil && at.Planned {
-		scope.Ranges, scope.Orphans = at.Ranges, r.report.Orphans
-		r.progress.ranges.Store(int64(r.report.Ranges))
-		r.progress.done.Store(int64(r.report.Ranges - len(at.Ranges)))
-		return scope, nil
-	}
-	const productsPerRange = 50_000
-	if scope.Ranges, err = r.Source.Ranges(ctx, int(estimate/productsPerRange)+1); err != nil {
-		return diff.Scope{}, err
-	}
-	scope.Orphans = r.engine.Orphans(scope)
-	r.report.Orphans, r.report.Ranges = scope.Orphans, len(scope.Ranges)
-	r.progress.ranges.Store(int64(len(scope.Ranges)))
-	r.progress.done.Store(0)
-	if err := r.ledger.Plan(ctx, scope.Ranges); err != nil {
-		return diff.Scope{}, err
-	}
-	return scope, r.settle(ctx, nil)
+	group.Go(func() error { return r.prove(ctx) })
+	group.Go(func() error { return r.record(ctx) })
+	return group.Wait()
 }

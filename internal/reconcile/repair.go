@@ -3,204 +3,273 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
+	"time"
 
+	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
-// repairWindow brings one window of missing products to the cart. The ledger has
-// them in hand meanwhile.
-func (r *Run) repairWindow(ctx context.Context, ids []product.ID) error {
-	if len(ids) == 0 {
+// worker repairs the items of one room. Kinds, and ways to repair, do not wait for each
+// other.
+type worker struct {
+	*Run
+	room     roomKey
+	repairer Repairer
+	// queued: the repair goes through the cart's queue, and is proved behind it. One
+	// that is committed proves itself.
+	queued bool
+}
+
+// workers are those that the run needs.
+func (r *Run) workers() []worker {
+	var all []worker
+	if r.options.DryRun {
 		return nil
 	}
-	if err := r.ledger.Begin(ctx, run.Repairing, ids); err != nil {
-		return r.leave(ctx, ids, err)
+	queued := r.options.Mode == run.Replay
+	for _, kind := range r.options.Repair {
+		all = append(all, worker{r, roomKey{repairing, kind}, r.main(), queued})
+		if r.fallback() != nil {
+			all = append(all, worker{r, roomKey{rescuing, kind}, r.fallback(), false})
+		}
 	}
-	return r.bring(ctx, ids)
+	undoer := worker{r, roomKey{undoing, product.Orphaned}, r.Undo, false}
+	if r.Undo == nil {
+		undoer.repairer, undoer.queued = r.main(), queued
+	}
+	return append(all, undoer)
 }
 
-// bring acts and proves in rounds, until nothing is lost any more or going on is
-// pointless.
-func (r *Run) bring(ctx context.Context, ids []product.ID) error {
-	lost, err := r.rounds(ctx, ids)
-	if err == nil && len(lost) > 0 && r.Fallback != nil {
-		var acted int
-		acted, lost, err = r.round(ctx, r.Fallback, r.report.Rounds+1, lost)
-		r.report.Losses.Rescued += int64(acted)
+// fallback writes what a replay has lost in the end; nil where that is not wanted.
+func (r *Run) fallback() Repairer {
+	if r.options.Mode == run.Replay {
+		return r.Direct
 	}
-	reason := "the repair was accepted, and nothing reached the cart"
+	return nil
+}
+
+// repair acts on what comes into its room, until nothing comes any more.
+func (w worker) repair(ctx context.Context) error {
+	for {
+		items, _, err := w.line.take(ctx, w.options.BatchSize, w.room)
+		if err != nil || len(items) == 0 {
+			return err
+		}
+		n, err := w.reserve(ctx, len(items))
+		w.line.move(w.room.stage, items[n:]...)
+		if err != nil {
+			return err
+		}
+		// Products differ in how often they were tried.
+		slices.SortStableFunc(items[:n], func(a, b *item) int { return a.attempt - b.attempt })
+		for batch := range chunksBy(items[:n], func(it *item) int { return it.attempt }) {
+			if err != nil {
+				w.line.move(w.room.stage, batch...)
+				continue
+			}
+			err = w.act(ctx, batch)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// reserve returns how many may be repaired now, 0 with an error. A paused run holds
+// before credit is taken; one that was paused while it waited for credit asks again.
+func (w worker) reserve(ctx context.Context, want int) (int, error) {
+	for {
+		if err := w.pause.wait(ctx); err != nil {
+			return 0, err
+		}
+		n, err := w.repairer.Reserve(ctx, w.room.Kind, want, w.sights[w.room.Kind].unseen)
+		if err != nil {
+			return 0, err
+		}
+		if !w.pause.holds() {
+			return n, nil
+		}
+	}
+}
+
+// act repairs items that were reserved. Each is read again right before, unless it was
+// judged just now. With an error those that were not acted on are back in the room.
+func (w worker) act(ctx context.Context, items []*item) error {
+	repairs, items, err := w.readAgain(ctx, items)
 	if err != nil {
-		reason = "the repair was lost, and the run ended before another round"
+		w.line.move(w.room.stage, items...)
+		return err
 	}
-	for _, id := range lost {
-		r.report.add(run.Outcome{ID: id, Kind: product.Missing, State: run.Lost, Reason: reason})
+	if len(items) == 0 {
+		return nil
 	}
+	attempt := items[0].attempt + 1
+	hands := make([]run.Hand, len(items))
+	for i, it := range items {
+		hands[i] = run.Hand{Key: it.reported(), Attempt: attempt}
+	}
+	if err := w.Ledger.Begin(ctx, hands); err != nil {
+		w.line.move(w.room.stage, items...)
+		return err
+	}
+	for i, it := range items {
+		if it.inHand.ID != "" && it.inHand != hands[i].Key {
+			w.books.gone(it.inHand) // it is another difference by now
+		}
+		it.way, it.inHand = w.room.stage, hands[i].Key
+	}
+	if w.queued {
+		w.sights[w.room.Kind].sent(items, repairs)
+	}
+	results, err := w.repairer.Repair(ctx, w.room.Kind, attempt, repairs)
+	var acted, again []*item
+	for i, it := range items {
+		result := product.Result{ID: it.ID} // of one that the repairer did not come to
+		if i < len(results) {
+			result = results[i]
+		}
+		switch w.happened(it, attempt, result) {
+		case proving:
+			acted = append(acted, it)
+		case w.room.stage:
+			again = append(again, it)
+		}
+	}
+	w.line.move(proving, acted...)
+	w.line.move(w.room.stage, again...)
 	return err
 }
 
-const (
-	// enough is the share of a round's repairs that must be verified for another
-	// round to be worth while.
-	enough = 0.20
-	// few is the number of repairs below which one bad round proves nothing: where
-	// two consumers share the queue, half of all single events miss the cart.
-	few, maxPoorRounds = 25, 5
-)
+// reported is the difference that the run's books have the item under.
+func (it *item) reported() run.Key {
+	if it.undo {
+		return run.Key{ID: it.ID, Kind: product.Missing}
+	}
+	return it.Key
+}
 
-// rounds acts and proves until nothing is lost, and returns what stayed lost, also
-// with an error.
-func (r *Run) rounds(ctx context.Context, pending []product.ID) ([]product.ID, error) {
-	poor := 0
-	for round := 1; len(pending) > 0 && round <= r.config.MaxRounds; round++ {
-		r.report.round(round)
-		r.progress.round.Store(int64(round))
-		before := r.report.Outcomes[run.Verified]
-		acted, lost, err := r.round(ctx, r.Repairer, round, pending)
-		if round == 1 {
-			r.explainLoss(ctx, acted, len(lost))
+// happened tells where an item goes by what was seen of its repair: to its proof, back
+// into the room, or nowhere, with an outcome.
+func (w worker) happened(it *item, attempt int, result product.Result) stage {
+	it.fate = result.Fate
+	if result.Fate.MayArrive() {
+		it.vain = false
+		it.attempt, it.acted, it.queued, it.until = attempt, time.Now(), w.queued, time.Time{}
+		if w.queued {
+			it.until = it.acted
 		}
-		if err == nil && len(lost) > 0 {
-			err = context.Cause(ctx) // a run that is being stopped begins no other round
+		it.brought = it.brought || !it.Kind.Rule().InCart
+		w.books.acted(it, result.Fate)
+		return proving
+	}
+	w.sights[it.Kind].gone(it)
+	if result.Fate == product.Nacked {
+		it.nacks++
+		w.books.nacked()
+		if it.nacks < w.config.MaxRounds {
+			return w.room.stage
 		}
+		w.books.outcome(it, run.Lost, "", run.Reason{Code: run.ReasonNacked, Number: int64(it.nacks)})
+		return nowhere
+	}
+	var misfit *product.Misfit
+	switch {
+	case result.Err == nil: // untried
+		return w.room.stage
+	case errors.As(result.Err, &misfit):
+		w.books.outcome(it, run.Blocked, misfit.Column, run.Reason{Code: run.ReasonMisfit, Detail: misfit.Reason})
+	default:
+		w.books.outcome(it, run.Failed, "", run.Reason{Code: run.ReasonService, Detail: result.Err.Error()})
+	}
+	return nowhere
+}
+
+// fresh is how old what was read for the judgement may be to be acted on.
+const fresh = time.Second
+
+// readAgain reads items right before they are acted on, and returns the repairs of
+// those that are still the same difference and that the cart can hold. The others go
+// their way. With an error all come back.
+func (w worker) readAgain(ctx context.Context, items []*item) ([]product.Repair, []*item, error) {
+	var old []*item
+	for _, it := range items {
+		if it.pair == nil || time.Since(it.judged) > fresh {
+			old = append(old, it)
+		}
+	}
+	if len(old) > 0 {
+		pairs, err := w.finder.Look(ctx, idsOf(old))
 		if err != nil {
-			return lost, err
+			return nil, items, err
 		}
-		pending = lost
-		if verified := r.report.Outcomes[run.Verified] - before; float64(verified) >= enough*float64(acted) {
-			poor = 0
-		} else if poor++; poor >= maxPoorRounds || acted >= few {
-			break
+		for i, it := range old {
+			it.pair = &pairs[i]
 		}
 	}
-	return pending, nil
-}
-
-// round acts once on what is pending and proves it. It returns how many products
-// it acted on, and which of them did not arrive, also with an error.
-func (r *Run) round(ctx context.Context, repairer Repairer, number int, pending []product.ID) (acted int, lost []product.ID, err error) {
-	ids, err := r.act(ctx, repairer, number, pending)
-	lost, unproved := r.prove(ctx, repairer, ids)
-	if err == nil {
-		err = unproved
+	fits, err := w.fit(ctx, w.room.Kind, items)
+	if err != nil {
+		return nil, items, err
 	}
-	return len(ids), lost, err
+	var repairs []product.Repair
+	var left []*item
+	for _, it := range items {
+		pair, fit := it.pair, fits[it.ID]
+		it.pair = nil
+		switch kind, fields := w.finder.Differs(*pair); {
+		case kind == "":
+			w.agreed(it, pair)
+		case kind != it.Kind:
+			w.changed(it, pair, kind)
+		case fit.reason.Code != "":
+			it.fields = changes(fields, pair)
+			w.books.outcome(it, run.Blocked, fit.column, fit.reason)
+		default:
+			repair := product.Repair{Row: fit.row, Undo: it.undo}
+			if pair.Product != nil {
+				repair.Product, it.stamp = *pair.Product, pair.Stamp(kind)
+			}
+			if pair.Row != nil {
+				repair.Was, repair.Fields = *pair.Row, fields
+			}
+			repairs, left = append(repairs, repair), append(left, it)
+		}
+	}
+	return repairs, left, nil
 }
 
-// explainLoss keeps why repairs of the first round were lost.
-func (r *Run) explainLoss(ctx context.Context, acted, lost int) {
-	if r.options.Mode != run.Replay {
+// agreed ends an item that needs no repair any more: deleted in the source, or arrived.
+func (r *Run) agreed(it *item, pair *diff.Pair) {
+	code := run.ReasonArrived
+	if pair.Product == nil {
+		code = run.ReasonDeleted
+	}
+	r.books.outcome(it, run.Gone, "", run.Reason{Code: code})
+}
+
+// changed deals with an item that has become another difference before its repair.
+func (r *Run) changed(it *item, pair *diff.Pair, kind product.Kind) {
+	if it.undo { // the source has it again
+		r.books.outcome(it, run.Gone, "", run.Reason{Code: run.ReasonArrived})
 		return
 	}
-	l := &r.report.Losses
-	l.Acted += int64(acted)
-	l.Lost += int64(lost)
-	if lost > 0 && l.Why == "" && r.Diagnose != nil {
-		l.Why = r.Diagnose(ctx)
-	}
+	r.again(it, kind, pair.Stamp(kind))
 }
 
-// act repairs pending, batch by batch, and returns what was acted on. Each batch
-// is read again right before. What cannot be repaired goes to the report.
-func (r *Run) act(ctx context.Context, repairer Repairer, round int, pending []product.ID) (acted []product.ID, err error) {
-	r.progress.enter(run.PhaseRepairing)
-	for len(pending) > 0 {
-		n, err := repairer.Reserve(ctx, min(len(pending), r.options.BatchSize))
-		if err != nil {
-			return acted, r.leave(ctx, pending, err)
-		}
-		repairs, err := r.readAgain(ctx, pending[:n])
-		if err != nil {
-			return acted, r.leave(ctx, pending, err)
-		}
-		pending = pending[n:]
-		if len(repairs) == 0 {
-			continue
-		}
-		results, err := repairer.Repair(ctx, round, repairs)
-		var untried []product.ID
-		before := len(acted)
-		for _, result := range results {
-			var misfit *product.Misfit
-			switch {
-			case result.Acted:
-				acted = append(acted, result.ID)
-			case errors.As(result.Err, &misfit):
-				r.report.add(blocked(result.ID, misfit))
-			case result.Err != nil:
-				r.report.add(run.Outcome{ID: result.ID, Kind: product.Missing, State: run.Failed, Reason: result.Err.Error()})
-			default:
-				untried = append(untried, result.ID)
+// chunksBy cuts items into runs of one key.
+func chunksBy(items []*item, key func(*item) int) iter.Seq[[]*item] {
+	return func(yield func([]*item) bool) {
+		for len(items) > 0 {
+			n := 1
+			for n < len(items) && key(items[n]) == key(items[0]) {
+				n++
 			}
-		}
-		pending = append(slices.Clip(pending), untried...)
-		r.report.Acted += int64(len(acted) - before)
-		r.progress.acted.Store(r.report.Acted)
-		if err != nil {
-			return acted, r.leave(ctx, pending, err)
+			if !yield(items[:n]) {
+				return
+			}
+			items = items[n:]
 		}
 	}
-	return acted, nil
-}
-
-// leave reports what is not acted on because of err, which it returns.
-func (r *Run) leave(ctx context.Context, pending []product.ID, err error) error {
-	reason := "not repaired: " + err.Error()
-	if ctx.Err() != nil {
-		reason = "not repaired: the run was stopped"
-	}
-	for _, id := range pending {
-		r.report.add(run.Outcome{ID: id, Kind: product.Missing, State: run.Failed, Reason: reason})
-	}
-	return err
-}
-
-// readAgain reads products right before they are acted on and returns those that
-// the cart can hold. The others go to the report: deleted meanwhile, or blocked.
-// With an error none does.
-func (r *Run) readAgain(ctx context.Context, ids []product.ID) ([]product.Repair, error) {
-	products, err := r.Source.Find(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	table := r.Target.Table()
-	repairs := make([]product.Repair, 0, len(ids))
-	rows := make([]product.Row, 0, len(ids))
-	var others []run.Outcome
-	for _, id := range ids {
-		p, exists := products[id]
-		if !exists {
-			others = append(others, run.Outcome{ID: id, Kind: product.Missing, State: run.Gone, Reason: "deleted in the source before its repair"})
-			continue
-		}
-		row, err := table.Fit(&p)
-		var misfit *product.Misfit
-		if errors.As(err, &misfit) {
-			others = append(others, blocked(id, misfit))
-			continue
-		}
-		repairs = append(repairs, product.Repair{Product: p, Row: row})
-		rows = append(rows, row)
-	}
-	misfits, err := r.Target.Check(ctx, rows)
-	if err != nil {
-		return nil, err
-	}
-	for _, o := range others {
-		r.report.add(o)
-	}
-	fitting := repairs[:0]
-	for _, repair := range repairs {
-		if misfit, refused := misfits[repair.Row.ID]; refused {
-			r.report.add(blocked(repair.Row.ID, misfit))
-			continue
-		}
-		fitting = append(fitting, repair)
-	}
-	return fitting, nil
-}
-
-func blocked(id product.ID, m *product.Misfit) run.Outcome {
-	return run.Outcome{ID: id, Kind: product.Missing, State: run.Blocked, Column: m.Column, Reason: m.Reason}
 }

@@ -1,8 +1,8 @@
 package reconcile_test
 
 import (
-	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,90 +12,71 @@ import (
 	"github.com/ecom-micro/etl/internal/run"
 )
 
-// A report names the first thousand outcomes and counts the others.
-func TestSamplesAreBounded(t *testing.T) {
+// A dry run names what differs, and finds out what could not be repaired of the kinds
+// that the run would repair.
+func TestADryRunNamesWhatDiffers(t *testing.T) {
 	t.Parallel()
-	settings := map[string]func(*setting){
-		"blocked":            func(set *setting) { set.options.MaxRepairs = 3000 },
-		"skipped":            func(set *setting) { set.options.MaxRepairs = 1 },
-		"stopped":            func(*setting) {},
-		"dry run":            func(set *setting) { set.options.DryRun = true },
-		"lost":               func(set *setting) { set.options.MaxRepairs = 3000 },
-		"stale and orphaned": func(*setting) {},
-	}
-	for name, change := range settings {
-		t.Run(name, func(t *testing.T) {
+	for _, test := range []struct {
+		repair     run.Kinds
+		want       []string
+		unrepaired int64
+	}{
+		{run.Kinds{product.Missing}, []string{
+			"1 missing found", "2 missing blocked misfit 9.99 has a fraction, and the column is integer",
+			"3 missing found", "5 stale found", "6 orphaned found", "7 orphaned found", "8 stale found",
+		}, 3},
+		{product.Kinds(), []string{
+			"1 missing found", "2 missing blocked misfit 9.99 has a fraction, and the column is integer",
+			"3 missing found", "5 stale found", "6 orphaned found", "7 orphaned blocked referenced public.cart", "8 stale blocked use-direct sellerId",
+		}, 7},
+	} {
+		t.Run(test.repair.String(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				const n = 2500
-				lost := all
-				if name == "stale and orphaned" {
-					lost = none
-				}
-				s := newShop(n, lost)
-				s.page = 1000
-				for i := 1; i <= n; i++ {
-					switch {
-					case name == "blocked":
-						s.change(id(i), func(p *product.Product) { p.Values[product.Price] = product.FloatValue(9.99) })
-					case name == "stale and orphaned" && i%2 == 0:
-						s.change(id(i), retitle)
-					case name == "stale and orphaned":
-						s.delete(id(i))
-					}
-				}
-				set := s.replay()
-				set.window, set.options.BatchSize, set.config.MaxRounds = 10_000, 1000, 1
-				set.Repairer = &repairer{shop: s, fate: verifies()}
-				change(&set)
+				s := newShop(8, first(3))
+				s.change(id(2), func(p *product.Product) { p.Values[product.Price] = product.FloatValue(9.99) })
+				s.stale(id(5))
+				s.orphan(id(6), id(7))
+				s.references[id(7)] = "public.cart"
+				p := s.products[id(8)]
+				p.Values[product.SellerID] = product.TextValue("other")
+				s.add(p, false)
+				set := s.dryRun(test.repair...)
+				set.Replay = nil
 				report, err := s.do(t.Context(), t, set)
-				if err != nil || len(report.Samples) != run.MaxSamples {
-					t.Fatalf("%v, %d samples", err, len(report.Samples))
+				if err != nil || report.Result != run.Partial || report.Unrepaired != test.unrepaired {
+					t.Errorf("%v, %+v", err, report)
 				}
-				found := report.Found[product.Missing] + report.Found[product.Stale] + report.Found[product.Orphaned]
-				if found != n || report.Unrepaired != report.Found[product.Missing] {
-					t.Errorf("%d found, %d unrepaired, want %d", found, report.Unrepaired, n)
+				var got []string
+				for _, o := range report.Samples {
+					got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", strings.TrimLeft(string(o.ID), "0"), o.Kind, o.State, o.Reason.Code, o.Reason.Detail)))
+				}
+				slices.Sort(got)
+				if !slices.Equal(got, test.want) {
+					t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(test.want, "\n"))
 				}
 			})
 		})
 	}
 }
 
-// A dry run names what is missing, and finds out what could not be repaired.
-func TestADryRunNamesWhatIsMissing(t *testing.T) {
+// A stale product is named with what differs, whole.
+func TestAStaleProductIsNamedWithItsFields(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newShop(6, first(4))
-		s.change(id(2), func(p *product.Product) { p.Values[product.Price] = product.FloatValue(9.99) })
-		s.change(id(5), retitle)
-		s.delete(id(6))
-		s.before = func(_ context.Context, c call) error {
-			if c.operation == findProducts && c.nth == 2 { // the confirmation is over
-				s.delete(id(3))
-			}
-			return nil
+		content := "data:image/png;base64," + strings.Repeat("ä", 1<<10)
+		s := newShop(2, none)
+		p := s.products[id(1)]
+		p.Values[product.Image] = product.TextValue(content)
+		p.Values[product.Price] = product.IntegerValue(1)
+		s.add(p, false)
+		report, err := s.do(t.Context(), t, s.replay())
+		if err != nil || len(report.Samples) != 1 {
+			t.Fatalf("%v, %+v", err, report)
 		}
-		set := s.dryRun()
-		set.Repairer = nil
-		report, err := s.do(t.Context(), t, set)
-		if err != nil || report.Result != run.Partial || report.Unrepaired != 3 {
-			t.Errorf("%v, %+v", err, report)
-		}
-		var got []string
-		for _, o := range report.Samples {
-			got = append(got, strings.TrimLeft(string(o.ID), "0")+" "+string(o.Kind)+" "+string(o.State)+" "+o.Reason)
-		}
-		slices.Sort(got)
-		want := []string{
-			"1 missing found ",
-			"2 missing blocked 9.99 has a fraction, and the column is integer",
-			"3 missing gone deleted in the source before its repair",
-			"4 missing found ",
-			"5 stale found title is New lamp in the source and Lamp in the cart",
-			"6 orphaned found ",
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		want := []run.FieldChange{{Field: "price", Source: "1", Cart: "777"}, {Field: "image", Source: content, Cart: "lamp.png"}}
+		if got := report.Samples[0].Fields; !slices.Equal(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
 		}
 	})
 }
@@ -103,26 +84,26 @@ func TestADryRunNamesWhatIsMissing(t *testing.T) {
 // A result is about what the run is to repair; a dry run compares everything.
 func TestResults(t *testing.T) {
 	t.Parallel()
+	missing, every := run.Kinds{product.Missing}, run.Kinds(product.Kinds())
 	tests := []struct {
 		name   string
 		change func(s *shop)
+		repair run.Kinds
 		run    run.Result
 		dry    run.Result
 	}{
-		{"nothing differs", func(*shop) {}, run.InSync, run.InSync},
-		{"a product is missing", func(s *shop) { s.removeRow(id(1)) }, run.Succeeded, run.Partial},
-		{"a product is stale", func(s *shop) { s.change(id(1), retitle) }, run.InSync, run.Partial},
-		{"a row is orphaned", func(s *shop) { s.delete(id(1)) }, run.InSync, run.Partial},
-		{"an id cannot be compared", func(s *shop) { s.unsupported = map[string]int64{"double": 1} }, run.Partial, run.Partial},
+		{"nothing differs", func(*shop) {}, missing, run.InSync, run.InSync},
+		{"a product is missing", func(s *shop) { s.removeRow(id(1)) }, missing, run.Succeeded, run.Partial},
+		{"a product is stale", func(s *shop) { s.stale(id(1)) }, missing, run.InSync, run.Partial},
+		{"a product is stale, and that is to be repaired", func(s *shop) { s.stale(id(1)) }, every, run.Succeeded, run.Partial},
+		{"a row is orphaned", func(s *shop) { s.delete(id(1)) }, missing, run.InSync, run.Partial},
+		{"a row is orphaned, and that is to be repaired", func(s *shop) { s.delete(id(1)) }, every, run.Succeeded, run.Partial},
+		{"an orphaned row is referenced", func(s *shop) { s.delete(id(1)); s.references[id(1)] = "public.cart" }, every, run.Partial, run.Partial},
+		{"an id cannot be compared", func(s *shop) { s.unsupported = map[string]int64{"double": 1} }, missing, run.Partial, run.Partial},
 		{"a product is missing and deleted before its repair", func(s *shop) {
 			s.removeRow(id(1))
-			s.before = func(_ context.Context, c call) error {
-				if c.operation == findProducts && c.nth == 2 {
-					s.delete(id(1))
-				}
-				return nil
-			}
-		}, run.Succeeded, run.InSync},
+			s.once(func(c call) bool { return c.operation == findProducts }, func() { s.delete(id(1)) })
+		}, missing, run.InSync, run.InSync},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -131,9 +112,9 @@ func TestResults(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					s := newShop(3, none)
 					test.change(s)
-					set, want := s.replay(), test.run
+					set, want := s.replay(test.repair...), test.run
 					if dry {
-						set, want = s.dryRun(), test.dry
+						set, want = s.dryRun(test.repair...), test.dry
 					}
 					report, err := s.do(t.Context(), t, set)
 					if err != nil || report.Result != want {
@@ -141,6 +122,30 @@ func TestResults(t *testing.T) {
 					}
 				})
 			}
+		})
+	}
+}
+
+// A replayed update sets the cart's stock too, which orders lower: that is said.
+func TestAReplayedUpdateSetsTheStock(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []run.Mode{run.Replay, run.Direct} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newShop(5, none)
+			s.stale(idsFrom(1, 3)...)
+			if mode == run.Direct {
+				report, err := s.do(t.Context(), t, s.direct(product.Stale))
+				if err != nil {
+					t.Error(err)
+				}
+				wantNotes(t, report)
+				return
+			}
+			report, err := s.do(t.Context(), t, s.replay(product.Stale))
+			if err != nil {
+				t.Error(err)
+			}
+			wantNotes(t, report, run.Note{Code: run.NoteStockSet, Number: 3})
 		})
 	}
 }
@@ -155,16 +160,18 @@ func TestReportAsJSON(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		report.Finished = report.Started.Add(3e9)
+		report.Duration = 3000
 		got, err := json.Marshal(report)
 		if err != nil {
 			t.Fatal(err)
 		}
-		const want = `{"run":"run","mode":"replay","dryRun":false,"result":"partial",` +
-			`"startedAt":"2000-01-01T00:00:00Z","finishedAt":"2000-01-01T00:00:02.011Z","durationMs":2011,` +
-			`"source":"shop.products","target":"cart.public.product","productsCompared":2,"rowsCompared":1,"unsupportedIds":null,` +
-			`"suspects":1,"resolved":0,"found":{"missing":1},"acted":0,"rounds":1,"outcomes":{"blocked":1},` +
+		const want = `{"run":"run","mode":"replay","dryRun":false,"repair":["missing"],"result":"partial",` +
+			`"startedAt":"2000-01-01T00:00:00Z","finishedAt":"2000-01-01T00:00:03Z","durationMs":3000,` +
+			`"source":"shop.products","target":"cart.public.product","productsCompared":2,"rowsCompared":1,"unsupportedIds":{},` +
+			`"suspects":1,"resolved":0,"found":{"missing":1},"acted":0,"attempts":0,"outcomes":{"blocked":1},"byKind":{"missing":{"blocked":1}},` +
 			`"samples":[{"id":"000000000000000000000001","kind":"missing","state":"blocked","column":"price",` +
-			`"reason":"9.99 has a fraction, and the column is integer","remedy":"correct the product in the Product Service, then run again"}],` +
+			`"reason":{"code":"misfit","detail":"9.99 has a fraction, and the column is integer"}}],` +
 			`"notes":[],"unrepaired":1}`
 		if string(got) != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)

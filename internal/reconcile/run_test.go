@@ -3,7 +3,8 @@ package reconcile_test
 import (
 	"context"
 	"errors"
-	"strings"
+	"slices"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -12,39 +13,46 @@ import (
 	"github.com/ecom-micro/etl/internal/run"
 )
 
+const lookInterval = 10 * time.Millisecond
+
+func pauseFor(ctx context.Context, d time.Duration) error {
+	return reconcile.SleepUntil(ctx, time.Now().Add(d))
+}
+
 // setting is a run to be.
 type setting struct {
 	reconcile.Parts
-	options reconcile.Options
-	config  reconcile.Config
-	window  int
+	options  reconcile.Options
+	config   reconcile.Config
+	capacity int
+	blind    bool // the queues cannot be seen
 }
 
-// replay is a run that repairs by events, with the variables' defaults and a small
-// window.
-func (s *shop) replay() setting {
+// replay is a run that repairs by events, with the variables' defaults.
+func (s *shop) replay(kinds ...product.Kind) setting {
 	return setting{
-		Parts: reconcile.Parts{Source: source{s}, Target: target{s}, Barriers: &watch{shop: s}, Repairer: &repairer{shop: s}},
+		Parts: reconcile.Parts{Source: source{s}, Target: target{s}, Replay: &repairer{shop: s, depth: 200}},
 		options: reconcile.Options{
-			Run: "run", Mode: run.Replay, BatchSize: 5,
+			Run: "run", Mode: run.Replay, BatchSize: 100, Repair: kinds,
 		},
 		config: reconcile.Config{
-			BatchSize: 100, Settle: settle, Grace: grace, StallTimeout: stallTimeout, MaxRounds: 20,
-			Compare: []string{"title", "price", "image", "sellerId"}, Parallel: 1,
+			BatchSize: 100, Settle: settle, SettleMax: settleMax, Grace: grace, StallTimeout: stallTimeout, MaxRounds: 20,
+			Compare: []string{"title", "price", "image", "sellerId"}, Parallel: 1, MaxDeletes: 100, MaxShrink: 20,
 		},
-		window: 1000,
+		capacity: reconcile.Capacity,
 	}
 }
 
 // direct is a run that writes rows.
-func (s *shop) direct() setting {
-	set := s.replay()
-	set.options.Mode, set.Repairer = run.Direct, &repairer{shop: s, direct: true}
+func (s *shop) direct(kinds ...product.Kind) setting {
+	set := s.replay(kinds...)
+	set.options.Mode, set.Replay = run.Direct, nil
+	set.Direct = &repairer{shop: s, direct: true}
 	return set
 }
 
-func (s *shop) dryRun() setting {
-	set := s.replay()
+func (s *shop) dryRun(kinds ...product.Kind) setting {
+	set := s.replay(kinds...)
 	set.options.DryRun = true
 	return set
 }
@@ -55,9 +63,16 @@ func (s *shop) do(ctx context.Context, t rapid.TB, set setting) (*run.Report, er
 	s.mu.Lock()
 	s.calls = make(map[operation]int)
 	s.audit = newAudit()
-	s.audit.unseen = set.Barriers == nil
+	if s.carried != nil {
+		s.audit.acts = s.carried
+	}
 	s.mu.Unlock()
-	engine, err := reconcile.NewWithWindow(set.Parts, set.config, set.options, set.window)
+	watermarks, stop := s.open(ctx)
+	defer stop()
+	if !set.blind {
+		set.Watermarks = watermarks
+	}
+	engine, err := reconcile.NewWithCapacity(set.Parts, set.config, set.options, set.capacity)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +83,8 @@ func (s *shop) do(ctx context.Context, t rapid.TB, set setting) (*run.Report, er
 	if report == nil {
 		t.Fatalf("no report, error %v", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.check(ctx, t, set, report, err)
 	if p := engine.Progress(); p.Phase != run.PhaseDone || p.Acted != report.Acted || p.Compared != report.Products {
 		t.Errorf("after the run its progress is %+v, the report %+v", p, report)
@@ -78,131 +95,82 @@ func (s *shop) do(ctx context.Context, t rapid.TB, set setting) (*run.Report, er
 	return report, err
 }
 
-// ledger is what a report says of missing products, one by one.
-type ledger struct {
-	states   map[run.State]int64
-	unjudged int64 // in flight, and never confirmed
-}
-
-// read takes the samples of a report apart. It wants all products to be named:
-// tests with more than MaxSamples look at the counts.
-func (s *shop) read(t rapid.TB, report *run.Report) ledger {
-	t.Helper()
-	l := ledger{states: make(map[run.State]int64)}
-	seen := make(map[product.ID]bool)
-	var others int64
-	for _, o := range report.Samples {
-		if o.Remedy != o.State.Remedy() {
-			t.Errorf("the remedy of %+v is not that of its state", o)
-		}
-		if o.Kind != product.Missing {
-			if o.State == run.InFlight {
-				others++
-			}
-			continue
-		}
-		if seen[o.ID] {
-			t.Errorf("%s has two outcomes", o.ID)
-		}
-		seen[o.ID] = true
-		l.states[o.State]++
-		s.judge(t, &l, o)
-	}
-	for id := range s.audit.acts {
-		if !seen[id] {
-			l.states[run.Verified]++
-			s.audit.verified(&s.table, id)
-		}
-	}
-	for _, state := range run.States() {
-		want := l.states[state]
-		if state == run.InFlight {
-			want += others
-		}
-		if got := report.Outcomes[state]; got != want {
-			t.Errorf("the report counts %d %s, and there are %d", got, state, want)
-		}
-	}
-	return l
-}
-
-// judge compares one outcome with what the run has seen and done.
-func (s *shop) judge(t rapid.TB, l *ledger, o run.Outcome) {
-	t.Helper()
-	_, acted := s.audit.acts[o.ID]
-	row, p := s.audit.rowLooks[o.ID], s.audit.looks[o.ID]
-	wrong := false
-	switch o.State {
-	case run.Verified:
-		wrong = true // counted only
-	case run.Lost:
-		wrong = !acted || row.found
-	case run.Blocked:
-		wrong = o.Reason == "" || (acted && s.references[o.ID] == "" && o.Column == "")
-	case run.Gone:
-		wrong = p.found || (acted && row.found)
-	case run.Undone:
-		wrong = !acted || p.found || row.found
-	case run.InFlight:
-		if !acted {
-			l.unjudged++
-		}
-		wrong = o.Reason == ""
-	case run.Failed:
-		wrong = o.Reason == ""
-	case run.Skipped, run.Found:
-		wrong = acted
-	}
-	if wrong {
-		t.Errorf("%+v, and it was acted on: %v, its row was seen: %v, its product: %v", o, acted, row.found, p.found)
-	}
-	if strings.ContainsAny(o.Reason, "\n") || len(o.Reason) > 1000 {
-		t.Errorf("the reason is no line: %q", o.Reason)
-	}
-}
-
 // check holds for the report of every run.
 func (s *shop) check(ctx context.Context, t rapid.TB, set setting, report *run.Report, err error) {
 	t.Helper()
-	missing := report.Found[product.Missing]
-	if len(report.Samples) > run.MaxSamples || report.Rounds > set.config.MaxRounds || report.Acted != int64(s.audit.acted) {
-		t.Errorf("%d samples, %d rounds, %d repairs where %d were made", len(report.Samples), report.Rounds, report.Acted, s.audit.acted)
+	attempts := set.config.MaxRounds + 2 // for one that becomes another difference
+	if set.Replay != nil && set.Direct != nil {
+		attempts++ // the fallback's
 	}
-	if most := set.options.MaxRepairs; most > 0 && len(s.audit.acts) > most {
-		t.Errorf("%d products were repaired, at most %d may be", len(s.audit.acts), most)
+	if len(report.Samples) > run.MaxSamples || report.Attempts > attempts || set.Ledger == nil && report.Acted != int64(s.audit.acted) {
+		t.Errorf("%d samples, %d attempts, %d repairs where %d were made", len(report.Samples), report.Attempts, report.Acted, s.audit.acted)
 	}
-	checkEnd(ctx, t, report, err)
-	switch {
-	case len(report.Samples) == run.MaxSamples:
-		return
-	case set.options.DryRun || report.Result == run.Stopped:
-		l := s.read(t, report)
-		if s.audit.took || report.Rounds != 0 {
-			t.Errorf("a repairer was asked, and nothing is to be repaired")
-		}
-		if named := l.states[run.Found] + l.states[run.Blocked] + l.states[run.Gone]; err == nil && set.options.DryRun && named != missing {
-			t.Errorf("%d missing products are named, there are %d", named, missing)
-		}
-		if want := missing + l.unjudged - l.states[run.Gone]; report.Unrepaired != want {
-			t.Errorf("%d unrepaired, want %d", report.Unrepaired, want)
-		}
-	default:
-		l := s.read(t, report)
-		var outcomes, repaired int64
-		for state, n := range l.states {
+	if most := set.options.MaxRepairs; most > 0 && s.repaired() > most {
+		t.Errorf("%d products were repaired, at most %d may be", s.repaired(), most)
+	}
+	if set.options.DryRun && s.audit.acted > 0 {
+		t.Errorf("a dry run has acted")
+	}
+	total := make(map[run.State]int64)
+	for kind, states := range report.ByKind {
+		var outcomes int64
+		for state, n := range states {
+			total[state] += n
 			outcomes += n
-			switch state {
-			case run.Verified, run.Gone, run.Undone:
-				repaired += n
+			if n < 0 {
+				t.Errorf("%d %s %s", n, kind, state)
 			}
 		}
-		// A pass that only counts decides nothing, and an error may end the run in it.
-		counting := err != nil && !s.audit.took && set.options.MaxRepairs == 0 && len(set.options.IDs) == 0 && outcomes == l.unjudged
-		if outcomes != missing+l.unjudged && !counting {
-			t.Errorf("%d outcomes for %d missing products and %d that were not judged: %v", outcomes, missing, l.unjudged, report.Outcomes)
+		if found := report.Found[kind]; found > outcomes || outcomes-found > states[run.InFlight] {
+			t.Errorf("%d outcomes of %d %s products, %d of them in flight: %v", outcomes, found, kind, states[run.InFlight], report.ByKind)
 		}
-		if want := missing + l.unjudged - repaired; report.Unrepaired != want {
-			t.Errorf("%d unrepaired, want %d", report.Unrepaired, want)
+	}
+	for _, rule := range run.States() {
+		if report.Outcomes[rule.State] != total[rule.State] {
+			t.Errorf("the report counts %d %s, and there are %d", report.Outcomes[rule.State], rule.State, total[rule.State])
+		}
+	}
+	s.checkSamples(t, report)
+	checkEnd(ctx, t, report, err)
+}
+
+// repaired is how many products were acted on, but for those taken back only.
+func (s *shop) repaired() (n int) {
+	for _, acts := range s.audit.acts {
+		for _, one := range acts {
+			if !one.undo {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
+
+// checkSamples compares each outcome with what the run has seen and done.
+func (s *shop) checkSamples(t rapid.TB, report *run.Report) {
+	t.Helper()
+	seen := make(map[product.ID]bool)
+	for _, o := range report.Samples {
+		acted := len(s.audit.acts[o.ID]) > 0
+		row, p := s.audit.rowLooks[o.ID], s.audit.looks[o.ID]
+		wrong := seen[o.ID]
+		seen[o.ID] = true
+		switch o.State {
+		case run.Verified:
+			wrong = true // counted only
+		case run.Lost:
+			wrong = wrong || o.Kind == product.Missing && row.found || o.Reason.Code == ""
+		case run.Gone:
+			wrong = wrong || p.found != row.found
+		case run.Undone:
+			wrong = wrong || !acted || p.found || row.found
+		case run.Blocked, run.InFlight, run.Failed, run.Skipped:
+			wrong = wrong || o.Reason.Code == ""
+		case run.Found:
+		}
+		if wrong {
+			t.Errorf("%+v, and it was acted on: %v, its row was seen: %v, its product: %v", o, acted, row.found, p.found)
 		}
 	}
 }
@@ -210,18 +178,18 @@ func (s *shop) check(ctx context.Context, t rapid.TB, set setting, report *run.R
 // checkEnd compares a report's result with the error and with its own counts.
 func checkEnd(ctx context.Context, t rapid.TB, report *run.Report, err error) {
 	t.Helper()
-	remaining := report.Unrepaired > 0 || len(report.Unsupported) > 0
-	differing := report.Found[product.Stale]+report.Found[product.Orphaned]+report.Outcomes[run.InFlight] > 0
+	unknown := func(n run.Note) bool { return n.Code == run.NoteUnknownIDs }
+	remaining := report.Unrepaired > 0 || len(report.Unsupported) > 0 || slices.ContainsFunc(report.Notes, unknown)
 	agrees := false
 	switch report.Result {
 	case run.InSync:
-		agrees = err == nil && !remaining && (report.DryRun && !differing || !report.DryRun && report.Found[product.Missing] == 0)
+		agrees = err == nil && !remaining && report.Acted == 0
 	case run.Succeeded:
-		agrees = err == nil && !remaining && !report.DryRun && report.Found[product.Missing] > 0
+		agrees = err == nil && !remaining && !report.DryRun && report.Acted+report.Outcomes[run.Verified]+report.Outcomes[run.Undone] > 0
 	case run.Partial:
-		agrees = err == nil && (remaining || report.DryRun && differing)
+		agrees = err == nil && (remaining || report.DryRun)
 	case run.Stopped:
-		agrees = err == nil && report.Unrepaired > 0 && report.Acted == 0 && len(report.Notes) > 0
+		agrees = err == nil && len(report.Notes) > 0
 	case run.Cancelled:
 		agrees = err != nil && errors.Is(context.Cause(ctx), context.Canceled)
 	case run.Broken:
@@ -239,3 +207,5 @@ func checkEnd(ctx context.Context, t rapid.TB, report *run.Report, err error) {
 		t.Errorf("the report is not whole: %+v", report)
 	}
 }
+
+var errReset = errors.New("the connection was reset")

@@ -13,11 +13,12 @@ import (
 	"github.com/ecom-micro/etl/internal/product"
 )
 
-// operation is something that a run asks of a store, a queue or a repairer.
+// operation is something that a run asks of a store or a repairer.
 type operation string
 
 const (
 	planning     operation = "plan"              // ranges, counts, unsupported ids
+	sampling     operation = "sample"            // keys, for the guard
 	scanning     operation = "scan the source"   // a page
 	spanning     operation = "span the cart"     // a page
 	findProducts operation = "find products"     // by id
@@ -26,8 +27,6 @@ const (
 	referencing  operation = "look for references"
 	reserving    operation = "reserve"
 	repairing    operation = "repair"
-	removing     operation = "remove"
-	waiting      operation = "wait for a queue"
 )
 
 // call is one operation; nth counts those of its kind from 1.
@@ -35,38 +34,36 @@ type call struct {
 	operation
 	nth  int
 	ids  []product.ID // what it is about, where that is known
-	kind product.Kind // whose queue is waited for
+	kind product.Kind // what is repaired
 }
 
-// shop is the two stores and the cart's queues, in memory.
+// shop is the two stores, the cart's queues and the cart's consumer, in memory.
 type shop struct {
-	// before, if set, is called before each operation, by the goroutine of the run;
-	// its error is the operation's. The pages of a scan are read by others, which
-	// call paging.
-	before, paging func(ctx context.Context, c call) error
+	// before, if set, is called before each operation, by one goroutine at a time; its
+	// error is the operation's.
+	before func(ctx context.Context, c call) error
+	// hangs, if set, picks operations that last until they are stopped.
+	hangs func(c call) bool
 	// page is the number of products, and of rows, in a page.
 	page        int
 	repeats     bool // the cursor returns each page twice
 	table       product.Table
 	ranges      []product.Range
 	unsupported map[string]int64
+	// quick leaves out that each operation takes a moment, which costs a test real time.
+	quick bool
 
+	turn       sync.Mutex // of before
 	mu         sync.Mutex
 	calls      map[operation]int
 	products   map[product.ID]product.Product
 	rows       map[product.ID]product.Row
 	references map[product.ID]string          // ids that another table holds
 	refused    map[product.ID]*product.Misfit // rows that a constraint refuses
-	queue      []event                        // waiting for the cart's consumer
+	queues     map[product.Kind]*queue
 	scanned    snapshot
 	audit      *audit
-}
-
-// event is a message to the cart. One that vanishes is consumed by somebody else.
-type event struct {
-	kind     product.Kind // whose queue it waits in
-	row      product.Row
-	vanishes bool
+	carried    map[product.ID][]act // what earlier processes of the run did
 }
 
 // snapshot is what a scan sees. Taking it at the scan's start lets a test fail
@@ -98,6 +95,10 @@ func newShop(n int, lost func(i int) bool) *shop {
 		page: 4, ranges: []product.Range{{Class: product.ObjectIDs}},
 		calls: make(map[operation]int), products: make(map[product.ID]product.Product), rows: make(map[product.ID]product.Row),
 		references: make(map[product.ID]string), refused: make(map[product.ID]*product.Misfit), audit: newAudit(),
+		queues: make(map[product.Kind]*queue),
+	}
+	for _, kind := range product.Kinds() {
+		s.queues[kind] = &queue{shop: s, kind: kind, came: make(chan struct{}, 1)}
 	}
 	s.table = product.Table{Name: "public.product", HexOrdered: true, ID: product.Column{Name: "id", Type: product.TextColumn, TypeName: "text"}}
 	for _, f := range product.CartFields() {
@@ -161,39 +162,10 @@ func (s *shop) arrive(row product.Row) {
 	}
 }
 
-// enqueue leaves an event to the cart's consumer.
-func (s *shop) enqueue(e event) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.queue = append(s.queue, e)
-}
-
 func (s *shop) removeRow(id product.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.rows, id)
-}
-
-// consume is the cart's consumer: it takes everything out of one queue, in order.
-func (s *shop) consume(kind product.Kind) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var rest []event
-	for _, e := range s.queue {
-		_, there := s.rows[e.row.ID]
-		switch {
-		case e.kind != kind:
-			rest = append(rest, e)
-		case e.vanishes:
-		case e.kind == product.Stale && there:
-			s.rows[e.row.ID] = e.row
-		case e.kind == product.Missing && !there:
-			s.rows[e.row.ID] = e.row
-		case e.kind == product.Orphaned:
-			delete(s.rows, e.row.ID)
-		}
-	}
-	s.queue = rest
 }
 
 // enter begins an operation. Each takes a moment, so that no two have one time.
@@ -201,13 +173,18 @@ func (s *shop) enter(ctx context.Context, c call) error {
 	s.mu.Lock()
 	s.calls[c.operation]++
 	c.nth = s.calls[c.operation]
-	s.mu.Unlock()
-	time.Sleep(time.Millisecond)
 	hook := s.before
-	if c.operation == scanning || c.operation == spanning {
-		hook = s.paging
+	s.mu.Unlock()
+	if !s.quick {
+		time.Sleep(time.Millisecond)
+	}
+	if s.hangs != nil && s.hangs(c) {
+		<-ctx.Done()
+		return errReset // a driver need not say that it was stopped
 	}
 	if hook != nil {
+		s.turn.Lock()
+		defer s.turn.Unlock()
 		if err := hook(ctx, c); err != nil {
 			return err
 		}
@@ -215,17 +192,15 @@ func (s *shop) enter(ctx context.Context, c call) error {
 	return context.Cause(ctx)
 }
 
-// intercept puts a hook before the ones that are there, for all operations.
+// intercept puts a hook before the one that is there.
 func (s *shop) intercept(hook func(ctx context.Context, c call) error) {
-	chained := func(next func(context.Context, call) error) func(context.Context, call) error {
-		return func(ctx context.Context, c call) error {
-			if err := hook(ctx, c); err != nil || next == nil {
-				return err
-			}
-			return next(ctx, c)
+	next := s.before
+	s.before = func(ctx context.Context, c call) error {
+		if err := hook(ctx, c); err != nil || next == nil {
+			return err
 		}
+		return next(ctx, c)
 	}
-	s.before, s.paging = chained(s.before), chained(s.paging)
 }
 
 // fail lets the nth operation of a kind fail.
@@ -257,8 +232,26 @@ func (s source) Ranges(ctx context.Context, _ int) ([]product.Range, error) {
 	return s.ranges, s.enter(ctx, call{operation: planning})
 }
 
+func (s source) Sample(ctx context.Context, n int) ([]product.ID, error) {
+	if err := s.enter(ctx, call{operation: sampling}); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ids []product.ID
+	for id := range s.products { // in no order
+		if len(ids) < n {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
 func (s source) EstimatedCount(ctx context.Context) (int64, error) {
-	return int64(len(s.products)), s.enter(ctx, call{operation: planning})
+	err := s.enter(ctx, call{operation: planning})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int64(len(s.products)), err
 }
 
 func (s source) Unsupported(ctx context.Context) (map[string]int64, error) {

@@ -1,0 +1,143 @@
+package reconcile
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/product"
+)
+
+// sight sees the repairs of one kind that were sent through the cart's queue arrive.
+// Being seen is not yet a proof, but frees the credit that a repair takes.
+type sight struct {
+	r    *Run
+	kind product.Kind
+
+	mu      sync.Mutex
+	out     map[product.ID]*item // sent, and not seen yet
+	looked  time.Time
+	arrival time.Time // the last time that one was seen to have arrived
+	dark    time.Time // up to here repairs are queued whose proof was given up
+}
+
+func newSight(r *Run, kind product.Kind) *sight {
+	return &sight{r: r, kind: kind, out: make(map[product.ID]*item)}
+}
+
+// sent takes items over that are about to be sent.
+func (s *sight) sent(items []*item, repairs []product.Repair) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, it := range items {
+		row := repairs[i].Row
+		it.wanted = &row
+		s.out[it.ID] = it
+	}
+}
+
+// gone forgets an item: it is proved, or was not sent at all.
+func (s *sight) gone(it *item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.out, it.ID)
+	it.wanted = nil
+}
+
+// lookInterval is how often the cart is looked at for what has arrived, at most.
+const lookInterval = 100 * time.Millisecond
+
+// unseen tells how many repairs were sent and have not been seen in the cart.
+func (s *sight) unseen(ctx context.Context) (int, error) {
+	wanted, n := s.due()
+	if len(wanted) == 0 {
+		return n, nil
+	}
+	rows, err := s.r.Target.Find(ctx, slices.Collect(maps.Keys(wanted)))
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looked = time.Now()
+	for id, row := range wanted {
+		it := s.out[id]
+		if it == nil || it.wanted != row { // it was proved meanwhile
+			continue
+		}
+		found, there := rows[id]
+		if s.there(it, there, &found) {
+			delete(s.out, id)
+			it.wanted = nil
+			s.arrival = s.looked
+		}
+	}
+	return len(s.out), nil
+}
+
+// due is what is to be looked at now, nothing where that was done just now, and how
+// many were sent and not seen.
+func (s *sight) due() (wanted map[product.ID]*product.Row, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.looked) < lookInterval {
+		return nil, len(s.out)
+	}
+	wanted = make(map[product.ID]*product.Row, len(s.out))
+	for id, it := range s.out {
+		wanted[id] = it.wanted
+	}
+	return wanted, len(s.out)
+}
+
+// there tells whether the cart shows what the item's repair makes of it.
+func (s *sight) there(it *item, there bool, row *product.Row) bool {
+	rule := s.kind.Rule()
+	if !rule.InSource || !there {
+		return there == rule.InSource
+	}
+	if !rule.InCart {
+		return true // insert if absent: whatever row is there
+	}
+	for _, f := range rule.Proof {
+		if f != product.SellerID && it.wanted.Values[f] != row.Values[f] {
+			return false
+		}
+	}
+	return true
+}
+
+// arrived notes that a proof has found a repair of ours in the cart.
+func (s *sight) arrived(it *item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, unseen := s.out[it.ID]; unseen {
+		s.arrival = time.Now()
+		delete(s.out, it.ID)
+		it.wanted = nil
+	}
+}
+
+// lastArrival is when a repair of ours was last seen to have arrived.
+func (s *sight) lastArrival() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.arrival
+}
+
+// darken notes that the proof of a repair was given up.
+func (s *sight) darken() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dark = time.Now()
+}
+
+// floor is the moment that the watermark must have passed before anything of this kind
+// is judged.
+func (s *sight) floor() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dark
+}

@@ -1,0 +1,111 @@
+package reconcile_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/testenv/memoryledger"
+)
+
+// A run that is killed at any operation, again and again, is taken over each time, and
+// in the end everything is repaired: each product once, and counted once.
+func TestTakeovers(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []run.Mode{run.Replay, run.Direct} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, func(t *rapid.T) { checkTakeovers(t, mode) }) })
+		})
+	}
+}
+
+func checkTakeovers(t *rapid.T, mode run.Mode) {
+	const products, differing = 60, 10
+	s := differ(products)
+	s.page = rapid.IntRange(2, 20).Draw(t, "page")
+	middle := id(rapid.IntRange(1, products-1).Draw(t, "middle"))
+	s.ranges = []product.Range{{Class: product.ObjectIDs, Through: middle}, {Class: product.ObjectIDs, After: middle}}
+	for _, q := range s.queues {
+		q.pace = rapid.SampledFrom([]time.Duration{pace, time.Second}).Draw(t, "pace")
+	}
+	kinds := rapid.SampledFrom([]run.Kinds{product.Kinds(), {product.Missing}, {product.Stale, product.Orphaned}}).Draw(t, "kinds")
+	set := s.replay(kinds...)
+	if mode == run.Direct {
+		set = s.direct(kinds...)
+	}
+	set.options.BatchSize = rapid.IntRange(1, 10).Draw(t, "batch")
+	set.capacity = rapid.SampledFrom([]int{5, 1000}).Draw(t, "capacity")
+	if rapid.Bool().Draw(t, "limited") {
+		set.options.MaxRepairs = products
+	}
+	ledger := memoryledger.New()
+	random := randomness(t)
+	kills := rapid.IntRange(0, 6).Draw(t, "kills")
+	var report *run.Report
+	for i := 0; ; i++ {
+		owned := claim(t, ledger, i)
+		set.Ledger = owned
+		ctx, cancel := context.WithCancelCause(t.Context())
+		left := 1 + random.upTo(80)
+		die := func() {
+			if left--; i < kills && left == 0 {
+				cancel(run.ErrFenced)
+			}
+		}
+		s.before = func(context.Context, call) error { die(); return nil }
+		acts := s.audit.acts
+		var err error
+		report, err = s.goOn(ctx, t, set, acts)
+		s.before = nil
+		cancel(nil)
+		if t.Failed() {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		if err == nil {
+			if err := owned.Finish(t.Context(), report.Result.Status(), report, ""); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		time.Sleep(2 * leaseLength)
+	}
+	for _, kind := range product.Kinds() {
+		verified, found := report.ByKind[kind][run.Verified], report.ByKind[kind][run.Found]
+		if kinds.Has(kind) && verified != differing || !kinds.Has(kind) && found != differing || report.Found[kind] != differing {
+			t.Errorf("%s: %d verified, %d found, want %d; %+v", kind, verified, found, differing, report)
+		}
+	}
+	for id, acts := range s.audit.acts {
+		if len(acts) != 1 {
+			t.Errorf("%s was repaired %d times: %+v", id, len(acts), acts)
+		}
+	}
+}
+
+// claim takes the lease of the one run that there is.
+func claim(t *rapid.T, l *memoryledger.Ledger, takeovers int) run.Lease {
+	t.Helper()
+	var owned run.Lease
+	var err error
+	if takeovers == 0 {
+		owned, err = l.Begin(t.Context(), run.Request{Version: run.RequestVersion, ID: run.NewRunID(), Trigger: run.ByCLI, At: time.Now()}, "first", leaseLength)
+	} else {
+		owned, err = l.Claim(t.Context(), "next", leaseLength)
+	}
+	if err != nil || owned == nil {
+		t.Fatalf("no lease: %v, %v", owned, err)
+	}
+	return owned
+}
+
+// goOn is do for a process that takes over what others did.
+func (s *shop) goOn(ctx context.Context, t *rapid.T, set setting, before map[product.ID][]act) (*run.Report, error) {
+	s.carried = before
+	defer func() { s.carried = nil }()
+	return s.do(ctx, t, set)
+}
