@@ -37,7 +37,10 @@ func NewManagement(config Config) (*Management, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Management{vhost: uri.Vhost, user: base.User, client: &http.Client{Timeout: 10 * time.Second}}
+	// A connection for each question: they are few, and nothing outlives whoever asks. No
+	// proxy of the environment gets to see the credentials.
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSHandshakeTimeout: 5 * time.Second}}
+	m := &Management{vhost: uri.Vhost, user: base.User, client: client}
 	if m.user == nil {
 		m.user = url.UserPassword(uri.Username, uri.Password)
 	}
