@@ -144,6 +144,30 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
+// decide hands what waits for a watermark to a stage, as soon as it may move on, until
+// nothing comes any more. What has waited in vain is given up.
+func (r *Run) decide(ctx context.Context, s stage, batch func(context.Context, []*item) error) error {
+	var keys []roomKey
+	for _, kind := range product.Kinds() {
+		keys = append(keys, roomKey{s, kind})
+	}
+	for {
+		items, stalled, err := r.line.take(ctx, run.MaxBatchSize, keys...)
+		if err != nil || len(items)+len(stalled) == 0 {
+			return err
+		}
+		for _, it := range stalled {
+			r.giveUp(it, run.ReasonQueue)
+		}
+		if len(items) == 0 {
+			continue
+		}
+		if err := batch(ctx, items); err != nil {
+			return err
+		}
+	}
+}
+
 // readiness tells whether an item may leave its room: its moment has passed by the
 // clock and by the watermark. It has waited in vain when the watermark stands for
 // SYNC_STALL_TIMEOUT, and one that the run would not repair does not wait that long.

@@ -13,31 +13,11 @@ import (
 // judge looks again, by id on both sides, at each item whose moment has passed. What
 // is still the same difference is confirmed; what is none any more is resolved; what
 // has become another one waits anew.
-func (r *Run) judge(ctx context.Context) error {
-	var keys []roomKey
-	for _, kind := range product.Kinds() {
-		keys = append(keys, roomKey{judging, kind})
-	}
-	for {
-		items, stalled, err := r.line.take(ctx, run.MaxBatchSize, keys...)
-		if err != nil || len(items)+len(stalled) == 0 {
-			return err
-		}
-		for _, it := range stalled {
-			r.giveUp(it, run.ReasonQueue)
-		}
-		if err := r.judgeBatch(ctx, items); err != nil {
-			return err
-		}
-	}
-}
+func (r *Run) judge(ctx context.Context) error { return r.decide(ctx, judging, r.judgeBatch) }
 
 // judgeBatch decides on items. With an error, those that are not decided are back in
 // their rooms.
 func (r *Run) judgeBatch(ctx context.Context, items []*item) error {
-	if len(items) == 0 {
-		return nil
-	}
 	err := r.pause.wait(ctx)
 	var pairs []diff.Pair
 	if err == nil {

@@ -13,30 +13,10 @@ import (
 
 // prove looks at both sides once everything that was queued at a repair has been
 // consumed, and decides what became of it.
-func (r *Run) prove(ctx context.Context) error {
-	var keys []roomKey
-	for _, kind := range product.Kinds() {
-		keys = append(keys, roomKey{proving, kind})
-	}
-	for {
-		items, stalled, err := r.line.take(ctx, run.MaxBatchSize, keys...)
-		if err != nil || len(items)+len(stalled) == 0 {
-			return err
-		}
-		for _, it := range stalled {
-			r.giveUp(it, run.ReasonQueue)
-		}
-		if err := r.proveBatch(ctx, items); err != nil {
-			return err
-		}
-	}
-}
+func (r *Run) prove(ctx context.Context) error { return r.decide(ctx, proving, r.proveBatch) }
 
 // proveBatch decides on items of one kind, all or, with an error, none of them.
 func (r *Run) proveBatch(ctx context.Context, items []*item) error {
-	if len(items) == 0 {
-		return nil
-	}
 	pairs, err := r.finder.LookBack(ctx, idsOf(items))
 	if err != nil {
 		r.line.move(proving, items...)
