@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ecom-micro/etl/internal/ledger"
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/target"
+)
+
+func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
+	tgt, err := target.Open(ctx, c.Target)
+	if err != nil {
+		d.fail("cart service", err)
+		return
+	}
+	clean.add(func(context.Context) { tgt.Close() })
+	skew, err := tgt.Ping(ctx)
+	if err != nil {
+		d.fail("cart service", err)
+		return
+	}
+	d.pass("cart service", "connected to "+tgt.Name())
+	d.clock("cart service clock", skew)
+	if err := tgt.Describe(ctx); err != nil {
+		d.fail("cart table", err)
+		return
+	}
+	table := tgt.Table()
+	order := "rows are looked up by id"
+	if table.HexOrdered || table.BytewiseOrdered {
+		order = "ids sort as the source's, so ranges are read together"
+	}
+	d.pass("cart table", "has the columns that a product needs; "+order)
+	if unchecked := tgt.Unchecked(); len(unchecked) > 0 {
+		d.warn("cart constraints", fmt.Sprintf("only the database can judge %v, so replay is refused: use --mode direct", unchecked))
+	} else {
+		d.pass("cart constraints", "can be checked before a repair")
+	}
+	d.examineDirect(tgt)
+	lock, err := tgt.Lock(ctx)
+	switch {
+	case errors.Is(err, target.ErrLocked):
+		d.warn("other runs", err.Error())
+	case err != nil:
+		d.fail("other runs", err)
+	default:
+		lock.Release(ctx)
+		d.pass("other runs", "none is active")
+	}
+}
+
+// examineDirect says which kinds of difference the role may repair directly. That it
+// may not repair one which nobody asks for is no reason to worry.
+func (d *doctor) examineDirect(tgt *target.Target) {
+	var able run.Kinds
+	var unable []string
+	say := d.pass
+	for _, kind := range product.Kinds() {
+		_, err := tgt.Writer(1, []product.Kind{kind})
+		if err == nil {
+			able = append(able, kind)
+			continue
+		}
+		unable = append(unable, fmt.Sprintf("not %s: %v", kind, err))
+		if d.kinds.Has(kind) {
+			say = d.warn
+		}
+	}
+	text := "repairs no kind"
+	if len(able) > 0 {
+		text = "repairs what is " + strings.ReplaceAll(able.String(), ",", ", ")
+	}
+	say("direct mode", strings.Join(append([]string{text}, unable...), "; "))
+}
+
+func (d *doctor) examineLedger(ctx context.Context, c *config) {
+	memory, err := ledger.Open(ctx, c.Ledger, c.Target.Address())
+	if err != nil {
+		d.fail("ledger", err)
+		return
+	}
+	defer memory.Close()
+	current, err := memory.Check(ctx)
+	switch {
+	case err != nil:
+		d.fail("ledger", err)
+	case !current:
+		d.pass("ledger", "schema etl_ledger will be created or updated by the first run that repairs")
+	default:
+		d.pass("ledger", "schema etl_ledger is there")
+	}
+}
