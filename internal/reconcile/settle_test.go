@@ -173,7 +173,7 @@ func opened(id product.ID, kind product.Kind, ago time.Duration) run.Standing {
 
 // What the ledger knows for longer than the settling time is not waited for again, in
 // no mode.
-func TestKnownDifferencesAreNotWaitedFor(t *testing.T) {
+func TestCaseE13KnownDifferencesAreNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name  string
