@@ -77,7 +77,7 @@ func transient(err error) bool {
 	}
 	var network net.Error
 	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
-		errors.As(err, new(*pgconn.ConnectError))
+		errors.As(err, new(*pgconn.ConnectError)) || errors.Is(err, pgconn.ErrConnClosed) // which may hide any of these
 }
 
 // Explained adds the remedy to the errors that operators meet. remedies are those

@@ -189,11 +189,15 @@ func (w *Writer) halving(ctx context.Context, action action, fields fieldSet, ch
 
 // unanswered tells whether a statement was, or may have been, sent and its answer
 // never came. A connection pooler that loses the server says so by an error of its
-// own, of class 08.
+// own, of class 08. ErrConnClosed calls itself safe to retry, and the driver returns it
+// for a connection that is lost behind a statement too, such as a COMMIT that was done.
 func unanswered(err error) bool {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
 		return strings.HasPrefix(refused.Code, "08")
+	}
+	if errors.Is(err, pgconn.ErrConnClosed) {
+		return true
 	}
 	return err != nil && !errors.As(err, new(*pgconn.ConnectError)) && !pgconn.SafeToRetry(err)
 }
