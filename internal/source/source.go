@@ -23,7 +23,7 @@ const (
 	idleLimit = time.Minute
 	// closeTimeout bounds the closing of a cursor that is no longer needed. The
 	// server drops it by itself after a while.
-	closeTimeout = 2 * time.Second
+	closeTimeout = time.Second
 )
 
 // Source is the products collection.
@@ -31,8 +31,12 @@ type Source struct {
 	client     *mongo.Client
 	collection *mongo.Collection
 	where      string // for messages: database.collection
+	direct     bool   // the URL names one server for itself, whatever it is
 	idle       time.Duration
 	page       int
+	freshFor   time.Duration
+	catchUp    time.Duration
+	freshness  freshness
 }
 
 // Open connects to the Product Service's database. It returns without waiting
@@ -50,8 +54,12 @@ func Open(config Config) (*Source, error) {
 		client:     client,
 		collection: client.Database(database).Collection(config.Collection),
 		where:      database + "." + config.Collection,
+		direct:     opts.Direct != nil && *opts.Direct,
 		idle:       idleLimit,
 		page:       pageSize,
+		freshFor:   freshFor,
+		catchUp:    catchUpLimit,
+		freshness:  freshness{turn: make(chan struct{}, 1)},
 	}, nil
 }
 
@@ -65,11 +73,9 @@ func (s *Source) Name() string { return s.where }
 // collection may be read. skew is the server's clock minus ours.
 func (s *Source) Ping(ctx context.Context) (skew time.Duration, err error) {
 	asked := time.Now()
-	var hello struct {
-		LocalTime time.Time `bson:"localTime"`
-	}
-	if err := s.collection.Database().RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
-		return 0, fmt.Errorf("reach MongoDB: %w", explained(err))
+	hello, err := s.hello(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("reach MongoDB: %w", explained(away(err)))
 	}
 	middle := asked.Add(time.Since(asked) / 2)
 	if !hello.LocalTime.IsZero() {
@@ -77,7 +83,7 @@ func (s *Source) Ping(ctx context.Context) (skew time.Duration, err error) {
 	}
 	err = s.collection.FindOne(ctx, bson.D{}, options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
-		return 0, fmt.Errorf("read %s: %w", s.where, explained(err))
+		return 0, fmt.Errorf("read %s: %w", s.where, explained(away(err)))
 	}
 	return skew, nil
 }
@@ -85,27 +91,29 @@ func (s *Source) Ping(ctx context.Context) (skew time.Duration, err error) {
 // Exists tells whether the server knows the collection at all; a wrong name
 // otherwise looks like an empty one.
 func (s *Source) Exists(ctx context.Context) (bool, error) {
-	names, err := s.collection.Database().ListCollectionNames(ctx, bson.D{{Key: "name", Value: s.collection.Name()}})
+	names, err := attempt(ctx, s, func() ([]string, error) {
+		return s.collection.Database().ListCollectionNames(ctx, bson.D{{Key: "name", Value: s.collection.Name()}})
+	})
 	if err != nil {
-		return false, fmt.Errorf("list collections of %s: %w", s.collection.Database().Name(), explained(err))
+		return false, fmt.Errorf("list collections of %s: %w", s.collection.Database().Name(), err)
 	}
 	return len(names) > 0, nil
 }
 
 // Count counts the products exactly.
 func (s *Source) Count(ctx context.Context) (int64, error) {
-	n, err := s.collection.CountDocuments(ctx, bson.D{})
+	n, err := attempt(ctx, s, func() (int64, error) { return s.collection.CountDocuments(ctx, bson.D{}) })
 	if err != nil {
-		return 0, fmt.Errorf("count %s: %w", s.where, explained(err))
+		return 0, fmt.Errorf("count %s: %w", s.where, err)
 	}
 	return n, nil
 }
 
 // EstimatedCount is the collection's own figure: instant, and possibly a little off.
 func (s *Source) EstimatedCount(ctx context.Context) (int64, error) {
-	n, err := s.collection.EstimatedDocumentCount(ctx)
+	n, err := attempt(ctx, s, func() (int64, error) { return s.collection.EstimatedDocumentCount(ctx) })
 	if err != nil {
-		return 0, fmt.Errorf("estimate the size of %s: %w", s.where, explained(err))
+		return 0, fmt.Errorf("estimate the size of %s: %w", s.where, err)
 	}
 	return n, nil
 }
@@ -134,16 +142,20 @@ func (s *Source) Unsupported(ctx context.Context) (map[string]int64, error) {
 			{Key: "n", Value: bson.D{{Key: "$sum", Value: 1}}},
 		}}},
 	}
-	cursor, err := s.collection.Aggregate(ctx, pipeline)
-	if err != nil {
-		return nil, fmt.Errorf("count unsupported ids of %s: %w", s.where, explained(err))
-	}
-	var groups []struct {
+	type group struct {
 		Type string `bson:"_id"`
 		N    int64  `bson:"n"`
 	}
-	if err := cursor.All(ctx, &groups); err != nil {
-		return nil, fmt.Errorf("count unsupported ids of %s: %w", s.where, explained(err))
+	groups, err := attempt(ctx, s, func() (groups []group, err error) {
+		cursor, err := s.collection.Aggregate(ctx, pipeline)
+		if err != nil {
+			return nil, err
+		}
+		err = cursor.All(ctx, &groups)
+		return groups, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count unsupported ids of %s: %w", s.where, err)
 	}
 	counts := make(map[string]int64, len(groups))
 	for _, g := range groups {
@@ -189,7 +201,7 @@ func (s *Source) Scan(ctx context.Context, r product.Range, since time.Time) ite
 			}
 			if err != nil {
 				if err = patience.wait(ctx, err); err != nil {
-					yield(nil, fmt.Errorf("read source range %s of %s: %w", r, s.where, explained(err)))
+					yield(nil, fmt.Errorf("read source range %s of %s: %w", r, s.where, err))
 					return
 				}
 			}
@@ -214,6 +226,10 @@ func keyBefore(t time.Time) product.ID {
 func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Time, yield func([]product.Product, error) bool) (last product.ID, done bool, err error) {
 	last = r.After
 	filter, err := rangeFilter(r)
+	if err != nil {
+		return last, false, err
+	}
+	opened, err := s.fresh(ctx)
 	if err != nil {
 		return last, false, err
 	}
@@ -246,8 +262,9 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 			return last, true, nil
 		}
 		page = make([]product.Product, 0, s.page)
-		if time.Since(handed) > s.idle {
-			return last, false, nil
+		// A server that is the primary no longer goes on answering for its cursors.
+		if election, err := s.fresh(ctx); err != nil || election != opened || time.Since(handed) > s.idle {
+			return last, false, err
 		}
 	}
 	if err := cursor.Err(); err != nil {
@@ -278,16 +295,11 @@ func (s *Source) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 	if err != nil {
 		return nil, err
 	}
-	var patience retry
-	for {
-		found, err := s.find(ctx, keys, len(ids))
-		if err == nil {
-			return found, nil
-		}
-		if err = patience.wait(ctx, err); err != nil {
-			return nil, fmt.Errorf("read %d products of %s by id: %w", len(ids), s.where, explained(err))
-		}
+	found, err := attempt(ctx, s, func() (map[product.ID]product.Product, error) { return s.find(ctx, keys, len(ids)) })
+	if err != nil {
+		return nil, fmt.Errorf("read %d products of %s by id: %w", len(ids), s.where, err)
 	}
+	return found, nil
 }
 
 func (s *Source) find(ctx context.Context, keys bson.A, expected int) (map[product.ID]product.Product, error) {
