@@ -118,24 +118,26 @@ func (s *Source) EstimatedCount(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-// unsupportedTypes are those that an _id may have and that no scan visits. Binary
-// data is unsupported unless it is a UUID.
-var unsupportedTypes = bson.A{"double", "decimal", "object", "bool", "date", "null", "timestamp", "symbol", "javascript", "dbPointer", "minKey", "maxKey"}
+// unsupportedTypes are those that an _id may have and that no scan visits. Of others
+// some values are unsupported: binary data unless it is a UUID, and numbers that are
+// not whole or beyond 64 bits.
+var unsupportedTypes = bson.A{"object", "bool", "date", "null", "timestamp", "symbol", "javascript", "dbPointer", "minKey", "maxKey"}
 
 // Unsupported counts the products whose _id cannot be compared, by type.
 func (s *Source) Unsupported(ctx context.Context) (map[string]int64, error) {
-	low, high, err := classBounds(product.UUIDs)
+	binary, err := outside(product.UUIDs)
 	if err != nil {
 		return nil, err
 	}
-	isBinary := bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: "binData"}}}}
+	numbers, err := outside(product.Integers)
+	if err != nil {
+		return nil, err
+	}
 	pipeline := mongo.Pipeline{
 		{{Key: "$match", Value: bson.D{{Key: "$or", Value: bson.A{
-			bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: unsupportedTypes}}}},
-			bson.D{{Key: "$and", Value: bson.A{isBinary, bson.D{{Key: "$or", Value: bson.A{
-				bson.D{{Key: "_id", Value: bson.D{{Key: "$lt", Value: low.Value}}}},
-				bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: high.Value}}}},
-			}}}}}},
+			ofTypes(unsupportedTypes),
+			bson.D{{Key: "$and", Value: bson.A{ofTypes(bson.A{"binData"}), binary}}},
+			bson.D{{Key: "$and", Value: bson.A{ofTypes(fractionalTypes), bson.D{{Key: "$or", Value: bson.A{numbers, isFraction}}}}}},
 		}}}}},
 		{{Key: "$group", Value: bson.D{
 			{Key: "_id", Value: bson.D{{Key: "$type", Value: "$_id"}}},
@@ -164,6 +166,30 @@ func (s *Source) Unsupported(ctx context.Context) (map[string]int64, error) {
 	return counts, nil
 }
 
+// fractionalTypes are those of numbers that need not be whole.
+var fractionalTypes = bson.A{"double", "decimal"}
+
+// isFraction selects the numbers that are not whole, NaN among them. The condition
+// keeps the arithmetic away from other types, in whatever order the server filters.
+var isFraction = bson.D{{Key: "$expr", Value: bson.D{{Key: "$cond", Value: bson.A{
+	bson.D{{Key: "$in", Value: bson.A{bson.D{{Key: "$type", Value: "$_id"}}, fractionalTypes}}},
+	bson.D{{Key: "$ne", Value: bson.A{bson.D{{Key: "$mod", Value: bson.A{"$_id", 1}}}, 0}}},
+	false,
+}}}}}
+
+func ofTypes(types bson.A) bson.D {
+	return bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: types}}}}
+}
+
+// outside selects what is of the class's type bracket and beyond its bounds.
+func outside(c product.Class) (bson.D, error) {
+	low, high, err := classBounds(c)
+	return bson.D{{Key: "$or", Value: bson.A{
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$lt", Value: low.Value}}}},
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: high.Value}}}},
+	}}}, err
+}
+
 // scanFields are what a comparison needs; eventFields what a repair needs.
 var (
 	scanFields  = projection("title", "price", "image", "sellerId", "quantity", "createdAt", "updatedAt")
@@ -180,7 +206,8 @@ func projection(names ...string) bson.D {
 
 // Scan yields the products of r in key order, in pages that the caller may keep.
 // With since set it yields only those created at or after it: by the time in the
-// key where keys are ObjectIds, by createdAt otherwise. A cursor that breaks is
+// key where keys are ObjectIds, by createdAt otherwise, and then also those whose
+// createdAt is none that can be told. A cursor that breaks is
 // reopened at the last key; an error is yielded once, at the end, after several
 // attempts that read nothing.
 func (s *Source) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
@@ -220,6 +247,15 @@ func keyBefore(t time.Time) product.ID {
 	return product.ID(fmt.Sprintf("%08xffffffffffffffff", min(second, math.MaxUint32)))
 }
 
+// notBefore leaves out what was certainly created before since. Dates alone compare with
+// dates; every other type passes, an array that holds a date among them.
+func notBefore(since time.Time) bson.E {
+	return bson.E{Key: "$or", Value: bson.A{
+		bson.D{{Key: "createdAt", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$lt", Value: since}}}}}},
+		bson.D{{Key: "createdAt", Value: bson.D{{Key: "$type", Value: "array"}}}},
+	}}
+}
+
 // scanCursor reads r with one cursor until its end, an error, or an idle pause.
 // last is the last key that was yielded; done is set at the end of the range, or
 // when the reader wants no more.
@@ -234,7 +270,8 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 		return last, false, err
 	}
 	if !since.IsZero() {
-		filter = append(filter, bson.E{Key: "createdAt", Value: bson.D{{Key: "$gte", Value: since}}})
+		since = since.Truncate(time.Millisecond) // as dates are
+		filter = append(filter, notBefore(since))
 	}
 	cursor, err := s.collection.Find(ctx, filter, options.Find().
 		SetProjection(scanFields).SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(int32(s.page)))
@@ -249,8 +286,8 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 		if err != nil {
 			return last, false, err
 		}
-		if !ok {
-			page[len(page)-1] = product.Product{} // a type that Unsupported counts
+		if p := &page[len(page)-1]; !ok || p.Created.Before(since) && !p.Created.IsZero() {
+			*p = product.Product{} // a type that Unsupported counts, or a time of a type that the filter lets pass
 			page = page[:len(page)-1]
 		}
 		if len(page) < s.page {
