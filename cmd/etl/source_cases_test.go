@@ -31,7 +31,7 @@ func (s *shop) keyed(id any, row string, changes ...bson.E) {
 // wantRow insists on a row of the cart, and on its stock.
 func (s *shop) wantRow(id string, quantity int) {
 	s.tb.Helper()
-	if row, found := s.cart.Row(id); !found || quantity > 0 && int(row.Quantity) != quantity {
+	if row, found := s.cart.Row(id); !found || quantity > 0 && row.Quantity != quantity {
 		s.tb.Errorf("the cart's row %s: found %t, %+v", id, found, row)
 	}
 }

@@ -21,7 +21,7 @@ import (
 // rewrites its answers to those of a replica set's members; the documents are the
 // server's own.
 
-const patient = "serverSelectionTimeoutMS=1500&heartbeatFrequencyMS=500&connectTimeoutMS=500"
+const patient = "serverSelectionTimeoutMS=3000&heartbeatFrequencyMS=500&connectTimeoutMS=3000"
 
 // replicaSet is a catalogue behind the members of a replica set.
 type replicaSet struct {

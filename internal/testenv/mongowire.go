@@ -1,8 +1,8 @@
 package testenv
 
 import (
+	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/wiremessage"
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 )
 
 // MongoWire is a proxy that understands MongoDB's protocol. It records the commands that clients send, and changes
@@ -151,7 +151,7 @@ func (w *MongoWire) exchange(client, server net.Conn) error {
 	w.commands = append(w.commands, sent)
 	edit := w.edit
 	w.mu.Unlock()
-	if _, err := server.Write(message.bytes); err != nil {
+	if _, err := server.Write(message); err != nil {
 		return err
 	}
 	answer, err := readMessage(server)
@@ -159,7 +159,7 @@ func (w *MongoWire) exchange(client, server net.Conn) error {
 		return err
 	}
 	if edit == nil {
-		_, err = client.Write(answer.bytes)
+		_, err = client.Write(answer)
 		return err
 	}
 	raw, err := answer.document()
@@ -178,89 +178,71 @@ func (w *MongoWire) exchange(client, server net.Conn) error {
 	return err
 }
 
-// mongoMessage is one message of the protocol:
+// mongoMessage is one message of the protocol: a header of its length, its number, the number of the message that it
+// answers and its code, and what the code says.
 // https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
-type mongoMessage struct {
-	bytes      []byte
-	request    int32
-	responseTo int32
-	code       wiremessage.OpCode
-	body       []byte
-}
+type mongoMessage []byte
 
 const (
 	headerLength  = 16
 	longestMongo  = 48_000_000 // the protocol's own limit
 	replyPreamble = 20         // of a legacy answer: flags, cursor, start, number
+
+	opReply = 1
+	opQuery = 2004 // the legacy form, in which clients say their first hello
+	opMsg   = 2013
 )
 
-func readMessage(from io.Reader) (m mongoMessage, err error) {
+func readMessage(from io.Reader) (mongoMessage, error) {
 	header := make([]byte, headerLength)
 	if _, err := io.ReadFull(from, header); err != nil {
-		return m, err
+		return nil, err
 	}
 	length := binary.LittleEndian.Uint32(header)
 	if length < headerLength || length > longestMongo {
-		return m, fmt.Errorf("a message of %d bytes", length)
+		return nil, fmt.Errorf("a message of %d bytes", length)
 	}
-	m.bytes = append(header, make([]byte, length-headerLength)...)
-	if _, err := io.ReadFull(from, m.bytes[headerLength:]); err != nil {
-		return m, err
-	}
-	_, m.request, m.responseTo, m.code, m.body, _ = wiremessage.ReadHeader(m.bytes)
-	return m, nil
+	m := make(mongoMessage, length)
+	copy(m, header)
+	_, err := io.ReadFull(from, m[headerLength:])
+	return m, err
 }
 
-var errMongoMessage = errors.New("this message is none that the proxy knows")
+func (m mongoMessage) code() uint32 { return binary.LittleEndian.Uint32(m[12:]) }
 
-// document is the command or the answer that the message carries. Clients say their first hello in the legacy form.
-func (m *mongoMessage) document() (bson.Raw, error) {
-	rest, ok := m.body, true
-	switch m.code {
-	case wiremessage.OpMsg:
-		_, rest, ok = wiremessage.ReadMsgFlags(rest)
-		for ok && len(rest) > 0 {
-			var kind wiremessage.SectionType
-			if kind, rest, ok = wiremessage.ReadMsgSectionType(rest); !ok {
-				break
-			}
-			if kind == wiremessage.SingleDocument {
-				document, _, ok := wiremessage.ReadMsgSectionSingleDocument(rest)
-				if !ok {
-					break
-				}
-				return bson.Raw(document), nil
-			}
-			_, _, rest, ok = wiremessage.ReadMsgSectionRawDocumentSequence(rest)
+// document is the command or the answer that the message carries.
+func (m mongoMessage) document() (bson.Raw, error) {
+	body := bytes.NewBuffer(m[headerLength:])
+	switch m.code() {
+	case opMsg:
+		body.Next(4) // flags
+		for body.Len() > 4 && body.Bytes()[0] != 0 {
+			body.Next(1 + int(binary.LittleEndian.Uint32(body.Bytes()[1:]))) // a section of several documents
 		}
-	case wiremessage.OpQuery:
-		_, rest, _ = wiremessage.ReadQueryFlags(rest)
-		_, rest, _ = wiremessage.ReadQueryFullCollectionName(rest)
-		_, rest, _ = wiremessage.ReadQueryNumberToSkip(rest)
-		_, rest, _ = wiremessage.ReadQueryNumberToReturn(rest)
-		if document, _, ok := wiremessage.ReadQueryQuery(rest); ok {
-			return bson.Raw(document), nil
-		}
-	case wiremessage.OpReply:
-		if len(rest) > replyPreamble {
-			if document, _, ok := wiremessage.ReadReplyDocument(rest[replyPreamble:]); ok {
-				return bson.Raw(document), nil
-			}
-		}
+		body.Next(1)
+	case opQuery:
+		body.Next(4)             // flags
+		_, _ = body.ReadBytes(0) // the collection's name
+		body.Next(8)             // how many to skip, how many to return
+	case opReply:
+		body.Next(replyPreamble)
 	}
-	return nil, errMongoMessage
+	document, _, ok := bsoncore.ReadDocument(body.Bytes())
+	if !ok {
+		return nil, fmt.Errorf("a message of code %d without a document", m.code())
+	}
+	return bson.Raw(document), nil
 }
 
 // with is the same answer with another document.
-func (m *mongoMessage) with(document []byte) []byte {
-	_, message := wiremessage.AppendHeaderStart(nil, m.request, m.responseTo, m.code)
-	if m.code == wiremessage.OpReply {
-		message = append(message, m.body[:replyPreamble]...)
+func (m mongoMessage) with(document []byte) []byte {
+	changed := append([]byte(nil), m[:headerLength]...)
+	if m.code() == opReply {
+		changed = append(changed, m[headerLength:headerLength+replyPreamble]...)
 	} else {
-		message = wiremessage.AppendMsgFlags(message, 0)
-		message = wiremessage.AppendMsgSectionType(message, wiremessage.SingleDocument)
+		changed = append(changed, 0, 0, 0, 0, 0) // no flags, and the kind of a section of one document
 	}
-	message = append(message, document...)
-	binary.LittleEndian.PutUint32(message, uint32(len(message)))
-	return message
+	changed = append(changed, document...)
+	binary.LittleEndian.PutUint32(changed, uint32(len(changed)))
+	return changed
 }
