@@ -57,7 +57,7 @@ func (l *Ledger) Migrate(ctx context.Context) error {
 	db := stdlib.OpenDB(*l.pool.Config().ConnConfig)
 	defer func() { _ = db.Close() }()
 	if err := l.migrate(ctx, db, newest); err != nil {
-		return fmt.Errorf("migrate schema %s: %w", schema, l.explainedMigration(err))
+		return fmt.Errorf("migrate schema %s: %w", schema, l.explainedMigration(ctx, err))
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func (l *Ledger) Check(ctx context.Context) (current bool, err error) {
 		return current, err
 	}
 	if _, err := mayCreate(l.pool.QueryRow(ctx, lookForRights)); err != nil {
-		return false, fmt.Errorf("migrate schema %s: %w", schema, l.explainedMigration(err))
+		return false, fmt.Errorf("migrate schema %s: %w", schema, l.explainedMigration(ctx, err))
 	}
 	return false, nil
 }
@@ -173,13 +173,13 @@ func (l *Ledger) version(ctx context.Context) (version int64, err error) {
 }
 
 // explainedMigration says what to do where the role may not create what is missing.
-func (l *Ledger) explainedMigration(err error) error {
+func (l *Ledger) explainedMigration(ctx context.Context, err error) error {
 	var refused *pgconn.PgError
 	if errors.Is(err, errNoRight) || errors.As(err, &refused) && refused.Code == "42501" {
 		return fmt.Errorf("role %s of %s may not create or change it: run the output of `etl migrate --print-sql` as the owner of database %s, "+
 			"and grant the role USAGE on schema %s and SELECT, INSERT, UPDATE, DELETE on its tables", l.role(), l.variable, l.pool.Config().ConnConfig.Database, schema)
 	}
-	return l.explained(err)
+	return l.explained(ctx, err)
 }
 
 const scriptHead = `-- The schema ` + schema + `, in which the ETL service remembers its runs.

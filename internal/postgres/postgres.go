@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -64,20 +62,19 @@ func Retry[T any](ctx context.Context, do func() (T, error)) (result T, before, 
 	return result, before, err
 }
 
-// transient tells whether the same statement may succeed a moment later.
-// Codes: https://www.postgresql.org/docs/15/errcodes-appendix.html
+// transient tells whether the same statement may succeed a moment later. Where one
+// was waited for in vain, no other will do better at once.
 func transient(err error) bool {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
 		switch refused.Code {
-		case "57P01", "57P02", "57P03", "53300", "40001", "40P01", "25P03":
-			return true // shut down, crashed, starting, too many connections, serialization, deadlock, idle for too long
+		case serializationFailure, deadlockDetected:
+			return true
+		case lockNotAvailable, queryCanceled:
+			return false
 		}
-		return strings.HasPrefix(refused.Code, "08")
 	}
-	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
-		errors.As(err, new(*pgconn.ConnectError))
+	return Away(err) || errors.As(err, new(*pgconn.ConnectError))
 }
 
 // Explained adds the remedy to the errors that operators meet. remedies are those

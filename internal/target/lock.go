@@ -40,7 +40,7 @@ func (t *Target) Lock(ctx context.Context) (*Lock, error) {
 	config.RuntimeParams["application_name"] = "etl lock"
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(err))
+		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(ctx, err))
 	}
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte("etl repair " + t.config.Schema + "." + t.config.Table))
@@ -51,7 +51,7 @@ func (t *Target) Lock(ctx context.Context) (*Lock, error) {
 	// statement, because poolers refuse start-up parameters that they do not know.
 	if _, err := conn.Exec(ctx, fmt.Sprintf("SET idle_session_timeout = '%dms'", idleLimit.Milliseconds())); err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
-		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(err))
+		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(ctx, err))
 	}
 	var taken bool
 	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", name).Scan(&taken); err != nil || !taken {
@@ -59,7 +59,7 @@ func (t *Target) Lock(ctx context.Context) (*Lock, error) {
 		if err == nil {
 			return nil, fmt.Errorf("%w on %s: wait for it to end, or look for its connection \"etl lock\" in pg_stat_activity", ErrLocked, t.Name())
 		}
-		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(err))
+		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(ctx, err))
 	}
 	watchCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l := &Lock{conn: conn, name: name, lost: make(chan struct{}), stop: stop}

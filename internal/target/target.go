@@ -60,11 +60,11 @@ func (t *Target) Table() *product.Table { return &t.shape.table }
 func (t *Target) Ping(ctx context.Context) (skew time.Duration, err error) {
 	var now time.Time
 	if err := t.pool.Ping(ctx); err != nil {
-		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(err))
+		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(ctx, err))
 	}
 	asked := time.Now()
 	if err := t.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now); err != nil {
-		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(err))
+		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(ctx, err))
 	}
 	return now.Sub(asked.Add(time.Since(asked) / 2)).Round(time.Millisecond), nil
 }
@@ -72,7 +72,7 @@ func (t *Target) Ping(ctx context.Context) (skew time.Duration, err error) {
 // Count counts the rows exactly.
 func (t *Target) Count(ctx context.Context) (n int64, err error) {
 	if err := t.pool.QueryRow(ctx, "SELECT count(*) FROM "+t.identifier()).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count %s: %w", t.Name(), t.explained(err))
+		return 0, fmt.Errorf("count %s: %w", t.Name(), t.explained(ctx, err))
 	}
 	return n, nil
 }
@@ -91,7 +91,7 @@ func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[
 			query, args := t.pageQuery(after, through, first)
 			rows, err := retried(ctx, func() ([]product.Row, error) { return t.read(ctx, t.page, query, args...) })
 			if err != nil {
-				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(err)))
+				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(ctx, err)))
 				return
 			}
 			if len(rows) > 0 {
@@ -143,7 +143,7 @@ func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 		return t.read(ctx, len(texts), t.shape.selectRows+" WHERE "+t.shape.id+" = ANY($1)", texts)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(err))
+		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
 	}
 	for _, r := range rows {
 		found[r.ID] = r

@@ -87,7 +87,7 @@ func (w *Writer) Repair(ctx context.Context, kind product.Kind, _ int, repairs [
 	for fields, group := range grouped(changes, action.fields) {
 		for part := range transactions(group) {
 			if err := w.halving(ctx, action, fields, part); err != nil {
-				return results, fmt.Errorf("%s %s: %w", action.doing, w.Name(), w.explained(err))
+				return results, fmt.Errorf("%s %s: %w", action.doing, w.Name(), w.explained(ctx, err))
 			}
 		}
 	}
