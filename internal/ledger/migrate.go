@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+
+	"github.com/ecom-micro/etl/internal/postgres"
 )
 
 //go:embed migrations/*.sql
@@ -53,8 +55,9 @@ func (l *Ledger) Migrate(ctx context.Context) error {
 	if err != nil || current {
 		return err
 	}
-	// Connections of its own: the pool's may all be taken, and one waits for the lock.
-	db := stdlib.OpenDB(*l.pool.Config().ConnConfig)
+	// Connections of its own: the pool's may all be taken, and one waits for the lock. A
+	// large table may take its time.
+	db := stdlib.OpenDB(*l.pool.Config().ConnConfig, stdlib.OptionAfterConnect(postgres.Unbounded))
 	defer func() { _ = db.Close() }()
 	if err := l.migrate(ctx, db, newest); err != nil {
 		return fmt.Errorf("migrate schema %s: %w", schema, l.explainedMigration(ctx, err))

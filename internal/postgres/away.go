@@ -32,8 +32,42 @@ func Away(err error) bool {
 			lockNotAvailable, queryCanceled:
 			return true
 		}
-		return strings.HasPrefix(refused.Code, "08") // the connection broke, or a pooler's to the server
+		return strings.HasPrefix(refused.Code, "08") && !isUnsupportedAtStart(refused) // the connection broke, or a pooler's to the server
+	}
+	var unfit *Unfit
+	if errors.As(err, &unfit) {
+		return unfit.Passing
 	}
 	var network net.Error // a broken connection, DNS, and time that is over
-	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded)
+	return errors.As(err, &network) || errors.As(err, new(silence)) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded) || closed(err)
+}
+
+// closed tells whether a connection broke under a statement without arguments, such as
+// COMMIT. The driver drops the cause then, says that the connection was closed before,
+// and calls it safe to try again.
+func closed(err error) bool {
+	return err != nil && strings.HasSuffix(err.Error(), "conn closed")
+}
+
+// Unanswered tells whether a statement was, or may have been, sent and its answer never
+// came. A pooler that loses the server says so by an error of its own, of class 08.
+func Unanswered(err error) bool {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return strings.HasPrefix(refused.Code, "08")
+	}
+	return err != nil && !errors.As(err, new(*pgconn.ConnectError)) && (!pgconn.SafeToRetry(err) || closed(err))
+}
+
+// isUnsupportedAtStart tells whether a pooler refuses a setting that the address asks
+// for. PgBouncer has one code for all that it says, and no other languages.
+func isUnsupportedAtStart(refused *pgconn.PgError) bool {
+	return strings.HasPrefix(refused.Message, "unsupported startup parameter")
+}
+
+// Locked tells whether a statement waited in vain for a lock of another session.
+func Locked(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == lockNotAvailable
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ func PoolConfig(address secret.URL, variable, application string, connections in
 	if !strings.HasPrefix(address.Reveal(), "postgres://") && !strings.HasPrefix(address.Reveal(), "postgresql://") {
 		return nil, fmt.Errorf("%s must begin with postgres:// or postgresql://", variable)
 	}
-	if _, err := url.Parse(address.Reveal()); err != nil {
+	if _, err := url.Parse(withOneHost(address.Reveal())); err != nil {
 		return nil, fmt.Errorf("%s %s is not a valid URL: percent-encode special characters in the user name and password", variable, address)
 	}
 	config, err := pgxpool.ParseConfig(address.Reveal())
@@ -44,6 +45,21 @@ func PoolConfig(address secret.URL, variable, application string, connections in
 	// Text is UTF-8 on every connection, whatever the role's settings say.
 	config.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
 	return config, nil
+}
+
+// withOneHost is an address with the first of its hosts alone: a list of them is no
+// valid URL where the last has no port.
+func withOneHost(address string) string {
+	begin := strings.LastIndexByte(address, '@') + 1
+	if begin == 0 {
+		begin = strings.Index(address, "://") + len("://")
+	}
+	hosts, rest := address[begin:], ""
+	if end := strings.IndexAny(hosts, "/?"); end >= 0 {
+		hosts, rest = hosts[:end], hosts[end:]
+	}
+	first, _, _ := strings.Cut(hosts, ",")
+	return address[:begin] + first + rest
 }
 
 const maxTries = 5
@@ -74,32 +90,62 @@ func transient(err error) bool {
 			return false
 		}
 	}
-	return Away(err) || errors.As(err, new(*pgconn.ConnectError))
+	return Away(err) && !errors.As(err, new(silence))
 }
 
 // Explained adds the remedy to the errors that operators meet. remedies are those
-// for more codes; each is put behind the server's words.
+// for more codes; each is put behind the server's words. The text is one line.
 func Explained(err error, variable string, remedies map[string]string) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
-		switch refused.Code {
-		case "28P01", "28000":
+		switch {
+		case refused.Code == "28P01" || refused.Code == "28000":
 			return fmt.Errorf("authentication failed: check user and password of %s: %s", variable, refused.Message)
-		case "3D000":
+		case refused.Code == "3D000":
 			return fmt.Errorf("%s: check the database name of %s", refused.Message, variable)
+		case isUnsupportedAtStart(refused):
+			return fmt.Errorf("the connection pooler says: %s: remove it from %s, or name it in the pooler's ignore_startup_parameters", refused.Message, variable)
+		case refused.Code == queryCanceled:
+			return fmt.Errorf("%s: PostgreSQL is busy, or a person ended the statement; another statement_timeout may be set in %s", refused.Message, variable)
 		}
 		if remedy, known := remedies[refused.Code]; known {
 			return fmt.Errorf("%s: %s", refused.Message, remedy)
 		}
-		return err
 	}
 	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) {
-		cause := err
-		if connect.Unwrap() != nil { // it names the address, and not the user and the database
-			cause = connect.Unwrap()
-		}
-		return fmt.Errorf("no server answers: check the host of %s and the network: %w", variable, cause)
+	switch {
+	case closed(err):
+		return fmt.Errorf("the connection broke, or no answer came in time: %w", err)
+	case !errors.As(err, &connect):
+		return err
 	}
-	return err
+	cause := flat{err}
+	if connect.Unwrap() != nil { // it names the address, and not the user and the database
+		cause.error = connect.Unwrap()
+	}
+	var unfit *Unfit
+	switch {
+	case errors.As(err, &unfit) && !strings.Contains(cause.Error(), "; "):
+		return unfit
+	case refused != nil || unfit != nil:
+		return cause
+	}
+	return fmt.Errorf("no server answers: check the host of %s and the network: %w", variable, cause)
 }
+
+// flat is an error in one line. Several servers, or addresses of one, have a line
+// each, and two tries of one, with TLS and without, often the same.
+type flat struct{ error }
+
+func (f flat) Error() string {
+	var reasons []string
+	for line := range strings.Lines(f.error.Error()) {
+		line = strings.Replace(strings.TrimSpace(line), "ValidateConnect failed: ", "", 1)
+		if !slices.Contains(reasons, line) {
+			reasons = append(reasons, line)
+		}
+	}
+	return strings.Join(reasons, "; ")
+}
+
+func (f flat) Unwrap() error { return f.error }

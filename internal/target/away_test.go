@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
@@ -36,12 +38,7 @@ func TestCaseD13ServerThatDoesNotAnswerAtPresent(t *testing.T) {
 		isAway(t, err, "no server answers")
 		_, err = target.Lock(t.Context())
 		isAway(t, err, "no server answers")
-		for kind, repairs := range each() {
-			isAway(t, untried(t, &Writer{Target: target, batch: 10}, kind, repairs), "no server answers")
-		}
-		for _, err = range target.Span(t.Context(), "", "") {
-			isAway(t, err, "no server answers")
-		}
+		isAway(t, untried(t, &Writer{Target: target, batch: 10}, product.Orphaned, removalsOf("a")), "no server answers")
 		proxy.Restore()
 		if err := read(target); err != nil {
 			t.Error(err)
@@ -51,17 +48,15 @@ func TestCaseD13ServerThatDoesNotAnswerAtPresent(t *testing.T) {
 		t.Parallel()
 		server := testenv.PrivatePostgreSQL(t)
 		target := described(t, testenv.Cart(t, testenv.OnPostgreSQL(server.URL)).URL, "public")
-		for _, end := range []func() error{server.Stop, server.Kill} {
-			if err := end(); err != nil {
-				t.Fatal(err)
-			}
-			isAway(t, read(target), "no server answers")
-			if err := server.Start(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if err := read(target); err != nil {
-				t.Error(err)
-			}
+		if err := server.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		isAway(t, read(target), "no server answers")
+		if err := server.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := read(target); err != nil {
+			t.Error(err)
 		}
 	})
 	t.Run("unknown host", func(t *testing.T) {
@@ -77,6 +72,42 @@ func TestCaseD13ServerThatDoesNotAnswerAtPresent(t *testing.T) {
 		db.Exec("ALTER DATABASE " + db.Name + " CONNECTION LIMIT 0")
 		_, err := open(t, address, "public").Ping(t.Context())
 		isAway(t, err, "too many connections")
+	})
+	t.Run("silent", func(t *testing.T) {
+		t.Parallel()
+		proxy, address := testenv.ProxyTo(t, testenv.Cart(t).URL)
+		target := described(t, address+"&statement_timeout=500", "public") // that and 5 s are waited for
+		err := target.pool.AcquireFunc(t.Context(), func(conn *pgxpool.Conn) error {
+			proxy.Freeze()
+			return conn.QueryRow(t.Context(), "SELECT $1::int", 1).Scan(new(int))
+		})
+		isAway(t, target.explained(t.Context(), err), "no answer within 5.5s")
+		proxy.Thaw()
+		if err := read(target); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("lost commit", func(t *testing.T) {
+		t.Parallel()
+		db := testenv.Cart(t)
+		target, proxy := proxied(t, db)
+		db.Insert(testenv.Row{ID: "a"})
+		db.Exec("CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN OLD; END $$")
+		db.Exec("CREATE CONSTRAINT TRIGGER wait AFTER DELETE ON product DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()")
+		release := holding(t, db, "SELECT pg_advisory_xact_lock(7)")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			results, err := (&Writer{Target: target, batch: 10}).Repair(t.Context(), product.Orphaned, 1, removalsOf("a"))
+			isAway(t, err, "no server answers")
+			if results[0].Fate != product.Unknown {
+				t.Errorf("%+v; nobody knows whether it is done", results[0])
+			}
+		}()
+		waitForLock(t, db)
+		proxy.Cut()
+		<-done
+		release()
 	})
 	t.Run("not away", func(t *testing.T) {
 		t.Parallel()

@@ -2,6 +2,7 @@ package target
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/product"
@@ -18,9 +19,17 @@ func retried[T any](ctx context.Context, read func() (T, error)) (T, error) {
 // ended, that is the reason.
 func (t *Target) explained(ctx context.Context, err error) error {
 	_, variable := t.config.address()
-	explained := postgres.Explained(err, variable, map[string]string{"42501": "grant " + t.pool.Config().ConnConfig.User + " the right"})
-	if ctx.Err() == nil && postgres.Away(err) {
-		return &product.AwayError{Server: "PostgreSQL", Err: explained}
+	explained := postgres.Explained(err, variable, map[string]string{
+		"42501": "grant " + t.pool.Config().ConnConfig.User + " the right",
+		"25006": "look at default_transaction_read_only of the role, the database and the server",
+	})
+	if ctx.Err() != nil || !postgres.Away(err) {
+		return explained
 	}
-	return explained
+	if postgres.Locked(err) {
+		if reason, ok := t.lockReason(ctx); ok {
+			explained = fmt.Errorf("%s: %w", reason, err)
+		}
+	}
+	return &product.AwayError{Server: "PostgreSQL", Err: explained}
 }

@@ -33,8 +33,8 @@ const (
 const MaxLockAge = idleLimit + 15*time.Second
 
 // Lock takes the right to repair, an advisory lock named after the table. It does
-// not wait: ErrLocked says that another run has it. Advisory locks need a session
-// of their own, which a connection pooler in transaction mode does not give.
+// not wait: ErrLocked says that another run has it. It lives in a session of its own,
+// which is why poolers that share sessions are refused.
 func (t *Target) Lock(ctx context.Context) (*Lock, error) {
 	config := t.pool.Config().ConnConfig.Copy()
 	config.RuntimeParams["application_name"] = "etl lock"
@@ -67,7 +67,8 @@ func (t *Target) Lock(ctx context.Context) (*Lock, error) {
 	return l, nil
 }
 
-// watch closes lost when the connection breaks, or after Release.
+// watch closes lost when the connection breaks or the lock is no longer its session's,
+// or after Release.
 func (l *Lock) watch(ctx context.Context) {
 	defer close(l.lost)
 	tick := time.NewTicker(lockInterval)
@@ -78,13 +79,21 @@ func (l *Lock) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 			pingCtx, cancel := context.WithTimeout(ctx, 5*lockInterval)
-			err := l.conn.Ping(pingCtx)
+			held, err := l.held(pingCtx)
 			cancel()
-			if err != nil {
+			if err != nil || !held {
 				return
 			}
 		}
 	}
+}
+
+// held asks whether the lock is this session's still.
+func (l *Lock) held(ctx context.Context) (held bool, err error) {
+	const look = `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = ($1::bigint >> 32 & 4294967295)::oid AND objid = ($1::bigint & 4294967295)::oid)`
+	err = l.conn.QueryRow(ctx, look, l.name).Scan(&held)
+	return held, err
 }
 
 // Lost is closed when the lock's connection is gone, so that another run may

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/text"
 )
@@ -24,10 +25,11 @@ const pageSize = 4096
 
 // Target is the cart's product table.
 type Target struct {
-	pool   *pgxpool.Pool
-	config Config
-	shape  *shape // set by Describe
-	page   int
+	pool    *pgxpool.Pool
+	session *postgres.Session
+	config  Config
+	shape   *shape // set by Describe
+	page    int
 }
 
 // Open prepares connections to the cart's database. It returns without waiting
@@ -37,11 +39,14 @@ func Open(ctx context.Context, config Config) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
+	_, variable := config.address()
+	session := postgres.NewSession(variable, limits, false)
+	session.Install(poolConfig.ConnConfig)
 	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
 		return nil, fmt.Errorf("prepare connections to PostgreSQL: %w", err)
 	}
-	return &Target{pool: pool, config: config, page: pageSize}, nil
+	return &Target{pool: pool, session: session, config: config, page: pageSize}, nil
 }
 
 // Close ends the connections.
@@ -68,6 +73,11 @@ func (t *Target) Ping(ctx context.Context) (skew time.Duration, err error) {
 	}
 	return now.Sub(asked.Add(time.Since(asked) / 2)).Round(time.Millisecond), nil
 }
+
+// Limits are those of the role, the database and the server that connections put their
+// own in place of, such as "statement_timeout = 8ms of role cart". Ping must have been
+// called.
+func (t *Target) Limits() []string { return t.session.Replaced() }
 
 // Count counts the rows exactly.
 func (t *Target) Count(ctx context.Context) (n int64, err error) {
