@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
@@ -129,7 +130,7 @@ func TestUnanswered(t *testing.T) {
 		{"closed, perhaps behind the statement", fmt.Errorf("commit: %w", pgconn.ErrConnClosed), true},
 		{"never connected", &pgconn.ConnectError{}, false},
 	} {
-		if got := unanswered(tt.err); got != tt.want {
+		if got := postgres.Unanswered(tt.err); got != tt.want {
 			t.Errorf("%s: unanswered %t", tt.name, got)
 		}
 	}
