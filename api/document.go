@@ -14,16 +14,14 @@ import (
 // and the fields that callers of the former service know.
 type runDocument struct {
 	run.Record
-	Progress *words.ProgressDocument `json:"progress,omitempty"`
-	Report   *words.ReportDocument   `json:"report,omitempty"`
-	Links    links                   `json:"links"`
-	// IDCount is how many ids the request names, where not all of them are shown.
-	IDCount   int       `json:"idCount,omitempty"`
-	Success   bool      `json:"success"`
-	Message   string    `json:"message"`
-	Timestamp time.Time `json:"timestamp"`
-	*totals             // of a run that has ended
-	Results   *results  `json:"results,omitempty"`
+	Progress  *words.ProgressDocument `json:"progress,omitempty"`
+	Report    *words.ReportDocument   `json:"report,omitempty"`
+	Links     links                   `json:"links"`
+	Success   bool                    `json:"success"`
+	Message   string                  `json:"message"`
+	Timestamp time.Time               `json:"timestamp"`
+	*totals                           // of a run that has ended
+	Results   *results                `json:"results,omitempty"`
 }
 
 type links struct {
@@ -70,15 +68,10 @@ func document(record run.Record) *runDocument {
 // summary is a run without what may be long.
 func summary(record run.Record) *runDocument {
 	const most = 20
-	ids := len(record.Request.IDs)
-	if ids > most {
-		record.Request.IDs = record.Request.IDs[:most]
-	} else {
-		ids = 0
+	if ids := len(record.Request.IDs); ids > most {
+		record.Request.IDs, record.IDCount = record.Request.IDs[:most], ids
 	}
-	d := document(record)
-	d.IDCount = ids
-	return d
+	return document(record)
 }
 
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
@@ -96,7 +89,7 @@ func figures(record run.Record) *totals {
 		Missing: report.Found[product.Missing],
 		Synced:  report.Outcomes[run.Verified], Duration: report.Duration, Errors: []string{},
 	}
-	if whole(&record) {
+	if record.Whole() {
 		t.Source, t.Target = &report.Products, &report.Rows
 	}
 	if record.Error != "" {
@@ -108,11 +101,6 @@ func figures(record run.Record) *totals {
 		}
 	}
 	return t
-}
-
-// whole tells whether a run was to look at all products.
-func whole(record *run.Record) bool {
-	return len(record.Request.IDs) == 0 && record.Request.Since.IsZero() && record.Request.Apply == ""
 }
 
 // inDetail says in one sentence how a run stands, to those who may see details.

@@ -44,10 +44,12 @@ const (
 
 // Record is a run as the ledger keeps it.
 type Record struct {
-	ID        string    `json:"id"`
-	Version   int64     `json:"version"` // grows with each change
-	Status    Status    `json:"status"`
-	Request   Request   `json:"request"`
+	ID      string  `json:"id"`
+	Version int64   `json:"version"` // grows with each change
+	Status  Status  `json:"status"`
+	Request Request `json:"request"`
+	// IDCount is how many ids the request names, where not all of them are here.
+	IDCount   int       `json:"idCount,omitempty"`
 	Wanted    Wanted    `json:"wanted"`
 	Started   time.Time `json:"startedAt,omitzero"`
 	Finished  time.Time `json:"finishedAt,omitzero"`
@@ -61,6 +63,11 @@ type Record struct {
 	Report    *Report `json:"report,omitempty"`
 	Error     string  `json:"error,omitempty"`     // what went wrong and what to do, at most MaxError bytes
 	ActiveRun string  `json:"activeRun,omitempty"` // a skipped run: the one that was active
+}
+
+// Whole tells whether the run was to look at all products.
+func (r *Record) Whole() bool {
+	return len(r.Request.IDs) == 0 && r.IDCount == 0 && r.Request.Since.IsZero() && r.Request.Apply == ""
 }
 
 // Bounds of what the ledger keeps of one run.

@@ -3,6 +3,7 @@ package ledgertest
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 var listing = map[string]func(*testing.T, Fixture){
 	"runs are listed in pages":      testRunPages,
 	"runs are filtered":             testRunFilters,
+	"lists have no ids":             testRunsWithoutIDs,
 	"the runs that finished last":   testLatest,
 	"a run that is not there":       testNoRun,
 	"a page that is no page's next": testCursors,
@@ -62,6 +64,45 @@ func testRunPages(t *testing.T, l Fixture) {
 	}
 	if page, err := l.Runs(t.Context(), run.Filter{Since: noon.Add(time.Hour)}); err != nil || page.Runs == nil || len(page.Runs) != 0 {
 		t.Errorf("an empty page is %+v, %v", page, err)
+	}
+}
+
+// Lists, and what is asked for all the time, do not load the ids of runs that name many.
+func testRunsWithoutIDs(t *testing.T, l Fixture) {
+	named := submitted(t, l, naming("b", "a", "c"))
+	plain := submitted(t, l, look)
+	if len(named.Request.IDs) != 3 || named.IDCount != 0 {
+		t.Errorf("the run itself is %+v", named)
+	}
+	check := func(what string, r *run.Record, want run.Record, ids int) {
+		t.Helper()
+		want.Request.IDs = nil
+		if r == nil || r.ID != want.ID || r.Request.IDs != nil || r.IDCount != ids || r.Whole() == (ids > 0) ||
+			!reflect.DeepEqual(r.Request, want.Request) {
+			t.Errorf("%s is %+v, want %+v and %d ids", what, r, want, ids)
+		}
+	}
+	page, err := l.Runs(t.Context(), run.Filter{})
+	if err != nil || len(page.Runs) != 2 {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	check("the list's first", &page.Runs[0], plain, 0)
+	check("the list's second", &page.Runs[1], named, 3)
+	active, err := l.Active(t.Context(), run.RepairSlot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("the active one", active, named, 3)
+	if _, err := l.Ask(t.Context(), named.ID, run.WantCancel); err != nil {
+		t.Fatal(err)
+	}
+	latest, err := l.Latest(t.Context(), run.RepairSlot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("the latest", latest, named, 3)
+	if whole, err := l.Run(t.Context(), named.ID); err != nil || len(whole.Request.IDs) != 3 || whole.Whole() {
+		t.Errorf("by its id it is %+v, %v", whole, err)
 	}
 }
 
@@ -135,6 +176,12 @@ func testLatest(t *testing.T, l Fixture) {
 		t.Fatal(err)
 	}
 	latest(run.RepairSlot, active.ID)
+	latestLook(time.Time{}, newer.ID)
+	repaired := finished(t, l, run.StatusPartial)
+	latestLook(time.Time{}, repaired.ID)
+	finished(t, l, run.StatusSucceeded, naming("a"))
+	finished(t, l, run.StatusCancelled)
+	latestLook(time.Time{}, repaired.ID)
 }
 
 func testNoRun(t *testing.T, l Fixture) {
