@@ -46,7 +46,7 @@ func (t *Target) Check(ctx context.Context, rows []product.Row) (map[product.ID]
 func (t *Target) violating(ctx context.Context, rows []product.Row, misfits map[product.ID]*product.Misfit) error {
 	for _, c := range t.shape.checks {
 		if err := t.evaluate(ctx, c, rows, misfits); err != nil {
-			return fmt.Errorf("evaluate constraint %s of %s: %w", c.name, t.Name(), t.explained(err))
+			return fmt.Errorf("evaluate constraint %s of %s: %w", c.name, t.Name(), t.explained(ctx, err))
 		}
 	}
 	return nil

@@ -61,7 +61,7 @@ func (t *Target) unheld(ctx context.Context, rows []product.Row, misfits map[pro
 		}
 	}
 	if err := t.learn(ctx, texts...); err != nil {
-		return fmt.Errorf("ask what the encoding of %s holds: %w", t.Name(), t.explained(err))
+		return fmt.Errorf("ask what the encoding of %s holds: %w", t.Name(), t.explained(ctx, err))
 	}
 	for i, s := range texts {
 		row, c := &rows[i/len(columns)], columns[i%len(columns)]

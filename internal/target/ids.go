@@ -86,7 +86,7 @@ func (t *Target) taken(ctx context.Context, rows []product.Row, misfits map[prod
 		return taken, err
 	})
 	if err != nil {
-		return fmt.Errorf("look for rows of %s that take the place of others: %w", t.Name(), t.explained(err))
+		return fmt.Errorf("look for rows of %s that take the place of others: %w", t.Name(), t.explained(ctx, err))
 	}
 	for id, held := range taken {
 		misfits[id] = &product.Misfit{Column: t.shape.table.ID.Name, Reason: "the cart takes it for " + strconv.QuoteToASCII(held) + ", which is there"}
