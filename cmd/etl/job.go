@@ -141,7 +141,7 @@ func (j *job) replay(ctx context.Context, clean *cleanup, kinds run.Kinds) (*pro
 	if errors.Is(err, producer.ErrNoConsumer) && j.lease != nil && j.lease.Record().Takeovers > 0 {
 		err = nil // the run has begun before, and then this is only a pause
 	}
-	return replay, err
+	return replay, awaited(err)
 }
 
 // options are the run's, with the variables' defaults.
