@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/text"
 )
@@ -24,10 +25,11 @@ const pageSize = 4096
 
 // Target is the cart's product table.
 type Target struct {
-	pool   *pgxpool.Pool
-	config Config
-	shape  *shape // set by Describe
-	page   int
+	pool    *pgxpool.Pool
+	session *postgres.Session
+	config  Config
+	shape   *shape // set by Describe
+	page    int
 }
 
 // Open prepares connections to the cart's database. It returns without waiting
@@ -37,11 +39,14 @@ func Open(ctx context.Context, config Config) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
+	_, variable := config.address()
+	session := postgres.NewSession(variable, limits, false)
+	session.Install(poolConfig.ConnConfig)
 	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
 		return nil, fmt.Errorf("prepare connections to PostgreSQL: %w", err)
 	}
-	return &Target{pool: pool, config: config, page: pageSize}, nil
+	return &Target{pool: pool, session: session, config: config, page: pageSize}, nil
 }
 
 // Close ends the connections.
@@ -60,19 +65,24 @@ func (t *Target) Table() *product.Table { return &t.shape.table }
 func (t *Target) Ping(ctx context.Context) (skew time.Duration, err error) {
 	var now time.Time
 	if err := t.pool.Ping(ctx); err != nil {
-		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(err))
+		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(ctx, err))
 	}
 	asked := time.Now()
 	if err := t.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now); err != nil {
-		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(err))
+		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(ctx, err))
 	}
 	return now.Sub(asked.Add(time.Since(asked) / 2)).Round(time.Millisecond), nil
 }
 
+// Limits are those of the role, the database and the server that connections put their
+// own in place of, such as "statement_timeout = 8ms of role cart". Ping must have been
+// called.
+func (t *Target) Limits() []string { return t.session.Replaced() }
+
 // Count counts the rows exactly.
 func (t *Target) Count(ctx context.Context) (n int64, err error) {
 	if err := t.pool.QueryRow(ctx, "SELECT count(*) FROM "+t.identifier()).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count %s: %w", t.Name(), t.explained(err))
+		return 0, fmt.Errorf("count %s: %w", t.Name(), t.explained(ctx, err))
 	}
 	return n, nil
 }
@@ -91,7 +101,7 @@ func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[
 			query, args := t.pageQuery(after, through, first)
 			rows, err := retried(ctx, func() ([]product.Row, error) { return t.read(ctx, t.page, query, args...) })
 			if err != nil {
-				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(err)))
+				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(ctx, err)))
 				return
 			}
 			if len(rows) > 0 {
@@ -143,7 +153,7 @@ func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 		return t.read(ctx, len(texts), t.shape.selectRows+" WHERE "+t.shape.id+" = ANY($1)", texts)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(err))
+		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
 	}
 	for _, r := range rows {
 		found[r.ID] = r
