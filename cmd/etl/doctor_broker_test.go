@@ -329,12 +329,12 @@ func TestDoctorOfOddBrokers(t *testing.T) {
 		lines   []string
 	}{
 		{"the oldest are dropped", producer.ByQueue, func(_ *testing.T, b *testenv.Broker) { b.LimitLength(created, 50, testenv.DropHead) }, 0,
-			[]string{"warn rules of created holds 50 events at most (max-length of policy product-created), then drops the oldest, live ones too; a replay keeps to 25\n"}},
+			[]string{"warn rules of created holds 50 events (max-length of policy product-created), then drops the oldest, live ones too; a replay keeps to 25\n"}},
 		{"new ones are refused", producer.ByQueue, func(_ *testing.T, b *testenv.Broker) { b.LimitLength(created, 5000, testenv.RejectPublish) }, 0,
-			[]string{"warn rules of created holds 5,000 events at most (max-length of policy product-created), then refuses new ones, which publishers without confirms lose\n"}},
+			[]string{"warn rules of created holds 5,000 events (max-length of policy product-created), then refuses new ones, which publishers without confirms lose\n"}},
 		{"bytes", producer.ByQueue, func(_ *testing.T, b *testenv.Broker) {
 			b.Restrict(created, map[string]any{"max-length-bytes": 1 << 20, "overflow": rabbit.RejectPublishAndDLX})
-		}, 0, []string{"warn rules of created holds 1,048,576 bytes at most (max-length-bytes of policy product-created), then refuses new ones and dead-letters them\n"}},
+		}, 0, []string{"warn rules of created holds 1,048,576 bytes (max-length-bytes of policy product-created), then refuses new ones and dead-letters them; a replay keeps to half\n"}},
 		{"they expire", producer.ByQueue, func(_ *testing.T, b *testenv.Broker) {
 			b.Restrict(created, map[string]any{"message-ttl": 90_000, "expires": 600_000})
 		}, 0, []string{
@@ -344,7 +344,7 @@ func TestDoctorOfOddBrokers(t *testing.T) {
 			b.Restrict(created, map[string]any{"max-length": 50})
 			b.Manage(http.MethodPut, "/api/operator-policies/"+b.Vhost+"/strict", map[string]any{"pattern": "^product-created$", "definition": map[string]any{"max-length": 20}}, nil)
 			await(t, b, created, `"max-length":20`)
-		}, 0, []string{"warn rules of created holds 20 events at most (max-length of policies product-created, strict), then drops the oldest, live ones too; a replay keeps to 10\n"}},
+		}, 0, []string{"warn rules of created holds 20 events (max-length of policies product-created, strict), then drops the oldest, live ones too; a replay keeps to 10\n"}},
 		{"dead letters to nowhere", producer.ByQueue, func(_ *testing.T, b *testenv.Broker) {
 			b.Restrict(created, map[string]any{"dead-letter-exchange": "graves"})
 		}, 0, []string{"warn rules of created exchange graves, where dead letters go, does not exist, so they are dropped: declare it\n"}},
@@ -410,13 +410,15 @@ func TestDoctorOfOddQueues(t *testing.T) {
 		failed   int
 		line     string
 	}{
-		"a stream":              {`"type":"classic"`, `"type":"stream"`, 1, "FAIL rules of created it is a stream, which keeps what was consumed, so no replay can be followed: make it a classic or a quorum queue\n"},
-		"a quorum queue":        {`"type":"classic"`, `"type":"quorum","delivery_limit":20,"members":["a","b","c"],"online":["a","b","c"]`, 0, "ok rules of created an event that came back 20 times is dropped\n"},
-		"a member is down":      {`"type":"classic"`, `"type":"quorum","members":["a","b","c"],"online":["a","b"]`, 0, "warn rules of created 2 of its 3 members answer (a, b): start the other nodes\n"},
-		"most members are down": {`"type":"classic"`, `"type":"quorum","members":["a","b","c"],"online":["a"]`, 1, "FAIL rules of created only 1 of its 3 members answer (a), fewer than half, so it takes and gives nothing: start the other nodes\n"},
-		"crashed":               {`"state":"running"`, `"state":"crashed"`, 1, "FAIL rules of created its state is crashed, so it takes and gives nothing: see the broker's log\n"},
-		"memory":                {`"mem_alarm":false`, `"mem_alarm":true`, 0, "warn broker nodes rabbit@localhost is short of memory, so the broker blocks all who publish: "},
-		"disk":                  {`"disk_free_alarm":false`, `"disk_free_alarm":true`, 0, "warn broker nodes rabbit@localhost is short of disk, so the broker blocks all who publish: "},
+		"a stream":               {`"type":"classic"`, `"type":"stream"`, 1, "FAIL rules of created it is a stream, which keeps what was consumed, so no replay can be followed: make it a classic or a quorum queue\n"},
+		"a quorum queue":         {`"type":"classic"`, `"type":"quorum","delivery_limit":20,"members":["a","b","c"],"online":["a","b","c"]`, 0, "ok rules of created an event that came back 20 times is dropped\n"},
+		"goes with its consumer": {`"auto_delete":false`, `"auto_delete":true`, 0, "warn rules of created it is deleted with its last consumer (auto-delete), and with it all that waits: declare it anew without\n"},
+		"not durable":            {`"durable":true`, `"durable":false`, 0, "warn rules of created it does not survive the broker's restart, nor does what waits in it: declare it anew as durable\n"},
+		"a member is down":       {`"type":"classic"`, `"type":"quorum","members":["a","b","c"],"online":["a","b"]`, 0, "warn rules of created 2 of its 3 members answer (a, b): start the other nodes\n"},
+		"most members are down":  {`"type":"classic"`, `"type":"quorum","members":["a","b","c"],"online":["a"]`, 1, "FAIL rules of created only 1 of its 3 members answer (a), fewer than half, so it takes and gives nothing: start the other nodes\n"},
+		"crashed":                {`"state":"running"`, `"state":"crashed"`, 1, "FAIL rules of created its state is crashed, so it takes and gives nothing: see the broker's log\n"},
+		"memory":                 {`"mem_alarm":false`, `"mem_alarm":true`, 0, "warn broker nodes rabbit@localhost is short of memory, so the broker blocks all who publish: "},
+		"disk":                   {`"disk_free_alarm":false`, `"disk_free_alarm":true`, 0, "warn broker nodes rabbit@localhost is short of disk, so the broker blocks all who publish: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

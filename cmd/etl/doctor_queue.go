@@ -168,20 +168,26 @@ func endangered(d *rabbit.QueueDetails, depth int) []string {
 	}[r.Overflow()]
 	length := r.Length()
 	if length.Messages > 0 {
-		text := fmt.Sprintf("holds %s at most (%s), then %s", plural(length.Messages, "event"), r.By("max-length"), overflow)
+		text := fmt.Sprintf("holds %s (%s), then %s", plural(length.Messages, "event"), r.By("max-length"), overflow)
 		if half := max(length.Messages/2, 1); half < depth {
 			text += fmt.Sprintf("; a replay keeps to %d", half)
 		}
 		all = append(all, text)
 	}
 	if length.Bytes > 0 {
-		all = append(all, fmt.Sprintf("holds %s bytes at most (%s), then %s", grouped(length.Bytes), r.By("max-length-bytes"), overflow))
+		all = append(all, fmt.Sprintf("holds %s bytes (%s), then %s; a replay keeps to half", grouped(length.Bytes), r.By("max-length-bytes"), overflow))
 	}
 	if ttl, set := r.MessageTTL(); set {
 		all = append(all, fmt.Sprintf("events expire after %s (%s): what the cart has not taken by then never comes to it", ttl, r.By("message-ttl")))
 	}
 	if expires, set := r.Expires(); set {
 		all = append(all, fmt.Sprintf("after %s without a consumer it is deleted, with all that waits in it (%s)", expires, r.By("expires")))
+	}
+	if d.AutoDelete {
+		all = append(all, "it is deleted with its last consumer (auto-delete), and with it all that waits: declare it anew without")
+	}
+	if d.Transient {
+		all = append(all, "it does not survive the broker's restart, nor does what waits in it: declare it anew as durable")
 	}
 	if members := len(d.Members); members > 0 && len(d.Online) < members && len(d.Online) > members/2 {
 		all = append(all, fmt.Sprintf("%d of its %d members answer (%s): start the other nodes", len(d.Online), members, shortened(d.Online, 3)))

@@ -20,6 +20,8 @@ type QueueDetails struct {
 
 	Type  string // classic, quorum or stream
 	State string // running, idle, or what is wrong; empty while it is unknown
+	// Transient is gone after the broker's restart, AutoDelete with its last consumer.
+	Transient, AutoDelete bool
 	// Members of a quorum queue or a stream are the nodes that hold a copy of it, and
 	// Online those of them that answer; both are empty for other queues.
 	Members, Online []string
@@ -67,6 +69,8 @@ type queueAnswer struct {
 	Consumers      []consumerAnswer       `json:"consumer_details"`
 	Type           string                 `json:"type"`
 	State          string                 `json:"state"`
+	Durable        *bool                  `json:"durable"`
+	AutoDelete     bool                   `json:"auto_delete"`
 	Members        []string               `json:"members"`
 	Online         []string               `json:"online"`
 	DeliveryLimit  any                    `json:"delivery_limit"` // a number, or a word for none
@@ -108,7 +112,7 @@ func (m *Management) Queue(ctx context.Context, name string) (QueueDetails, erro
 
 func (a *queueAnswer) details() QueueDetails {
 	d := QueueDetails{Messages: a.Messages, Unacknowledged: a.Unacknowledged, Acknowledged: a.Stats.is.Ack,
-		Type: a.Type, State: a.State, Members: a.Members, Online: a.Online, Rules: a.rules()}
+		Type: a.Type, State: a.State, Transient: a.Durable != nil && !*a.Durable, AutoDelete: a.AutoDelete, Members: a.Members, Online: a.Online, Rules: a.rules()}
 	if limit, is := a.DeliveryLimit.(float64); is && limit >= 0 {
 		d.DeliveryLimit = new(int(limit))
 	}
