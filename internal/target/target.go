@@ -80,6 +80,9 @@ func (t *Target) Ping(ctx context.Context) (skew time.Duration, err error) {
 // called.
 func (t *Target) Limits() []string { return t.session.Replaced() }
 
+// ReadOnly is why nothing may be written; nil where it may. Ping must have been called.
+func (t *Target) ReadOnly() error { return t.session.ReadOnly() }
+
 // Count counts the rows exactly.
 func (t *Target) Count(ctx context.Context) (n int64, err error) {
 	if err := t.pool.QueryRow(ctx, "SELECT count(*) FROM "+t.identifier()).Scan(&n); err != nil {

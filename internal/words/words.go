@@ -146,13 +146,13 @@ func listed(words []string) string {
 	return strings.Join(words, "")
 }
 
-// kindWords is what sentences about a kind need: what an event leaves that changes
-// nothing, and what a direct write does.
+// kindWords is what sentences about a kind need: what a repair leaves that had no
+// effect, and what a direct write does.
 type kindWords struct{ unchanged, act string }
 
 var wordsOf = map[product.Kind]kindWords{
 	product.Missing:  {"left no row", "writes it"},
-	product.Stale:    {"left the row as it was", "writes it"},
+	product.Stale:    {"left the row different from the source", "writes it"},
 	product.Orphaned: {"left the row in place", "deletes it"},
 	"":               {"left no row as it should be", "writes it"}, // of whichever kind
 }
