@@ -52,11 +52,11 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 	var oid uint32
 	var kind, encoding string
 	var usable, secured bool
-	var any product.Column // what all columns have in common
+	var common product.Column // what all columns have in common
 	err := tx.QueryRow(ctx, `SELECT c.oid, c.relkind::text, has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid), current_setting('server_encoding'),
 			current_setting('server_version_num')::integer >= 160000
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2`,
-		t.config.Schema, t.config.Table).Scan(&oid, &kind, &usable, &secured, &encoding, &any.Literals)
+		t.config.Schema, t.config.Table).Scan(&oid, &kind, &usable, &secured, &encoding, &common.Literals)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		_, variable := t.config.address()
@@ -70,10 +70,10 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 	case secured:
 		return nil, errors.New("row-level security hides rows from this role, which would look missing: use a role with BYPASSRLS")
 	}
-	any.CountsBytes = encoding == asBytes
+	common.CountsBytes = encoding == asBytes
 	s := &shape{encoding: encoding}
 	s.table.Name = t.config.Schema + "." + t.config.Table
-	collation, err := s.readColumns(ctx, tx, oid, any)
+	collation, err := s.readColumns(ctx, tx, oid, common)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 
 // readColumns fills in the table's columns and rights. It returns the id column's
 // collation as an SQL clause, empty for the database's own.
-func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, any product.Column) (collation string, err error) {
+func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, common product.Column) (collation string, err error) {
 	rows, err := tx.Query(ctx, `SELECT a.attname, t.typname, format_type(a.atttypid, a.atttypmod), a.atttypmod, NOT a.attnotnull,
 			a.atthasdef OR a.attidentity <> '', a.attgenerated <> '',
 			CASE WHEN a.attcollation <> 0 AND l.collprovider <> 'd' THEN format(' COLLATE %I.%I', ln.nspname, l.collname) ELSE '' END,
@@ -123,7 +123,7 @@ func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, any prod
 		var typeName, typeSchema, order string
 		var modifier int32
 		var generated, maySelect, mayInsert, mayUpdate bool
-		c := any
+		c := common
 		if err := rows.Scan(&c.Name, &typeName, &c.TypeName, &modifier, &c.Nullable, &c.HasDefault, &generated, &order, &typeSchema, &maySelect, &mayInsert, &mayUpdate, &s.rights.delete); err != nil {
 			return "", err
 		}
