@@ -155,7 +155,7 @@ func TestRetryQueues(t *testing.T) {
 
 // What a broker cannot show: figures without its statistics collector, and anything of
 // a quorum queue whose leader does not answer.
-func TestWhatIsNotShown(t *testing.T) {
+func TestCaseC3WhatIsNotShown(t *testing.T) {
 	t.Parallel()
 	node, broker := testenv.PrivateBroker(t)
 	const queue = "quorum"
