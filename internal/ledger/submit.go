@@ -172,7 +172,10 @@ RETURNING ` + columns
 
 const failStale = `
 UPDATE ` + runTable + ` SET status = 'failed', error = @stale, finished_at = now(), version = version + 1
-WHERE pipeline = @pipeline AND slot = @slot AND status IN ('running', 'paused') AND lease_until < now() RETURNING id`
+WHERE id = (
+	SELECT id FROM ` + runTable + `
+	WHERE pipeline = @pipeline AND slot = @slot AND status IN ('running', 'paused') AND lease_until < now() FOR UPDATE)
+RETURNING id`
 
 var errInTheWay = errors.New("another run is in the way")
 

@@ -60,6 +60,12 @@ func (s *shop) acting(kind product.Kind, repair *product.Repair, really bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, id := s.audit, repair.Row.ID
+	if really {
+		a.acted++
+	}
+	if s.quick {
+		return
+	}
 	row, p := a.rowLooks[id], a.looks[id]
 	rule := kind.Rule()
 	switch {
@@ -84,7 +90,6 @@ func (s *shop) acting(kind product.Kind, repair *product.Repair, really bool) {
 	}
 	if really {
 		a.acts[id] = append(a.acts[id], act{time.Now(), kind, repair.Undo})
-		a.acted++
 	}
 }
 

@@ -121,7 +121,7 @@ func (r *Run) restart(ctx context.Context, scope diff.Scope) (diff.Scope, error)
 	r.finder.Counters.Reset()
 	r.books.restart()
 	r.guard.reopen()
-	r.resumed = false
+	r.resumed, r.anyKnown = false, true
 	if err := r.books.keep(ctx, run.Settlement{Restart: true}); err != nil {
 		return diff.Scope{}, err
 	}

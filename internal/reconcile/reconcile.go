@@ -126,7 +126,7 @@ type Run struct {
 	settling *settling
 	books    *books
 	sights   map[product.Kind]*sight
-	attempts attempts
+	attempts map[product.Kind]*attempts
 	progress progress
 	pause    pause
 	begun    time.Time
@@ -155,7 +155,7 @@ func newRun(parts Parts, config Config, options Options, capacity int) (*Run, er
 	if options.MaxDeletes == 0 {
 		options.MaxDeletes = config.MaxDeletes
 	}
-	r := &Run{Parts: parts, options: options, config: config, capacity: capacity, sights: make(map[product.Kind]*sight)}
+	r := &Run{Parts: parts, options: options, config: config, capacity: capacity, sights: make(map[product.Kind]*sight), attempts: make(map[product.Kind]*attempts)}
 	if r.main() == nil && !options.DryRun {
 		return nil, errors.New("a run that repairs needs a repairer")
 	}
@@ -169,7 +169,7 @@ func newRun(parts Parts, config Config, options Options, capacity int) (*Run, er
 	r.guard = newGuard(r)
 	r.books = newBooks(r)
 	for _, kind := range product.Kinds() {
-		r.sights[kind] = newSight(r, kind)
+		r.sights[kind], r.attempts[kind] = newSight(r, kind), &attempts{}
 	}
 	return r, nil
 }

@@ -56,8 +56,10 @@ type Standing struct {
 	Key
 	State  State
 	Opened time.Time // when it was first seen
-	// Acted is when a run last repaired it, zero where none did.
-	Acted time.Time
+	// Acted is when a run last repaired it, zero where none did. Attempts is how often
+	// the present run has.
+	Acted    time.Time
+	Attempts int
 }
 
 // Look is one complete comparison of the whole catalogue.
