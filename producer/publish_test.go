@@ -82,7 +82,9 @@ func checkEvent(t *testing.T, d *amqp.Delivery, rule *product.Rule, route Route,
 		t.Errorf("it came by exchange %q with routing key %s", d.Exchange, d.RoutingKey)
 	}
 	headers := amqp.Table{"x-etl-run": run, "x-etl-attempt": int32(4), "x-etl-product": p.ID.Hex(), "x-etl-reason": reason}
-	delete(d.Headers, "x-redelivered-count") // of the broker
+	for _, counter := range []string{"x-redelivered-count", "x-delivery-count", "x-acquired-count"} { // the broker's
+		delete(d.Headers, counter)
+	}
 	if !maps.Equal(d.Headers, headers) {
 		t.Errorf("headers %v, want %v", d.Headers, headers)
 	}
@@ -118,7 +120,7 @@ func TestMisfitsAreNotPublished(t *testing.T) {
 	t.Parallel()
 	r := replaying(t, nil)
 	repairs := repairsOf(t, 1, 5)
-	repairs[1].Row.Values[product.Price] = product.IntegerValue(9007199254740993)
+	repairs[1].Row.ID = "a\xff"
 	repairs[3].Row.ID = ""
 	results, err := r.publish(t.Context(), 1, repairs)
 	if err != nil {
@@ -127,13 +129,9 @@ func TestMisfitsAreNotPublished(t *testing.T) {
 	var misfit *product.Misfit
 	for i, result := range results {
 		switch {
-		case i == 1:
-			if result.Fate != product.Untried || !errors.As(result.Err, &misfit) || misfit.Column != "price" {
-				t.Errorf("the long number: %+v", result)
-			}
-		case i == 3:
+		case i == 1, i == 3:
 			if result.Fate != product.Untried || !errors.As(result.Err, &misfit) || misfit.Column != "id" {
-				t.Errorf("no id: %+v", result)
+				t.Errorf("no id that an event could have: %+v", result)
 			}
 		case result.Fate != product.Confirmed || result.Err != nil || result.ID != repairs[i].Row.ID:
 			t.Errorf("result %d is %+v", i, result)
@@ -517,7 +515,7 @@ func TestRefusedPublishing(t *testing.T) {
 // What the broker nacks is not there: it is sent again, fewer at a time, and arrives once.
 func TestQueueThatRefusesEvents(t *testing.T) {
 	t.Parallel()
-	broker := testenv.Vhost(t)
+	broker := testenv.Vhost(t, testenv.ClassicQueues()) // a quorum queue takes some more than its limit before it refuses
 	broker.Do(func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclare(rabbit.CreatedQueue, true, false, false, false, amqp.Table{"x-max-length": 20, "x-overflow": "reject-publish"})
 		return err

@@ -23,7 +23,7 @@ const (
 	idleLimit = time.Minute
 	// closeTimeout bounds the closing of a cursor that is no longer needed. The
 	// server drops it by itself after a while.
-	closeTimeout = 2 * time.Second
+	closeTimeout = time.Second
 )
 
 // Source is the products collection.
@@ -31,8 +31,12 @@ type Source struct {
 	client     *mongo.Client
 	collection *mongo.Collection
 	where      string // for messages: database.collection
+	direct     bool   // the URL names one server for itself, whatever it is
 	idle       time.Duration
 	page       int
+	freshFor   time.Duration
+	catchUp    time.Duration
+	freshness  freshness
 }
 
 // Open connects to the Product Service's database. It returns without waiting
@@ -50,8 +54,12 @@ func Open(config Config) (*Source, error) {
 		client:     client,
 		collection: client.Database(database).Collection(config.Collection),
 		where:      database + "." + config.Collection,
+		direct:     opts.Direct != nil && *opts.Direct,
 		idle:       idleLimit,
 		page:       pageSize,
+		freshFor:   freshFor,
+		catchUp:    catchUpLimit,
+		freshness:  freshness{turn: make(chan struct{}, 1)},
 	}, nil
 }
 
@@ -65,11 +73,9 @@ func (s *Source) Name() string { return s.where }
 // collection may be read. skew is the server's clock minus ours.
 func (s *Source) Ping(ctx context.Context) (skew time.Duration, err error) {
 	asked := time.Now()
-	var hello struct {
-		LocalTime time.Time `bson:"localTime"`
-	}
-	if err := s.collection.Database().RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
-		return 0, fmt.Errorf("reach MongoDB: %w", explained(err))
+	hello, err := s.hello(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("reach MongoDB: %w", explained(away(err)))
 	}
 	middle := asked.Add(time.Since(asked) / 2)
 	if !hello.LocalTime.IsZero() {
@@ -77,7 +83,7 @@ func (s *Source) Ping(ctx context.Context) (skew time.Duration, err error) {
 	}
 	err = s.collection.FindOne(ctx, bson.D{}, options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
-		return 0, fmt.Errorf("read %s: %w", s.where, explained(err))
+		return 0, fmt.Errorf("read %s: %w", s.where, explained(away(err)))
 	}
 	return skew, nil
 }
@@ -85,71 +91,103 @@ func (s *Source) Ping(ctx context.Context) (skew time.Duration, err error) {
 // Exists tells whether the server knows the collection at all; a wrong name
 // otherwise looks like an empty one.
 func (s *Source) Exists(ctx context.Context) (bool, error) {
-	names, err := s.collection.Database().ListCollectionNames(ctx, bson.D{{Key: "name", Value: s.collection.Name()}})
+	names, err := attempt(ctx, s, func() ([]string, error) {
+		return s.collection.Database().ListCollectionNames(ctx, bson.D{{Key: "name", Value: s.collection.Name()}})
+	})
 	if err != nil {
-		return false, fmt.Errorf("list collections of %s: %w", s.collection.Database().Name(), explained(err))
+		return false, fmt.Errorf("list collections of %s: %w", s.collection.Database().Name(), err)
 	}
 	return len(names) > 0, nil
 }
 
 // Count counts the products exactly.
 func (s *Source) Count(ctx context.Context) (int64, error) {
-	n, err := s.collection.CountDocuments(ctx, bson.D{})
+	n, err := attempt(ctx, s, func() (int64, error) { return s.collection.CountDocuments(ctx, bson.D{}) })
 	if err != nil {
-		return 0, fmt.Errorf("count %s: %w", s.where, explained(err))
+		return 0, fmt.Errorf("count %s: %w", s.where, err)
 	}
 	return n, nil
 }
 
 // EstimatedCount is the collection's own figure: instant, and possibly a little off.
 func (s *Source) EstimatedCount(ctx context.Context) (int64, error) {
-	n, err := s.collection.EstimatedDocumentCount(ctx)
+	n, err := attempt(ctx, s, func() (int64, error) { return s.collection.EstimatedDocumentCount(ctx) })
 	if err != nil {
-		return 0, fmt.Errorf("estimate the size of %s: %w", s.where, explained(err))
+		return 0, fmt.Errorf("estimate the size of %s: %w", s.where, err)
 	}
 	return n, nil
 }
 
-// unsupportedTypes are those that an _id may have and that no scan visits. Binary
-// data is unsupported unless it is a UUID.
-var unsupportedTypes = bson.A{"double", "decimal", "object", "bool", "date", "null", "timestamp", "symbol", "javascript", "dbPointer", "minKey", "maxKey"}
+// unsupportedTypes are those that an _id may have and that no scan visits. Of others
+// some values are unsupported: binary data unless it is a UUID, and numbers that are
+// not whole or beyond 64 bits.
+var unsupportedTypes = bson.A{"object", "bool", "date", "null", "timestamp", "symbol", "javascript", "dbPointer", "minKey", "maxKey"}
 
 // Unsupported counts the products whose _id cannot be compared, by type.
 func (s *Source) Unsupported(ctx context.Context) (map[string]int64, error) {
-	low, high, err := classBounds(product.UUIDs)
+	binary, err := outside(product.UUIDs)
 	if err != nil {
 		return nil, err
 	}
-	isBinary := bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: "binData"}}}}
+	numbers, err := outside(product.Integers)
+	if err != nil {
+		return nil, err
+	}
 	pipeline := mongo.Pipeline{
 		{{Key: "$match", Value: bson.D{{Key: "$or", Value: bson.A{
-			bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: unsupportedTypes}}}},
-			bson.D{{Key: "$and", Value: bson.A{isBinary, bson.D{{Key: "$or", Value: bson.A{
-				bson.D{{Key: "_id", Value: bson.D{{Key: "$lt", Value: low.Value}}}},
-				bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: high.Value}}}},
-			}}}}}},
+			ofTypes(unsupportedTypes),
+			bson.D{{Key: "$and", Value: bson.A{ofTypes(bson.A{"binData"}), binary}}},
+			bson.D{{Key: "$and", Value: bson.A{ofTypes(fractionalTypes), bson.D{{Key: "$or", Value: bson.A{numbers, isFraction}}}}}},
 		}}}}},
 		{{Key: "$group", Value: bson.D{
 			{Key: "_id", Value: bson.D{{Key: "$type", Value: "$_id"}}},
 			{Key: "n", Value: bson.D{{Key: "$sum", Value: 1}}},
 		}}},
 	}
-	cursor, err := s.collection.Aggregate(ctx, pipeline)
-	if err != nil {
-		return nil, fmt.Errorf("count unsupported ids of %s: %w", s.where, explained(err))
-	}
-	var groups []struct {
+	type group struct {
 		Type string `bson:"_id"`
 		N    int64  `bson:"n"`
 	}
-	if err := cursor.All(ctx, &groups); err != nil {
-		return nil, fmt.Errorf("count unsupported ids of %s: %w", s.where, explained(err))
+	groups, err := attempt(ctx, s, func() (groups []group, err error) {
+		cursor, err := s.collection.Aggregate(ctx, pipeline)
+		if err != nil {
+			return nil, err
+		}
+		err = cursor.All(ctx, &groups)
+		return groups, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count unsupported ids of %s: %w", s.where, err)
 	}
 	counts := make(map[string]int64, len(groups))
 	for _, g := range groups {
 		counts[g.Type] = g.N
 	}
 	return counts, nil
+}
+
+// fractionalTypes are those of numbers that need not be whole.
+var fractionalTypes = bson.A{"double", "decimal"}
+
+// isFraction selects the numbers that are not whole, NaN among them. The condition
+// keeps the arithmetic away from other types, in whatever order the server filters.
+var isFraction = bson.D{{Key: "$expr", Value: bson.D{{Key: "$cond", Value: bson.A{
+	bson.D{{Key: "$in", Value: bson.A{bson.D{{Key: "$type", Value: "$_id"}}, fractionalTypes}}},
+	bson.D{{Key: "$ne", Value: bson.A{bson.D{{Key: "$mod", Value: bson.A{"$_id", 1}}}, 0}}},
+	false,
+}}}}}
+
+func ofTypes(types bson.A) bson.D {
+	return bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: types}}}}
+}
+
+// outside selects what is of the class's type bracket and beyond its bounds.
+func outside(c product.Class) (bson.D, error) {
+	low, high, err := classBounds(c)
+	return bson.D{{Key: "$or", Value: bson.A{
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$lt", Value: low.Value}}}},
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: high.Value}}}},
+	}}}, err
 }
 
 // scanFields are what a comparison needs; eventFields what a repair needs.
@@ -168,7 +206,8 @@ func projection(names ...string) bson.D {
 
 // Scan yields the products of r in key order, in pages that the caller may keep.
 // With since set it yields only those created at or after it: by the time in the
-// key where keys are ObjectIds, by createdAt otherwise. A cursor that breaks is
+// key where keys are ObjectIds, by createdAt otherwise, and then also those whose
+// createdAt is none that can be told. A cursor that breaks is
 // reopened at the last key; an error is yielded once, at the end, after several
 // attempts that read nothing.
 func (s *Source) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
@@ -189,7 +228,7 @@ func (s *Source) Scan(ctx context.Context, r product.Range, since time.Time) ite
 			}
 			if err != nil {
 				if err = patience.wait(ctx, err); err != nil {
-					yield(nil, fmt.Errorf("read source range %s of %s: %w", r, s.where, explained(err)))
+					yield(nil, fmt.Errorf("read source range %s of %s: %w", r, s.where, err))
 					return
 				}
 			}
@@ -208,6 +247,15 @@ func keyBefore(t time.Time) product.ID {
 	return product.ID(fmt.Sprintf("%08xffffffffffffffff", min(second, math.MaxUint32)))
 }
 
+// notBefore leaves out what was certainly created before since. Dates alone compare with
+// dates; every other type passes, an array that holds a date among them.
+func notBefore(since time.Time) bson.E {
+	return bson.E{Key: "$or", Value: bson.A{
+		bson.D{{Key: "createdAt", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$lt", Value: since}}}}}},
+		bson.D{{Key: "createdAt", Value: bson.D{{Key: "$type", Value: "array"}}}},
+	}}
+}
+
 // scanCursor reads r with one cursor until its end, an error, or an idle pause.
 // last is the last key that was yielded; done is set at the end of the range, or
 // when the reader wants no more.
@@ -217,8 +265,13 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 	if err != nil {
 		return last, false, err
 	}
+	opened, err := s.fresh(ctx)
+	if err != nil {
+		return last, false, err
+	}
 	if !since.IsZero() {
-		filter = append(filter, bson.E{Key: "createdAt", Value: bson.D{{Key: "$gte", Value: since}}})
+		since = since.Truncate(time.Millisecond) // as dates are
+		filter = append(filter, notBefore(since))
 	}
 	cursor, err := s.collection.Find(ctx, filter, options.Find().
 		SetProjection(scanFields).SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(int32(s.page)))
@@ -233,8 +286,8 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 		if err != nil {
 			return last, false, err
 		}
-		if !ok {
-			page[len(page)-1] = product.Product{} // a type that Unsupported counts
+		if p := &page[len(page)-1]; !ok || p.Created.Before(since) && !p.Created.IsZero() {
+			*p = product.Product{} // a type that Unsupported counts, or a time of a type that the filter lets pass
 			page = page[:len(page)-1]
 		}
 		if len(page) < s.page {
@@ -246,8 +299,9 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 			return last, true, nil
 		}
 		page = make([]product.Product, 0, s.page)
-		if time.Since(handed) > s.idle {
-			return last, false, nil
+		// A server that is the primary no longer goes on answering for its cursors.
+		if election, err := s.fresh(ctx); err != nil || election != opened || time.Since(handed) > s.idle {
+			return last, false, err
 		}
 	}
 	if err := cursor.Err(); err != nil {
@@ -278,16 +332,11 @@ func (s *Source) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 	if err != nil {
 		return nil, err
 	}
-	var patience retry
-	for {
-		found, err := s.find(ctx, keys, len(ids))
-		if err == nil {
-			return found, nil
-		}
-		if err = patience.wait(ctx, err); err != nil {
-			return nil, fmt.Errorf("read %d products of %s by id: %w", len(ids), s.where, explained(err))
-		}
+	found, err := attempt(ctx, s, func() (map[product.ID]product.Product, error) { return s.find(ctx, keys, len(ids)) })
+	if err != nil {
+		return nil, fmt.Errorf("read %d products of %s by id: %w", len(ids), s.where, err)
 	}
+	return found, nil
 }
 
 func (s *Source) find(ctx context.Context, keys bson.A, expected int) (map[product.ID]product.Product, error) {

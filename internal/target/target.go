@@ -14,8 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/text"
 )
 
 // pageSize is the number of rows that Span reads with one query. It is above the
@@ -24,10 +24,13 @@ const pageSize = 4096
 
 // Target is the cart's product table.
 type Target struct {
-	pool   *pgxpool.Pool
-	config Config
-	shape  *shape // set by Describe
-	page   int
+	pool    *pgxpool.Pool
+	session *postgres.Session
+	config  Config
+	shape   *shape // set by Describe
+	page    int
+	// characters are what was learnt of the database's encoding, which never changes.
+	characters characters
 }
 
 // Open prepares connections to the cart's database. It returns without waiting
@@ -37,11 +40,14 @@ func Open(ctx context.Context, config Config) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
+	_, variable := config.address()
+	session := postgres.NewSession(variable, limits, false)
+	session.Install(poolConfig.ConnConfig)
 	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
 		return nil, fmt.Errorf("prepare connections to PostgreSQL: %w", err)
 	}
-	return &Target{pool: pool, config: config, page: pageSize}, nil
+	return &Target{pool: pool, session: session, config: config, page: pageSize}, nil
 }
 
 // Close ends the connections.
@@ -60,19 +66,27 @@ func (t *Target) Table() *product.Table { return &t.shape.table }
 func (t *Target) Ping(ctx context.Context) (skew time.Duration, err error) {
 	var now time.Time
 	if err := t.pool.Ping(ctx); err != nil {
-		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(err))
+		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(ctx, err))
 	}
 	asked := time.Now()
 	if err := t.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now); err != nil {
-		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(err))
+		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(ctx, err))
 	}
 	return now.Sub(asked.Add(time.Since(asked) / 2)).Round(time.Millisecond), nil
 }
 
+// Limits are those of the role, the database and the server that connections put their
+// own in place of, such as "statement_timeout = 8ms of role cart". Ping must have been
+// called.
+func (t *Target) Limits() []string { return t.session.Replaced() }
+
+// ReadOnly is why nothing may be written; nil where it may. Ping must have been called.
+func (t *Target) ReadOnly() error { return t.session.ReadOnly() }
+
 // Count counts the rows exactly.
 func (t *Target) Count(ctx context.Context) (n int64, err error) {
 	if err := t.pool.QueryRow(ctx, "SELECT count(*) FROM "+t.identifier()).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count %s: %w", t.Name(), t.explained(err))
+		return 0, fmt.Errorf("count %s: %w", t.Name(), t.explained(ctx, err))
 	}
 	return n, nil
 }
@@ -91,7 +105,7 @@ func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[
 			query, args := t.pageQuery(after, through, first)
 			rows, err := retried(ctx, func() ([]product.Row, error) { return t.read(ctx, t.page, query, args...) })
 			if err != nil {
-				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(err)))
+				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(ctx, err)))
 				return
 			}
 			if len(rows) > 0 {
@@ -113,11 +127,11 @@ func (t *Target) pageQuery(after, through product.ID, first bool) (query string,
 	var conditions []string
 	if after != "" || !first {
 		args = append(args, string(after))
-		conditions = append(conditions, t.shape.id+" > $"+strconv.Itoa(len(args)))
+		conditions = append(conditions, t.shape.idIs(">", "$"+strconv.Itoa(len(args))))
 	}
 	if through != "" {
 		args = append(args, string(through))
-		conditions = append(conditions, t.shape.id+" <= $"+strconv.Itoa(len(args)))
+		conditions = append(conditions, t.shape.idIs("<=", "$"+strconv.Itoa(len(args))))
 	}
 	query = t.shape.selectRows
 	if len(conditions) > 0 {
@@ -128,22 +142,19 @@ func (t *Target) pageQuery(after, through product.ID, first bool) (query string,
 
 // Find reads rows by id. An id that is not in the result is not in the table.
 func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {
-	texts := make([]string, 0, len(ids))
-	for _, id := range ids {
-		// PostgreSQL refuses such a text even as a parameter; no row can have it.
-		if s := string(id); text.Storable(s) {
-			texts = append(texts, s)
-		}
+	texts, err := t.holdable(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
 	}
 	found := make(map[product.ID]product.Row, len(texts))
 	if len(texts) == 0 {
 		return found, nil
 	}
 	rows, err := retried(ctx, func() ([]product.Row, error) {
-		return t.read(ctx, len(texts), t.shape.selectRows+" WHERE "+t.shape.id+" = ANY($1)", texts)
+		return t.read(ctx, len(texts), t.shape.selectRows+" WHERE "+t.shape.named(""), texts)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(err))
+		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
 	}
 	for _, r := range rows {
 		found[r.ID] = r
@@ -189,7 +200,10 @@ func decode(column *product.Column, format int16, raw []byte) (product.Value, er
 		if v, ok := product.ParseNumber(string(raw)); ok {
 			return v, nil
 		}
-		return product.OtherValue(string(raw)), nil // NaN and the infinities
+		if v, ok := product.ParseNotFinite(string(raw)); ok {
+			return v, nil
+		}
+		return product.OtherValue(string(raw)), nil // longer than any number of the source
 	case len(raw) != 8 || format != pgtype.BinaryFormatCode:
 		return product.Value{}, fmt.Errorf("a number of %d bytes in format %d", len(raw), format)
 	}
@@ -197,9 +211,5 @@ func decode(column *product.Column, format int16, raw []byte) (product.Value, er
 	if column.Type == product.IntegerColumn {
 		return product.IntegerValue(int64(bits)), nil
 	}
-	v := product.FloatValue(math.Float64frombits(bits))
-	if fitted, err := column.Fit(v); err == nil {
-		return fitted, nil
-	}
-	return v, nil // NaN and the infinities
+	return product.StoredFloat(math.Float64frombits(bits), column.Bits), nil
 }

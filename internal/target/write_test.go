@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
@@ -126,9 +127,10 @@ func TestUnanswered(t *testing.T) {
 		{"a pooler that lost the server", &pgconn.PgError{Code: "08P01", Message: "server conn crashed?"}, true},
 		{"reset", &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, true},
 		{"out of time", context.DeadlineExceeded, true},
+		{"closed, perhaps behind the statement", fmt.Errorf("commit: %w", pgconn.ErrConnClosed), true},
 		{"never connected", &pgconn.ConnectError{}, false},
 	} {
-		if got := unanswered(tt.err); got != tt.want {
+		if got := postgres.Unanswered(tt.err); got != tt.want {
 			t.Errorf("%s: unanswered %t", tt.name, got)
 		}
 	}
