@@ -26,6 +26,7 @@ func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (record 
 		change = `
 UPDATE ` + runTable + ` SET version = version + 1, wanted = @wanted,
 	status = CASE WHEN status = 'queued' AND @wanted = 'cancel' THEN 'cancelled' ELSE status END,
+	error = CASE WHEN status = 'queued' AND @wanted = 'cancel' THEN NULL ELSE error END,
 	finished_at = CASE WHEN status = 'queued' AND @wanted = 'cancel' THEN now() END
 WHERE id = @id RETURNING ` + columns
 	)

@@ -94,11 +94,13 @@ WHERE ` + taken + ` RETURNING true`
 	return l.end(ctx, what, finish, done, args, func(tx pgx.Tx) error { return l.ledger.abandon(ctx, tx, l.id) })
 }
 
-// HandBack gives the run to whoever claims it next.
-func (l *lease) HandBack(ctx context.Context) error {
-	const handBack = `UPDATE ` + runTable + ` SET version = version + 1, status = 'queued', owner = NULL, lease_until = NULL WHERE ` + taken + ` RETURNING true`
+// HandBack gives the run to whoever claims it next, after the pause.
+func (l *lease) HandBack(ctx context.Context, problem string, pause time.Duration) error {
+	const handBack = `
+UPDATE ` + runTable + ` SET version = version + 1, status = 'queued', error = nullif(@problem, ''), owner = NULL, lease_until = NULL, not_before = now() + @pause::interval
+WHERE ` + taken + ` RETURNING true`
 	const done = `SELECT true FROM ` + runTable + ` WHERE id = @id AND fence = @fence AND status = 'queued'`
-	return l.end(ctx, "hand back run "+l.record.ID, handBack, done, l.args(nil), func(pgx.Tx) error { return nil })
+	return l.end(ctx, "hand back run "+l.record.ID, handBack, done, l.args(pgx.NamedArgs{"problem": cut(problem, run.MaxError), "pause": pause}), func(pgx.Tx) error { return nil })
 }
 
 // end does the lease's last write, and what goes with it. Where the lease is over

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -98,6 +99,15 @@ type memory struct {
 
 func newMemory() memory {
 	return memory{Total: newTally(), FirstActed: make(map[product.Kind]int64), FirstLost: make(map[product.Kind]int64)}
+}
+
+// recall takes over what an earlier process remembered.
+func (b *books) recall(document json.RawMessage) error {
+	b.mu.Lock() // progress is shown already
+	defer b.mu.Unlock()
+	err := json.Unmarshal(document, &b.memory)
+	maps.Copy(b.live, b.memory.Total.Found)
+	return err
 }
 
 func newBooks(r *Run) *books {

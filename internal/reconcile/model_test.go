@@ -228,6 +228,7 @@ type weather struct {
 	events     int // percent of operations before which something happens to the stores
 	errors     int // per thousand of operations that fail
 	stops      int // per thousand of operations before which the run is stopped
+	away       int // per thousand of looks that a server does not answer
 	made       int // products created
 	publishing sync.WaitGroup
 }
@@ -238,6 +239,7 @@ func drawWeather(t *rapid.T, s *shop, cancel context.CancelCauseFunc) *weather {
 		events: rapid.SampledFrom([]int{0, 10, 40}).Draw(t, "percent of events"),
 		errors: rapid.SampledFrom([]int{0, 0, 10}).Draw(t, "errors in a thousand"),
 		stops:  rapid.SampledFrom([]int{0, 0, 10}).Draw(t, "stops in a thousand"),
+		away:   rapid.SampledFrom([]int{0, 0, 20}).Draw(t, "servers away in a thousand"),
 	}
 }
 
@@ -247,6 +249,9 @@ func (w *weather) before(_ context.Context, c call) error {
 	}
 	if w.upTo(1000) < w.stops {
 		w.cancel([]error{nil, errLockLost, fmt.Errorf("a signal: %w", context.Canceled)}[w.upTo(3)])
+	}
+	if w.upTo(1000) < w.away && c.operation != reserving && c.operation != repairing {
+		return errAwayFrom("a server")
 	}
 	if w.upTo(1000) < w.errors {
 		if c.operation == reserving && w.percent(50) {

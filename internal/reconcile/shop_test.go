@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -65,6 +66,7 @@ type shop struct {
 	refused    map[product.ID]*product.Misfit // rows that a constraint refuses
 	queues     map[product.Kind]*queue
 	scanned    snapshot
+	away       time.Time // the last time that a server did not answer
 	audit      *audit
 	carried    map[product.ID][]act // what earlier processes of the run did
 }
@@ -189,6 +191,11 @@ func (s *shop) enter(ctx context.Context, c call) error {
 		s.turn.Lock()
 		defer s.turn.Unlock()
 		if err := hook(ctx, c); err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if errors.As(err, new(*product.AwayError)) {
+				s.away = time.Now()
+			}
 			return err
 		}
 	}

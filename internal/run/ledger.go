@@ -128,6 +128,7 @@ type Lease interface {
 	Beat(ctx context.Context, status Status, progress Progress) (Wanted, error)
 	// Finish ends the run.
 	Finish(ctx context.Context, status Status, report *Report, problem string) error
-	// HandBack gives the run to whoever takes it next, from its last settlement on.
-	HandBack(ctx context.Context) error
+	// HandBack gives the run to whoever takes it next, from its last settlement on, but
+	// not before the pause is over. problem says why, until then.
+	HandBack(ctx context.Context, problem string, pause time.Duration) error
 }

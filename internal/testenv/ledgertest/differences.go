@@ -289,7 +289,7 @@ func testInHandElsewhere(t *testing.T, l Fixture) {
 			t.Errorf("%s was acted on", s.ID)
 		}
 	}
-	if err := repair.HandBack(t.Context()); err != nil {
+	if err := repair.HandBack(t.Context(), "", 0); err != nil {
 		t.Fatal(err)
 	}
 	stands(t, "handed back", known(t, comparison, "a"), "a missing in flight")
@@ -387,7 +387,7 @@ func testStaleHands(t *testing.T, l Fixture) {
 func testCancelledHands(t *testing.T, l Fixture) {
 	lease := begun(t, l, long)
 	hands(t, lease)
-	if err := lease.HandBack(t.Context()); err != nil {
+	if err := lease.HandBack(t.Context(), "", 0); err != nil {
 		t.Fatal(err)
 	}
 	record, err := l.Ask(t.Context(), lease.Record().ID, run.WantCancel)

@@ -70,13 +70,14 @@ func (l *lease) Finish(ctx context.Context, status run.Status, report *run.Repor
 	return nil
 }
 
-func (l *lease) HandBack(ctx context.Context) error {
+func (l *lease) HandBack(ctx context.Context, problem string, pause time.Duration) error {
 	e, leave, err := l.enter(ctx, "HandBack")
 	if err != nil {
 		return l.orDone(err, func(e *entry) bool { return e.record.Status == run.StatusQueued })
 	}
 	defer leave()
-	e.record.Status, e.record.Owner, e.record.Version = run.StatusQueued, "", e.record.Version+1
+	e.record.Status, e.record.Owner, e.record.Error, e.record.Version = run.StatusQueued, "", problem, e.record.Version+1
+	e.notBefore = l.ledger.now().at.Add(pause)
 	return nil
 }
 
