@@ -23,27 +23,26 @@ type queueExam struct {
 func (q *queueExam) short() string { return strings.TrimPrefix(q.queue, "product-") }
 
 // examine looks at the queue. Consumers that have just come are waited for until
-// patience ends: the management API lists them before it knows who they are. It reports
-// whether that API shows no figures of the queue.
-func (q *queueExam) examine(ctx, patience context.Context) (blind bool) {
+// patience ends: the management API lists them before it knows who they are.
+func (q *queueExam) examine(ctx, patience context.Context) {
 	state, err := q.broker.monitor.Queue(q.queue).State(ctx)
 	if err != nil {
 		q.fail("queue "+q.short(), err)
-		return false
+		return
 	}
 	if q.broker.management == nil {
 		q.look(state, nil, audience{count: state.Consumers})
-		return false
+		return
 	}
 	details, consumers, err := q.ask(ctx, patience, state.Consumers)
 	if err != nil {
 		q.warn("queue "+q.short(), err.Error())
-		q.look(state, nil, audience{count: state.Consumers, asked: true})
-		return false
+		details, consumers = nil, audience{count: state.Consumers}
 	}
 	q.look(state, details, consumers)
-	q.rules(ctx, details)
-	return details.Messages == nil
+	if details != nil {
+		q.rules(ctx, details)
+	}
 }
 
 // ask asks the management API until it knows the consumers, or patience ends.

@@ -159,7 +159,7 @@ func TestOnlyWhatArrivesIsWorthAnotherAttempt(t *testing.T) {
 			t.Errorf("%d attempts, %v; want 1", report.Attempts, err)
 		}
 		wantCounts(t, report, map[run.State]int64{run.Verified: 10, run.Gone: 19, run.Lost: 71})
-		wantNotes(t, report, run.Note{Code: run.NoteConsumed, Kind: product.Missing, Number: 71, Of: 100}, run.Note{Code: run.NoteHopeless, Number: 10, Of: 81})
+		wantNotes(t, report, run.Note{Code: run.NoteConsumed, Kind: product.Missing, Number: 71, Of: 100}, run.Note{Code: run.NoteHopeless, Kind: product.Missing, Number: 10, Of: 81})
 	})
 }
 
@@ -382,7 +382,7 @@ func TestCaseE15ARunThatGivesUpSaysSo(t *testing.T) {
 			t.Errorf("%d attempts, %v", report.Attempts, err)
 		}
 		wantCounts(t, report, map[run.State]int64{run.Lost: 300})
-		wantNotes(t, report, run.Note{Code: run.NoteConsumed, Kind: product.Missing, Number: 300, Of: 300}, run.Note{Code: run.NoteHopeless, Of: 300})
+		wantNotes(t, report, run.Note{Code: run.NoteConsumed, Kind: product.Missing, Number: 300, Of: 300}, run.Note{Code: run.NoteHopeless, Kind: product.Missing, Of: 300})
 	})
 }
 

@@ -96,7 +96,8 @@ func (r *Run) unjudged(ctx context.Context, items []*item) ([]*item, error) {
 	return left, nil
 }
 
-// recall adds what the ledger knows of the products.
+// recall adds what the ledger knows of the products. The attempts of one that this run
+// has repaired before go on where they were.
 func (r *Run) recall(ctx context.Context, items []*item) error {
 	if !r.anyKnown || len(items) == 0 {
 		return nil
@@ -111,6 +112,9 @@ func (r *Run) recall(ctx context.Context, items []*item) error {
 	}
 	for _, it := range items {
 		it.known = of[it.ID]
+		for _, s := range it.known {
+			it.attempt = max(it.attempt, s.Attempts)
+		}
 	}
 	return nil
 }

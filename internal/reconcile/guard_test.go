@@ -12,6 +12,7 @@ import (
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/testenv/memoryledger"
 )
 
 // wantCounts compares the outcomes of a report, by state.
@@ -300,6 +301,54 @@ func TestWhatIsLostBeforeASecondPassCountsOnce(t *testing.T) {
 		if report.Found[product.Missing] != 3 {
 			t.Errorf("%d are found missing, want 3", report.Found[product.Missing])
 		}
+	})
+}
+
+// What was lost before a second pass is tried there under a new number, and takes
+// nobody's place among those that may be repaired.
+func TestASecondPassGoesOnCounting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const missing, orphaned = 3, 20
+		s := newShop(100, first(missing))
+		for _, id := range idsFrom(50, 50+orphaned-1) {
+			s.delete(id)
+		}
+		set := s.replay(product.Missing, product.Orphaned)
+		set.capacity, set.config.MaxRounds, set.options.MaxRepairs = 8, 2, missing+orphaned
+		set.Ledger = begin(t.Context(), t, memoryledger.New())
+		var attempts []int
+		set.Replay = &repairer{shop: s, fate: func(attempt int, p product.ID) fate {
+			if p != id(1) {
+				return arrives
+			}
+			attempts = append(attempts, attempt)
+			return vanishes
+		}}
+		report, err := s.do(t.Context(), t, set)
+		if err != nil || !slices.Equal(attempts, []int{1, 2, 3}) {
+			t.Errorf("the attempts are %v, %v", attempts, err)
+		}
+		wantCounts(t, report, map[run.State]int64{run.Verified: missing - 1 + orphaned, run.Lost: 1})
+	})
+}
+
+// A product that becomes another difference, and passes a second gate, counts once
+// among those that may be repaired.
+func TestTwoGatesCountAProductOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(20, none)
+		s.stale(id(1))
+		s.delete(id(2))
+		s.once(func(c call) bool { return c.operation == repairing && c.kind == product.Stale }, func() { s.delete(id(1)) })
+		set := s.direct(product.Stale, product.Orphaned)
+		set.options.MaxRepairs = 2
+		report, err := s.do(t.Context(), t, set)
+		if err != nil {
+			t.Error(err)
+		}
+		wantCounts(t, report, map[run.State]int64{run.Verified: 2})
 	})
 }
 

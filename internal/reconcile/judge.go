@@ -20,6 +20,7 @@ func (r *Run) judge(ctx context.Context) error { return r.decide(ctx, judging, r
 func (r *Run) judgeBatch(ctx context.Context, items []*item) error {
 	err := r.pause.wait(ctx)
 	var pairs []diff.Pair
+	looked := time.Now()
 	if err == nil {
 		pairs, err = r.finder.Look(ctx, idsOf(items))
 	}
@@ -30,7 +31,7 @@ func (r *Run) judgeBatch(ctx context.Context, items []*item) error {
 	var named, passed []*item
 	for i, it := range items {
 		switch {
-		case !r.confirmed(ctx, it, &pairs[i]):
+		case !r.confirmed(ctx, it, &pairs[i], looked):
 		case !r.repairable(it):
 			named = append(named, it)
 		case r.guard.admit(it):
@@ -47,7 +48,7 @@ const maxLooks = 3
 
 // confirmed tells whether an item is still the difference that settled. One that is
 // not goes its way.
-func (r *Run) confirmed(ctx context.Context, it *item, pair *diff.Pair) bool {
+func (r *Run) confirmed(ctx context.Context, it *item, pair *diff.Pair, looked time.Time) bool {
 	kind, fields := r.finder.Differs(*pair)
 	stamp := pair.Stamp(kind)
 	switch {
@@ -63,7 +64,7 @@ func (r *Run) confirmed(ctx context.Context, it *item, pair *diff.Pair) bool {
 		r.line.move(judging, it)
 		return false
 	}
-	it.pair, it.judged, it.fields = pair, time.Now(), changes(fields, pair)
+	it.pair, it.judged, it.fields = pair, looked, changes(fields, pair)
 	return true
 }
 

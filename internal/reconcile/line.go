@@ -31,12 +31,13 @@ type item struct {
 	passed    product.Kind      // the gate that let it pass
 	way       stage             // how it is repaired
 	inHand    run.Key           // the difference that the ledger has in hand
-	attempt   int
-	acts      int       // repairs of the product, those that were taken back among them
-	acted     time.Time // the last repair
-	queued    bool      // which went through the cart's queue
-	vain      bool      // and had no effect
-	brought   bool      // a repair of this run may have brought the row
+	attempt   int               // of this run
+	spent     int               // attempts before it was to be taken back
+	acts      int               // repairs of the product, those that were taken back among them
+	acted     time.Time         // the last repair
+	queued    bool              // which went through the cart's queue
+	vain      bool              // and had no effect
+	brought   bool              // a repair of this run may have brought the row
 	fate      product.Fate
 	nacks     int
 	room      roomKey      // where it waits

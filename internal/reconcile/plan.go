@@ -2,10 +2,8 @@ package reconcile
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
@@ -41,10 +39,9 @@ func (r *Run) resume(ctx context.Context) (*run.Checkpoint, error) {
 		return nil, nil
 	}
 	if len(at.Memory) > 0 {
-		if err := json.Unmarshal(at.Memory, &r.books.memory); err != nil {
+		if err := r.books.recall(at.Memory); err != nil {
 			return nil, fmt.Errorf("read what an earlier process of this run left: %w", err)
 		}
-		maps.Copy(r.books.live, r.books.memory.Total.Found)
 		r.stage = at.Stage
 		r.guard.restore(r.books.memory.Gates)
 	}
@@ -121,7 +118,7 @@ func (r *Run) restart(ctx context.Context, scope diff.Scope) (diff.Scope, error)
 	r.finder.Counters.Reset()
 	r.books.restart()
 	r.guard.reopen()
-	r.resumed = false
+	r.resumed, r.anyKnown = false, true
 	if err := r.books.keep(ctx, run.Settlement{Restart: true}); err != nil {
 		return diff.Scope{}, err
 	}

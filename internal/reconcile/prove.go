@@ -43,7 +43,7 @@ func (r *Run) proveBatch(ctx context.Context, items []*item) error {
 			it.until = time.Now()
 			r.line.move(proving, it)
 		default:
-			r.attempts.count(it, false)
+			r.attempts[it.Kind].count(it, false)
 			lost = append(lost, it)
 		}
 	}
@@ -79,14 +79,14 @@ func (r *Run) proveEqual(it *item, pair *diff.Pair) bool {
 	overtaken := !pair.Product.Updated.Equal(it.stamp) || !it.Kind.Rule().InCart
 	switch {
 	case it.queued && it.Kind.Rule().InCart && slices.Equal(differing, []product.Field{product.SellerID}):
-		r.attempts.count(it, true)
+		r.attempts[it.Kind].count(it, true)
 		it.fields = changes(differing, pair)
 		r.books.outcome(it, run.Blocked, product.SellerID.String(), useDirect)
 	case len(differing) == 0 && kind == "":
-		r.attempts.count(it, true)
+		r.attempts[it.Kind].count(it, true)
 		r.books.outcome(it, run.Verified, "", run.Reason{})
 	case overtaken: // an update came before or behind our repair: it is stale, for now
-		r.attempts.count(it, true)
+		r.attempts[it.Kind].count(it, true)
 		r.again(it, product.Stale, pair.Product.Updated)
 	default:
 		return false
@@ -110,7 +110,7 @@ func (r *Run) proveAbsent(it *item, pair *diff.Pair) bool {
 	case pair.Row != nil:
 		return false
 	default:
-		r.attempts.count(it, true)
+		r.attempts[it.Kind].count(it, true)
 		state, reason := run.Verified, run.Reason{}
 		if it.undo {
 			state, reason.Code = run.Undone, run.ReasonRevived
@@ -131,7 +131,7 @@ func (r *Run) lost(ctx context.Context, it *item) {
 	r.books.lost(ctx, it)
 	young := it.Kind == product.Missing && r.settling.sparedUntil(it).After(time.Now())
 	switch {
-	case it.undo && it.attempt < fewAttempts, !it.undo && it.way != rescuing && r.attempts.goOn(it.attempt, r.config.MaxRounds):
+	case it.undo && it.attempt-it.spent < fewAttempts, !it.undo && it.way != rescuing && r.attempts[it.Kind].goOn(it.attempt, r.config.MaxRounds):
 		r.line.move(it.way, it)
 	case it.way == repairing && r.fallback() != nil && !young:
 		it.way = rescuing
@@ -168,8 +168,8 @@ func lostReason(it *item) run.Reason {
 	return run.Reason{Code: run.ReasonSilent, Number: int64(it.attempt)}
 }
 
-// attempts remembers how the last repairs ended, in the order in which they were made:
-// those that arrive are known to have long before the others are given up.
+// attempts remembers how the last repairs of one kind ended, in the order in which they
+// were made: those that arrive are known to have long before the others are given up.
 type attempts struct {
 	mu   sync.Mutex
 	last []ending

@@ -127,7 +127,7 @@ type Run struct {
 	settling *settling
 	books    *books
 	sights   map[product.Kind]*sight
-	attempts attempts
+	attempts map[product.Kind]*attempts
 	progress progress
 	pause    pause
 	begun    time.Time
@@ -135,6 +135,7 @@ type Run struct {
 	resumed  bool         // an earlier process has begun this run
 	anyKnown bool         // the ledger knows open differences
 	undone   atomic.Int64 // rows taken back
+	servers  []*server    // that are waited for
 }
 
 // New prepares a run.
@@ -156,21 +157,22 @@ func newRun(parts Parts, config Config, options Options, capacity int) (*Run, er
 	if options.MaxDeletes == 0 {
 		options.MaxDeletes = config.MaxDeletes
 	}
-	r := &Run{Parts: parts, options: options, config: config, capacity: capacity, sights: make(map[product.Kind]*sight)}
+	r := &Run{Parts: parts, options: options, config: config, capacity: capacity, sights: make(map[product.Kind]*sight), attempts: make(map[product.Kind]*attempts)}
 	if r.main() == nil && !options.DryRun {
 		return nil, errors.New("a run that repairs needs a repairer")
 	}
 	if r.Ledger == nil {
 		r.Ledger = noLedger{}
 	}
-	r.finder = diff.New(parts.Source, parts.Target, diff.Config{Compare: fields, Batch: run.MaxBatchSize})
+	r.bePatient()
+	r.finder = diff.New(r.Source, r.Target, diff.Config{Compare: fields, Batch: run.MaxBatchSize})
 	r.line = newLine(capacity, options.repairs)
 	r.line.readiness = r.readiness
 	r.settling = newSettling(r)
 	r.guard = newGuard(r)
 	r.books = newBooks(r)
 	for _, kind := range product.Kinds() {
-		r.sights[kind] = newSight(r, kind)
+		r.sights[kind], r.attempts[kind] = newSight(r, kind), &attempts{}
 	}
 	return r, nil
 }
@@ -188,9 +190,10 @@ func (r *Run) main() Repairer {
 
 // Do executes the run. The report is never nil and says what was done up to an
 // error; it must not be read before Do has returned. A *product.PausedError, a
-// cancelled context and an error of a service end the run early. A context that
-// was cancelled for a cause of its own, such as a lost lock, is a failure; where
-// that cause is ErrHandedBack or ErrFenced, another process goes on with the run.
+// cancelled context and an error of a service end the run early. A server that is
+// away (*product.AwayError) is waited for before. A context that was cancelled for a
+// cause of its own, such as a lost lock, is a failure; where that cause, or the error,
+// is ErrHandedBack or ErrFenced, another process goes on with the run.
 func (r *Run) Do(ctx context.Context) (*run.Report, error) {
 	err := r.do(ctx)
 	r.progress.finish()

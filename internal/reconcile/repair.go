@@ -121,6 +121,10 @@ func (w worker) act(ctx context.Context, items []*item) error {
 		}
 		it.way, it.inHand = w.room.stage, hands[i].Key
 	}
+	if slices.ContainsFunc(items, func(it *item) bool { return time.Since(it.judged) > late }) {
+		w.line.move(w.room.stage, items...) // something was waited for since
+		return nil
+	}
 	if w.queued {
 		w.sights[w.room.Kind].sent(items, repairs)
 	}
@@ -187,8 +191,9 @@ func (w worker) happened(it *item, attempt int, result product.Result) stage {
 	return nowhere
 }
 
-// fresh is how old what was read for the judgement may be to be acted on.
-const fresh = time.Second
+// fresh is how old what was read for the judgement may be to be acted on without another
+// look, and late how old anything that was read may be by the time of the act.
+const fresh, late = time.Second, 5 * time.Second
 
 // readAgain reads items right before they are acted on, and returns the repairs of
 // those that are still the same difference and that the cart can hold. The others go
@@ -201,12 +206,13 @@ func (w worker) readAgain(ctx context.Context, items []*item) ([]product.Repair,
 		}
 	}
 	if len(old) > 0 {
+		looked := time.Now()
 		pairs, err := w.finder.Look(ctx, idsOf(old))
 		if err != nil {
 			return nil, items, err
 		}
 		for i, it := range old {
-			it.pair = &pairs[i]
+			it.pair, it.judged = &pairs[i], looked
 		}
 	}
 	fits, err := w.fit(ctx, w.room.Kind, items)

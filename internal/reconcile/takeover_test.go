@@ -47,8 +47,8 @@ func checkTakeovers(t *rapid.T, mode run.Mode) {
 	random := randomness(t)
 	kills := rapid.IntRange(0, 6).Draw(t, "kills")
 	var report *run.Report
+	owned := begin(t.Context(), t, ledger)
 	for i := 0; ; i++ {
-		owned := claim(t, ledger, i)
 		set.Ledger = owned
 		ctx, cancel := context.WithCancelCause(t.Context())
 		left := 1 + random.upTo(80)
@@ -73,6 +73,7 @@ func checkTakeovers(t *rapid.T, mode run.Mode) {
 			break
 		}
 		time.Sleep(2 * leaseLength)
+		owned = claim(t.Context(), t, ledger)
 	}
 	for _, kind := range product.Kinds() {
 		verified, found := report.ByKind[kind][run.Verified], report.ByKind[kind][run.Found]
@@ -87,16 +88,20 @@ func checkTakeovers(t *rapid.T, mode run.Mode) {
 	}
 }
 
-// claim takes the lease of the one run that there is.
-func claim(t *rapid.T, l *memoryledger.Ledger, takeovers int) run.Lease {
+// begin enters a run, the only one, and takes its lease.
+func begin(ctx context.Context, t rapid.TB, l *memoryledger.Ledger) run.Lease {
 	t.Helper()
-	var owned run.Lease
-	var err error
-	if takeovers == 0 {
-		owned, err = l.Begin(t.Context(), run.Request{Version: run.RequestVersion, ID: run.NewRunID(), Trigger: run.ByCLI, At: time.Now()}, "first", leaseLength)
-	} else {
-		owned, err = l.Claim(t.Context(), "next", leaseLength)
+	owned, err := l.Begin(ctx, run.Request{Version: run.RequestVersion, ID: run.NewRunID(), Trigger: run.ByCLI, At: time.Now()}, "first", leaseLength)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return owned
+}
+
+// claim takes over the one run that there is.
+func claim(ctx context.Context, t rapid.TB, l *memoryledger.Ledger) run.Lease {
+	t.Helper()
+	owned, err := l.Claim(ctx, "next", leaseLength)
 	if err != nil || owned == nil {
 		t.Fatalf("no lease: %v, %v", owned, err)
 	}

@@ -59,7 +59,7 @@ type Record struct {
 	Progress *Progress `json:"progress,omitempty"`
 	// Report is the run's so far, without samples: the outcomes are kept one by one.
 	Report    *Report `json:"report,omitempty"`
-	Error     string  `json:"error,omitempty"`     // what went wrong and what to do, at most MaxError bytes
+	Error     string  `json:"error,omitempty"`     // what went wrong, or what a run that was handed back waits for, and what to do; at most MaxError bytes
 	ActiveRun string  `json:"activeRun,omitempty"` // a skipped run: the one that was active
 }
 

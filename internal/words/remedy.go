@@ -14,6 +14,7 @@ var remedies = map[run.Code]func(o *run.Outcome, t Terms) string{
 	run.ReasonSettling:  runAgain,
 	run.ReasonChanging:  runAgain,
 	run.ReasonUnchecked: runAgain,
+	run.ReasonAway:      runAgain,
 	run.ReasonYoung: func(o *run.Outcome, t Terms) string {
 		return "run again later; " + t.sync(repair(o, "")) + " replays it sooner"
 	},
