@@ -39,9 +39,9 @@ func (p pass) differing(n int) (*stores, diff.Scope) {
 	for i := range n {
 		id := product.ID(fmt.Sprintf("p%04d", i))
 		if p.kind == product.Missing {
-			s.products = append(s.products, newProduct(product.Strings, id))
+			s.put(newProduct(product.Strings, id))
 		} else {
-			s.rows = append(s.rows, newRow(id))
+			s.putRows(newRow(id))
 		}
 		if p.byName {
 			scope.IDs = append(scope.IDs, id)
@@ -152,9 +152,9 @@ func TestPartsAreNumberedAsTheirRanges(t *testing.T) {
 			{Class: product.Strings, After: "c"},
 		}}
 		for _, id := range ids[:3] {
-			s.products = append(s.products, newProduct(product.Strings, id))
+			s.put(newProduct(product.Strings, id))
 		}
-		s.rows = []product.Row{newRow("e")}
+		s.putRows(newRow("e"))
 		found := run(t.Context(), t, s, diff.Config{Compare: compared, Batch: 10}, scope)
 		if found.err != nil {
 			t.Fatal(found.err)
@@ -178,8 +178,8 @@ func TestPartsAreNumberedAsTheirRanges(t *testing.T) {
 func TestNamedProductsAreCounted(t *testing.T) {
 	t.Parallel()
 	s := newStores(orders()[0])
-	s.products = []product.Product{newProduct(product.Strings, "a"), newProduct(product.Strings, "b")}
-	s.rows = []product.Row{newRow("b"), newRow("c")}
+	s.put(newProduct(product.Strings, "a"), newProduct(product.Strings, "b"))
+	s.putRows(newRow("b"), newRow("c"))
 	scope := diff.Scope{IDs: []product.ID{"a", "b", "c", "nobody"}, Ranges: []product.Range{{Class: product.Strings}}}
 	found := run(t.Context(), t, s, diff.Config{Compare: compared, Batch: 3}, scope)
 	want := diff.FinishedRange{Products: 2, Rows: 2, Matched: 1}
@@ -201,10 +201,10 @@ func TestSuspectsHoldNoMemoryOfPages(t *testing.T) {
 	for _, p := range passes() {
 		s, scope := p.differing(5)
 		memory := make(map[*byte]bool)
-		for _, p := range s.products {
+		for _, p := range s.Products {
 			memory[unsafe.StringData(string(p.ID()))] = true
 		}
-		for _, row := range s.rows {
+		for _, row := range s.Rows {
 			memory[unsafe.StringData(string(row.ID))] = true
 		}
 		batches := make(chan diff.Batch, 10)

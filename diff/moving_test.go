@@ -21,29 +21,30 @@ type move struct {
 
 func (m move) apply(s *stores) {
 	if m.inCart {
-		s.rows = slices.DeleteFunc(s.rows, func(row product.Row) bool { return row.ID == m.key.ID })
+		delete(s.Rows, m.key.ID)
 		if m.title != "" {
 			row := newRow(m.key.ID)
 			row.Values[product.Title] = product.TextValue(m.title)
-			s.rows = append(s.rows, row)
+			s.putRows(row)
 		}
 		return
 	}
-	s.products = slices.DeleteFunc(s.products, func(p product.Product) bool { return p.Key == m.key })
+	delete(s.Products, m.key)
 	if m.title != "" {
 		p := newProduct(m.key.Class, m.key.ID)
 		p.Values[product.Title] = product.TextValue(m.title)
-		s.products = append(s.products, p)
+		s.put(p)
 	}
 }
 
 // drawMoves draws changes of some of the stores' products and of new ones.
 func (s *stores) drawMoves(t *rapid.T) []move {
 	keys := []product.Key{{Class: product.Strings, ID: "b new"}, {Class: product.ObjectIDs, ID: "64b7f0c2a1d3e4f5a6b7c8aa"}, {Class: product.Integers, ID: "7777"}}
-	for _, p := range s.products {
+	products, rows := s.Look()
+	for _, p := range products {
 		keys = append(keys, p.Key)
 	}
-	for _, row := range s.rows {
+	for _, row := range rows {
 		if !slices.ContainsFunc(keys, func(k product.Key) bool { return k.ID == row.ID }) {
 			keys = append(keys, product.Key{Class: product.Strings, ID: row.ID})
 		}

@@ -395,10 +395,10 @@ func TestWhatIsDeletedMeanwhileIsTakenBack(t *testing.T) {
 				if got.Code != test.reason.Code || got.Detail != test.reason.Detail {
 					t.Errorf("%+v, want %+v", got, test.reason)
 				}
-				if _, there := s.rows[id(1)]; there != test.rowStays {
+				if _, there := s.Rows[id(1)]; there != test.rowStays {
 					t.Errorf("the row is there: %v", there)
 				}
-				if _, there := s.rows[id(2)]; !there {
+				if _, there := s.Rows[id(2)]; !there {
 					t.Error("another product's row is gone")
 				}
 			})
@@ -416,8 +416,8 @@ func TestWhatIsThereAgainIsNotTakenBack(t *testing.T) {
 			s.once(func(c call) bool { return c.operation == findProducts }, func() { s.add(newProduct(id(1)), false) })
 		})
 		report, err := s.do(t.Context(), t, s.replay())
-		if err != nil || len(s.rows) != 1 || report.Acted != 1 {
-			t.Errorf("%v, %d rows, %+v", err, len(s.rows), report)
+		if err != nil || len(s.Rows) != 1 || report.Acted != 1 {
+			t.Errorf("%v, %d rows, %+v", err, len(s.Rows), report)
 		}
 		wantOutcome(t, report, product.Missing, run.Gone, run.ReasonArrived)
 	})
@@ -433,8 +433,8 @@ func TestOneReferenceKeepsOneRow(t *testing.T) {
 			s.references[id(2)] = "public.cart"
 		})
 		report, err := s.do(t.Context(), t, s.replay())
-		if err != nil || len(s.rows) != 3 {
-			t.Errorf("%v, %d rows", err, len(s.rows))
+		if err != nil || len(s.Rows) != 3 {
+			t.Errorf("%v, %d rows", err, len(s.Rows))
 		}
 		wantCounts(t, report, map[run.State]int64{run.Undone: 2, run.Blocked: 1, run.Verified: 2})
 	})
@@ -449,8 +449,8 @@ func TestOnlySoManyAreTakenBack(t *testing.T) {
 		set := s.replay()
 		set.options.MaxDeletes = 2
 		report, err := s.do(t.Context(), t, set)
-		if err != nil || report.Result != run.Stopped || len(s.rows) != 6 {
-			t.Errorf("%v, %d rows, %+v", err, len(s.rows), report)
+		if err != nil || report.Result != run.Stopped || len(s.Rows) != 6 {
+			t.Errorf("%v, %d rows, %+v", err, len(s.Rows), report)
 		}
 		wantCounts(t, report, map[run.State]int64{run.Undone: 2, run.Failed: 3, run.Verified: 3})
 		wantNotes(t, report, run.Note{Code: run.NoteVanishing, Number: 5})
@@ -483,7 +483,7 @@ func TestManyThatVanishStopTheRun(t *testing.T) {
 					if err != nil || (report.Result == run.Stopped) != test.stops {
 						t.Fatalf("%v, %+v", err, report)
 					}
-					rows := int64(len(s.rows))
+					rows := int64(len(s.Rows))
 					switch {
 					case test.stops:
 						wantCounts(t, report, map[run.State]int64{run.InFlight: int64(test.of)})
@@ -603,9 +603,9 @@ func TestADirectUpdateThatMeetsAnother(t *testing.T) {
 		s.once(func(c call) bool { return c.operation == repairing }, func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			row := s.rows[id(1)]
+			row := s.Rows[id(1)]
 			row.Values[product.Title] = product.TextValue("Other lamp")
-			s.rows[id(1)] = row
+			s.Rows[id(1)] = row
 		})
 		report, err := s.do(t.Context(), t, s.direct(product.Stale))
 		if err != nil || report.Attempts != 2 {
