@@ -16,7 +16,6 @@ import (
 
 	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/text"
 )
 
 // pageSize is the number of rows that Span reads with one query. It is above the
@@ -30,6 +29,8 @@ type Target struct {
 	config  Config
 	shape   *shape // set by Describe
 	page    int
+	// characters are what was learnt of the database's encoding, which never changes.
+	characters characters
 }
 
 // Open prepares connections to the cart's database. It returns without waiting
@@ -79,6 +80,9 @@ func (t *Target) Ping(ctx context.Context) (skew time.Duration, err error) {
 // called.
 func (t *Target) Limits() []string { return t.session.Replaced() }
 
+// ReadOnly is why nothing may be written; nil where it may. Ping must have been called.
+func (t *Target) ReadOnly() error { return t.session.ReadOnly() }
+
 // Count counts the rows exactly.
 func (t *Target) Count(ctx context.Context) (n int64, err error) {
 	if err := t.pool.QueryRow(ctx, "SELECT count(*) FROM "+t.identifier()).Scan(&n); err != nil {
@@ -123,11 +127,11 @@ func (t *Target) pageQuery(after, through product.ID, first bool) (query string,
 	var conditions []string
 	if after != "" || !first {
 		args = append(args, string(after))
-		conditions = append(conditions, t.shape.id+" > $"+strconv.Itoa(len(args)))
+		conditions = append(conditions, t.shape.idIs(">", "$"+strconv.Itoa(len(args))))
 	}
 	if through != "" {
 		args = append(args, string(through))
-		conditions = append(conditions, t.shape.id+" <= $"+strconv.Itoa(len(args)))
+		conditions = append(conditions, t.shape.idIs("<=", "$"+strconv.Itoa(len(args))))
 	}
 	query = t.shape.selectRows
 	if len(conditions) > 0 {
@@ -138,19 +142,16 @@ func (t *Target) pageQuery(after, through product.ID, first bool) (query string,
 
 // Find reads rows by id. An id that is not in the result is not in the table.
 func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {
-	texts := make([]string, 0, len(ids))
-	for _, id := range ids {
-		// PostgreSQL refuses such a text even as a parameter; no row can have it.
-		if s := string(id); text.Storable(s) {
-			texts = append(texts, s)
-		}
+	texts, err := t.holdable(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
 	}
 	found := make(map[product.ID]product.Row, len(texts))
 	if len(texts) == 0 {
 		return found, nil
 	}
 	rows, err := retried(ctx, func() ([]product.Row, error) {
-		return t.read(ctx, len(texts), t.shape.selectRows+" WHERE "+t.shape.id+" = ANY($1)", texts)
+		return t.read(ctx, len(texts), t.shape.selectRows+" WHERE "+t.shape.named(""), texts)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
@@ -199,7 +200,10 @@ func decode(column *product.Column, format int16, raw []byte) (product.Value, er
 		if v, ok := product.ParseNumber(string(raw)); ok {
 			return v, nil
 		}
-		return product.OtherValue(string(raw)), nil // NaN and the infinities
+		if v, ok := product.ParseNotFinite(string(raw)); ok {
+			return v, nil
+		}
+		return product.OtherValue(string(raw)), nil // longer than any number of the source
 	case len(raw) != 8 || format != pgtype.BinaryFormatCode:
 		return product.Value{}, fmt.Errorf("a number of %d bytes in format %d", len(raw), format)
 	}
@@ -207,9 +211,5 @@ func decode(column *product.Column, format int16, raw []byte) (product.Value, er
 	if column.Type == product.IntegerColumn {
 		return product.IntegerValue(int64(bits)), nil
 	}
-	v := product.FloatValue(math.Float64frombits(bits))
-	if fitted, err := column.Fit(v); err == nil {
-		return fitted, nil
-	}
-	return v, nil // NaN and the infinities
+	return product.StoredFloat(math.Float64frombits(bits), column.Bits), nil
 }
