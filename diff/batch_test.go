@@ -60,14 +60,9 @@ func TestABatchHasAtMostAThousandSuspects(t *testing.T) {
 			const n = 2500
 			s, scope := p.differing(n)
 			s.pages = []int{5000}
-			batches := make(chan diff.Batch, 10)
-			if err := s.finder(5000).Scan(t.Context(), scope, batches); err != nil {
-				t.Fatal(err)
-			}
-			close(batches) // it must be open still
 			var sizes []int
 			var ids []product.ID
-			for b := range batches {
+			for _, b := range s.scanned(t, 5000, scope) {
 				if b.Part != p.part {
 					continue
 				}
@@ -207,13 +202,8 @@ func TestSuspectsHoldNoMemoryOfPages(t *testing.T) {
 		for _, row := range s.Rows {
 			memory[unsafe.StringData(string(row.ID))] = true
 		}
-		batches := make(chan diff.Batch, 10)
-		if err := s.finder(10).Scan(t.Context(), scope, batches); err != nil {
-			t.Fatal(err)
-		}
-		close(batches)
 		suspects := 0
-		for b := range batches {
+		for _, b := range s.scanned(t, 10, scope) {
 			for _, suspect := range b.Suspects {
 				suspects++
 				if memory[unsafe.StringData(string(suspect.ID))] {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"testing"
 	"time"
 
 	"pgregory.net/rapid"
@@ -79,6 +80,16 @@ func (s *stores) oracle(scope diff.Scope) findings {
 		}
 	}
 	return want
+}
+
+// eachOrder checks stores that differ at random, with each order of the id column.
+func eachOrder(t *testing.T, check func(*rapid.T, *stores)) {
+	for _, o := range orders() {
+		t.Run(o.name, func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) { check(t, drawStores(t, o)) })
+		})
+	}
 }
 
 // drawStores makes two stores that differ at random: ids of mixed classes, some

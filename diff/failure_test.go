@@ -62,62 +62,50 @@ func (s *stores) belongs(f finding, n int, scope diff.Scope) bool {
 
 func TestAFailedReadMakesNothingMissing(t *testing.T) {
 	t.Parallel()
-	for _, o := range orders() {
-		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
-			rapid.Check(t, func(t *rapid.T) {
-				s := drawStores(t, o)
-				scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: rapid.IntRange(1, 4).Draw(t, "parallel")}
-				if rapid.IntRange(0, 4).Draw(t, "by id") == 0 {
-					products, _ := s.Look()
-					for _, p := range products {
-						scope.IDs = append(scope.IDs, p.ID())
-					}
-				}
-				broken := s.breakAt(rapid.Int64Range(1, 25).Draw(t, "the read that fails"), errBroken)
-				found := run(t.Context(), t, s, drawConfig(t), scope)
-				checkNothingFalse(t, found, s, scope)
-				if !broken() {
-					if different := found.confirmed.differs(s.oracle(scope)); found.err != nil || different != "" {
-						t.Fatalf("nothing failed: %v, %s", found.err, different)
-					}
-					return
-				}
-				if !errors.Is(found.err, errBroken) {
-					t.Fatalf("a read failed, and the error is %v", found.err)
-				}
-			})
-		})
-	}
+	eachOrder(t, func(t *rapid.T, s *stores) {
+		scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: rapid.IntRange(1, 4).Draw(t, "parallel")}
+		if rapid.IntRange(0, 4).Draw(t, "by id") == 0 {
+			products, _ := s.Look()
+			for _, p := range products {
+				scope.IDs = append(scope.IDs, p.ID())
+			}
+		}
+		broken := s.breakAt(rapid.Int64Range(1, 25).Draw(t, "the read that fails"), errBroken)
+		found := run(t.Context(), t, s, drawConfig(t), scope)
+		checkNothingFalse(t, found, s, scope)
+		if !broken() {
+			if different := found.confirmed.differs(s.oracle(scope)); found.err != nil || different != "" {
+				t.Fatalf("nothing failed: %v, %s", found.err, different)
+			}
+			return
+		}
+		if !errors.Is(found.err, errBroken) {
+			t.Fatalf("a read failed, and the error is %v", found.err)
+		}
+	})
 }
 
 func TestAStoppedScanMakesNothingMissing(t *testing.T) {
 	t.Parallel()
-	for _, o := range orders() {
-		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
-			rapid.Check(t, func(t *rapid.T) {
-				s := drawStores(t, o)
-				scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: rapid.IntRange(1, 4).Draw(t, "parallel")}
-				ctx, stop := context.WithCancelCause(t.Context())
-				defer stop(nil)
-				stopped := errors.New("stopped by a person")
-				var reads atomic.Int64
-				last := rapid.Int64Range(1, 25).Draw(t, "the read before the stop")
-				s.onRead = func(context.Context, read) error {
-					if reads.Add(1) == last {
-						stop(stopped)
-					}
-					return nil
-				}
-				found := run(ctx, t, s, drawConfig(t), scope)
-				checkNothingFalse(t, found, s, scope)
-				if reads.Load() >= last && !errors.Is(found.err, stopped) {
-					t.Fatalf("the scan was stopped, and the error is %v", found.err)
-				}
-			})
-		})
-	}
+	eachOrder(t, func(t *rapid.T, s *stores) {
+		scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: rapid.IntRange(1, 4).Draw(t, "parallel")}
+		ctx, stop := context.WithCancelCause(t.Context())
+		defer stop(nil)
+		stopped := errors.New("stopped by a person")
+		var reads atomic.Int64
+		last := rapid.Int64Range(1, 25).Draw(t, "the read before the stop")
+		s.onRead = func(context.Context, read) error {
+			if reads.Add(1) == last {
+				stop(stopped)
+			}
+			return nil
+		}
+		found := run(ctx, t, s, drawConfig(t), scope)
+		checkNothingFalse(t, found, s, scope)
+		if reads.Load() >= last && !errors.Is(found.err, stopped) {
+			t.Fatalf("the scan was stopped, and the error is %v", found.err)
+		}
+	})
 }
 
 // A part that fails never ends, and nothing is sent of the page that failed. What was

@@ -260,14 +260,9 @@ func TestAScanStampsItsSuspects(t *testing.T) {
 			"of ranges": {Ranges: []product.Range{{Class: product.ObjectIDs}}},
 			"by id":     {IDs: []product.ID{fromKey, missing.ID(), stale.ID(), orphan.ID}},
 		} {
-			batches := make(chan diff.Batch, 10)
 			begun := time.Now()
-			if err := s.finder(10).Scan(t.Context(), scope, batches); err != nil {
-				t.Fatal(err)
-			}
-			close(batches)
 			found := 0
-			for b := range batches {
+			for _, b := range s.scanned(t, 10, scope) {
 				for _, suspect := range b.Suspects {
 					found++
 					if stamp, known := want[suspect.ID]; !known || !suspect.Stamp.Equal(stamp) {

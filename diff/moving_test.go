@@ -62,43 +62,37 @@ func (s *stores) drawMoves(t *rapid.T) []move {
 // judged as if nothing did: each difference is found once, and nothing else suspected.
 func TestAScanOfMovingStores(t *testing.T) {
 	t.Parallel()
-	for _, o := range orders() {
-		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
-			rapid.Check(t, func(t *rapid.T) {
-				s := drawStores(t, o)
-				s.overlap = []int{0} // a repeated page makes orphans of rows that are none
-				s.dropOddIDs()
-				scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: rapid.IntRange(1, 3).Draw(t, "parallel")}
-				config := drawConfig(t)
-				want := s.oracle(scope)
-				moves := s.drawMoves(t)
-				moving := make(map[product.ID]bool)
-				for _, m := range moves {
-					moving[m.key.ID] = true
-				}
-				var reads atomic.Int64
-				s.onRead = func(context.Context, read) error {
-					if n := int(reads.Add(1)); n <= len(moves) {
-						s.change(moves[n-1].apply)
-					}
-					return nil
-				}
-				found := run(t.Context(), t, s, config, scope)
-				if found.err != nil {
-					t.Fatal(found.err)
-				}
-				for f, times := range found.suspected {
-					if !moving[f.id] && (want[f] == 0 || times != 1) {
-						t.Fatalf("%q, which did not change, was suspected as %s %d times", f.id, f.kind, times)
-					}
-				}
-				for f := range want {
-					if !moving[f.id] && found.suspected[f] == 0 {
-						t.Fatalf("%q is %s all the time, and was not suspected", f.id, f.kind)
-					}
-				}
-			})
-		})
-	}
+	eachOrder(t, func(t *rapid.T, s *stores) {
+		s.overlap = []int{0} // a repeated page makes orphans of rows that are none
+		s.dropOddIDs()
+		scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: rapid.IntRange(1, 3).Draw(t, "parallel")}
+		config := drawConfig(t)
+		want := s.oracle(scope)
+		moves := s.drawMoves(t)
+		moving := make(map[product.ID]bool)
+		for _, m := range moves {
+			moving[m.key.ID] = true
+		}
+		var reads atomic.Int64
+		s.onRead = func(context.Context, read) error {
+			if n := int(reads.Add(1)); n <= len(moves) {
+				s.change(moves[n-1].apply)
+			}
+			return nil
+		}
+		found := run(t.Context(), t, s, config, scope)
+		if found.err != nil {
+			t.Fatal(found.err)
+		}
+		for f, times := range found.suspected {
+			if !moving[f.id] && (want[f] == 0 || times != 1) {
+				t.Fatalf("%q, which did not change, was suspected as %s %d times", f.id, f.kind, times)
+			}
+		}
+		for f := range want {
+			if !moving[f.id] && found.suspected[f] == 0 {
+				t.Fatalf("%q is %s all the time, and was not suspected", f.id, f.kind)
+			}
+		}
+	})
 }

@@ -24,6 +24,21 @@ func (s *stores) finder(batch int) *diff.Finder {
 	return diff.New(source{Stores: s.Stores}, target{Stores: s.Stores}, diff.Config{Compare: compared, Batch: batch})
 }
 
+// scanned are the batches of a scan that nobody interrupts.
+func (s *stores) scanned(t *testing.T, batch int, scope diff.Scope) []diff.Batch {
+	t.Helper()
+	batches := make(chan diff.Batch, 10)
+	if err := s.finder(batch).Scan(t.Context(), scope, batches); err != nil {
+		t.Fatal(err)
+	}
+	close(batches) // it must be open still
+	var all []diff.Batch
+	for b := range batches {
+		all = append(all, b)
+	}
+	return all
+}
+
 // outcome is what a scan and a second look at what it suspects gave.
 type outcome struct {
 	finder    *diff.Finder
@@ -86,55 +101,43 @@ func run(ctx context.Context, t interface{ Errorf(string, ...any) }, s *stores, 
 
 func TestFindingsEqualThoseOfASetComparison(t *testing.T) {
 	t.Parallel()
-	for _, o := range orders() {
-		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
-			rapid.Check(t, func(t *rapid.T) {
-				s := drawStores(t, o)
-				scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: rapid.IntRange(0, 4).Draw(t, "parallel")}
-				found := run(t.Context(), t, s, drawConfig(t), scope)
-				if found.err != nil {
-					t.Fatal(found.err)
-				}
-				if different := found.confirmed.differs(s.oracle(scope)); different != "" {
-					t.Fatal(different)
-				}
-			})
-		})
-	}
+	eachOrder(t, func(t *rapid.T, s *stores) {
+		scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: rapid.IntRange(0, 4).Draw(t, "parallel")}
+		found := run(t.Context(), t, s, drawConfig(t), scope)
+		if found.err != nil {
+			t.Fatal(found.err)
+		}
+		if different := found.confirmed.differs(s.oracle(scope)); different != "" {
+			t.Fatal(different)
+		}
+	})
 }
 
 func TestFindingsOfARestrictedRun(t *testing.T) {
 	t.Parallel()
-	for _, o := range orders() {
-		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
-			rapid.Check(t, func(t *rapid.T) {
-				s := drawStores(t, o)
-				scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: 2}
-				if rapid.Bool().Draw(t, "by id") {
-					all := []product.ID{"nobody", "64b7f0c2a1d3e4f5a6b7ffff"}
-					products, rows := s.Look()
-					for _, p := range products {
-						all = append(all, p.ID())
-					}
-					for _, row := range rows {
-						all = append(all, row.ID)
-					}
-					scope.IDs = rapid.SliceOfN(rapid.SampledFrom(all), 1, 12).Draw(t, "ids")
-				} else {
-					scope.Since = rapid.SampledFrom([]time.Time{longAgo.Add(-time.Hour), longAgo, longAgo.Add(time.Minute), longAgo.Add(2 * time.Hour)}).Draw(t, "since")
-				}
-				found := run(t.Context(), t, s, drawConfig(t), scope)
-				if found.err != nil {
-					t.Fatal(found.err)
-				}
-				if different := found.confirmed.differs(s.oracle(scope)); different != "" {
-					t.Fatal(different)
-				}
-			})
-		})
-	}
+	eachOrder(t, func(t *rapid.T, s *stores) {
+		scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: 2}
+		if rapid.Bool().Draw(t, "by id") {
+			all := []product.ID{"nobody", "64b7f0c2a1d3e4f5a6b7ffff"}
+			products, rows := s.Look()
+			for _, p := range products {
+				all = append(all, p.ID())
+			}
+			for _, row := range rows {
+				all = append(all, row.ID)
+			}
+			scope.IDs = rapid.SliceOfN(rapid.SampledFrom(all), 1, 12).Draw(t, "ids")
+		} else {
+			scope.Since = rapid.SampledFrom([]time.Time{longAgo.Add(-time.Hour), longAgo, longAgo.Add(time.Minute), longAgo.Add(2 * time.Hour)}).Draw(t, "since")
+		}
+		found := run(t.Context(), t, s, drawConfig(t), scope)
+		if found.err != nil {
+			t.Fatal(found.err)
+		}
+		if different := found.confirmed.differs(s.oracle(scope)); different != "" {
+			t.Fatal(different)
+		}
+	})
 }
 
 // The products of the last hours are few among many rows: these are read by id.
@@ -161,37 +164,31 @@ func TestARestrictedRunReadsNoRangesOfRows(t *testing.T) {
 // behind it, and may be suspected as orphans until they are looked at again.)
 func TestEachFindingComesOnceAndTheCountersAreExact(t *testing.T) {
 	t.Parallel()
-	for _, o := range orders() {
-		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
-			rapid.Check(t, func(t *rapid.T) {
-				s := drawStores(t, o)
-				s.overlap = []int{0}
-				s.dropOddIDs()
-				scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: 3}
-				config := drawConfig(t)
-				found := run(t.Context(), t, s, config, scope)
-				if found.err != nil {
-					t.Fatal(found.err)
-				}
-				for f, times := range found.suspected {
-					if times != 1 {
-						t.Fatalf("%q was suspected as %s %d times", f.id, f.kind, times)
-					}
-				}
-				if different := found.suspected.differs(s.oracle(scope)); different != "" {
-					t.Fatalf("suspects of stores at rest are not the differences: %s", different)
-				}
-				want := s.oracle(scope)
-				matched := len(s.Products) - len(want.of(product.Missing))
-				c := &found.finder.Counters
-				if compared, rows := c.Compared.Load(), c.Rows.Load(); compared != int64(len(s.Products)) || rows != int64(len(s.Rows)) || c.Matched.Load() != int64(matched) {
-					t.Fatalf("compared %d of %d products with %d of %d rows, %d of %d matched", compared, len(s.Products), rows, len(s.Rows), c.Matched.Load(), matched)
-				}
-				s.checkParts(t, found, scope)
-			})
-		})
-	}
+	eachOrder(t, func(t *rapid.T, s *stores) {
+		s.overlap = []int{0}
+		s.dropOddIDs()
+		scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: 3}
+		config := drawConfig(t)
+		found := run(t.Context(), t, s, config, scope)
+		if found.err != nil {
+			t.Fatal(found.err)
+		}
+		for f, times := range found.suspected {
+			if times != 1 {
+				t.Fatalf("%q was suspected as %s %d times", f.id, f.kind, times)
+			}
+		}
+		if different := found.suspected.differs(s.oracle(scope)); different != "" {
+			t.Fatalf("suspects of stores at rest are not the differences: %s", different)
+		}
+		want := s.oracle(scope)
+		matched := len(s.Products) - len(want.of(product.Missing))
+		c := &found.finder.Counters
+		if compared, rows := c.Compared.Load(), c.Rows.Load(); compared != int64(len(s.Products)) || rows != int64(len(s.Rows)) || c.Matched.Load() != int64(matched) {
+			t.Fatalf("compared %d of %d products with %d of %d rows, %d of %d matched", compared, len(s.Products), rows, len(s.Rows), c.Matched.Load(), matched)
+		}
+		s.checkParts(t, found, scope)
+	})
 }
 
 // checkParts wants each part of a complete scan to have ended, with the counts of what

@@ -30,6 +30,18 @@ func wantOutcome(t *testing.T, report *run.Report, kind product.Kind, state run.
 	}
 }
 
+// overtaken is what happens to one product before its repair is proved, and what becomes
+// of it where some kinds are repaired.
+type overtaken struct {
+	name    string
+	proving func(s *shop)
+	repair  []product.Kind
+	kind    product.Kind
+	state   run.State
+	code    run.Code
+	acted   int64
+}
+
 // A product that changes while its event is queued arrives as it was. It has the time
 // to settle that any change has; then it is stale, and is repaired where that is asked
 // for.
@@ -39,15 +51,7 @@ func TestCaseF3AProductThatChangesMeanwhileIsLookedAtAgain(t *testing.T) {
 	updates := func(s *shop, p product.Product) { s.queues[product.Stale].put(event{row: s.rowOf(p)}) }
 	both := []product.Kind{product.Missing, product.Stale}
 	missing := both[:1]
-	tests := []struct {
-		name    string
-		proving func(s *shop)
-		repair  []product.Kind
-		kind    product.Kind
-		state   run.State
-		code    run.Code
-		acted   int64
-	}{
+	tests := []overtaken{
 		{"and its update arrives", func(s *shop) { p := s.change(id(1), retitle); later(func() { updates(s, p) }) },
 			both, product.Missing, run.Verified, "", 1},
 		{"and its update never arrives", func(s *shop) { s.change(id(1), retitle) }, both, product.Stale, run.Verified, "", 2},
@@ -537,15 +541,7 @@ func TestWithoutBroker(t *testing.T) {
 // What else may become of a stale row while it is repaired.
 func TestAStaleRowThatChangesMeanwhile(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		name    string
-		proving func(s *shop)
-		repair  []product.Kind
-		kind    product.Kind
-		state   run.State
-		code    run.Code
-		acted   int64
-	}{
+	tests := []overtaken{
 		{"its product is deleted", func(s *shop) { s.delete(id(1)) }, []product.Kind{product.Stale}, product.Orphaned, run.Found, "", 1},
 		{"its product is deleted, and orphans are asked for", func(s *shop) { s.delete(id(1)) },
 			[]product.Kind{product.Stale, product.Orphaned}, product.Orphaned, run.Skipped, run.ReasonCeiling, 1},

@@ -310,31 +310,25 @@ func (s target) Check(ctx context.Context, rows []product.Row) (map[product.ID]*
 	for _, row := range rows {
 		ids = append(ids, row.ID)
 	}
-	if err := s.enter(ctx, call{operation: checking, ids: ids}); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	misfits := make(map[product.ID]*product.Misfit)
-	for _, id := range ids {
-		if m, is := s.refused[id]; is {
-			misfits[id] = m
-		}
-	}
-	return misfits, nil
+	return pick(ctx, s.shop, checking, ids, s.refused)
 }
 
 func (s target) Referenced(ctx context.Context, ids []product.ID) (map[product.ID]string, error) {
-	if err := s.enter(ctx, call{operation: referencing, ids: ids}); err != nil {
+	return pick(ctx, s.shop, referencing, ids, s.references)
+}
+
+// pick is what is known of ids.
+func pick[T any](ctx context.Context, s *shop, o operation, ids []product.ID, known map[product.ID]T) (map[product.ID]T, error) {
+	if err := s.enter(ctx, call{operation: o, ids: ids}); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	held := make(map[product.ID]string)
+	picked := make(map[product.ID]T)
 	for _, id := range ids {
-		if table, is := s.references[id]; is {
-			held[id] = table
+		if is, there := known[id]; there {
+			picked[id] = is
 		}
 	}
-	return held, nil
+	return picked, nil
 }
