@@ -46,11 +46,11 @@ type Stores struct {
 	still    contents
 }
 
-// Source and Target are the two sides.
-type (
-	Source struct{ *Stores }
-	Target struct{ *Stores }
-)
+// Source is the side of the Product Service.
+type Source struct{ *Stores }
+
+// Target is the side of the cart.
+type Target struct{ *Stores }
 
 // New makes empty stores, in pages of n, whose id column sorts as bytes do.
 func New(n int) *Stores {
