@@ -39,17 +39,17 @@ func TestWhatHappensBetweenTheReadsOfALook(t *testing.T) {
 		change   func(*stores)
 		want     map[read]product.Kind
 	}{
-		{"a row arrives", true, false, func(s *stores) { s.rows = []product.Row{row} },
+		{"a row arrives", true, false, func(s *stores) { s.putRows(row) },
 			map[read]product.Kind{targetFindRead: "", sourceFindRead: product.Missing}},
-		{"a product without a row is deleted", true, false, func(s *stores) { s.products = nil },
+		{"a product without a row is deleted", true, false, func(s *stores) { clear(s.Products) },
 			map[read]product.Kind{targetFindRead: product.Missing, sourceFindRead: ""}},
-		{"a product with a row is deleted", true, true, func(s *stores) { s.products = nil },
+		{"a product with a row is deleted", true, true, func(s *stores) { clear(s.Products) },
 			map[read]product.Kind{targetFindRead: "", sourceFindRead: product.Orphaned}},
-		{"a row is deleted", true, true, func(s *stores) { s.rows = nil },
+		{"a row is deleted", true, true, func(s *stores) { clear(s.Rows) },
 			map[read]product.Kind{targetFindRead: product.Missing, sourceFindRead: ""}},
-		{"the product of an orphan comes back", false, true, func(s *stores) { s.products = []product.Product{p} },
+		{"the product of an orphan comes back", false, true, func(s *stores) { s.put(p) },
 			map[read]product.Kind{targetFindRead: product.Orphaned, sourceFindRead: ""}},
-		{"a product comes with its row", false, false, func(s *stores) { s.products, s.rows = []product.Product{p}, []product.Row{row} },
+		{"a product comes with its row", false, false, func(s *stores) { s.put(p); s.putRows(row) },
 			map[read]product.Kind{targetFindRead: product.Orphaned, sourceFindRead: product.Missing}},
 	}
 	for _, test := range tests {
@@ -58,10 +58,10 @@ func TestWhatHappensBetweenTheReadsOfALook(t *testing.T) {
 				t.Parallel()
 				s := newStores(orders()[0])
 				if test.inSource {
-					s.products = []product.Product{p}
+					s.put(p)
 				}
 				if test.inCart {
-					s.rows = []product.Row{row}
+					s.putRows(row)
 				}
 				s.beforeTheLast(last, test.change)
 				finder := s.finder(10)
@@ -81,8 +81,8 @@ func TestALookKeepsTheOrderOfItsIDs(t *testing.T) {
 	t.Parallel()
 	for last, look := range looks {
 		s := newStores(orders()[0])
-		s.products = []product.Product{newProduct(product.Strings, "a"), newProduct(product.Strings, "b")}
-		s.rows = []product.Row{newRow("b"), newRow("c")}
+		s.put(newProduct(product.Strings, "a"), newProduct(product.Strings, "b"))
+		s.putRows(newRow("b"), newRow("c"))
 		finder := s.finder(1)
 		ids := []product.ID{"c", "nobody", "b", "a", "b"}
 		pairs, err := look(finder, t.Context(), ids)
@@ -112,7 +112,7 @@ func TestALookThatFailsKnowsNothing(t *testing.T) {
 	for last, look := range looks {
 		for _, fails := range []read{sourceFindRead, targetFindRead} {
 			s := newStores(orders()[0])
-			s.products = []product.Product{newProduct(product.Strings, "p")}
+			s.put(newProduct(product.Strings, "p"))
 			var reads []read
 			s.onRead = func(_ context.Context, r read) error {
 				reads = append(reads, r)
@@ -144,17 +144,17 @@ func TestWhatArrivesDuringAScanIsNoSuspect(t *testing.T) {
 		before read
 		stores func(s *stores)
 	}{
-		{"a row, joined", orders()[0], whole, spanRead, func(s *stores) { s.products = []product.Product{p} }},
-		{"a row, by id", orders()[1], whole, targetFindRead, func(s *stores) { s.products = []product.Product{p} }},
-		{"the row of a named product", orders()[0], diff.Scope{IDs: []product.ID{"p"}}, targetFindRead, func(s *stores) { s.products = []product.Product{p} }},
-		{"the product of a row", orders()[1], whole, sourceFindRead, func(s *stores) { s.rows = []product.Row{row} }},
+		{"a row, joined", orders()[0], whole, spanRead, func(s *stores) { s.put(p) }},
+		{"a row, by id", orders()[1], whole, targetFindRead, func(s *stores) { s.put(p) }},
+		{"the row of a named product", orders()[0], diff.Scope{IDs: []product.ID{"p"}}, targetFindRead, func(s *stores) { s.put(p) }},
+		{"the product of a row", orders()[1], whole, sourceFindRead, func(s *stores) { s.putRows(row) }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := newStores(test.order)
 			test.stores(s)
-			s.beforeTheLast(test.before, func(s *stores) { s.products, s.rows = []product.Product{p}, []product.Row{row} })
+			s.beforeTheLast(test.before, func(s *stores) { s.put(p); s.putRows(row) })
 			found := run(t.Context(), t, s, diff.Config{Compare: compared, Batch: 10}, test.scope)
 			if found.err != nil || len(found.suspected) > 0 {
 				t.Errorf("suspected %v, %v", found.suspected, found.err)
@@ -246,9 +246,10 @@ func TestAScanStampsItsSuspects(t *testing.T) {
 		missing.Created, missing.Updated, stale.Created, stale.Updated, bare.Created = created, updated, created, updated, time.Time{}
 		old := newRow(stale.ID())
 		old.Values[product.Title] = product.TextValue("Old lamp")
-		s.products = []product.Product{bare, missing, stale}
-		s.rows = []product.Row{old, newRow("64b7f0c2a1d3e4f5a6b7c8db")}
-		want := map[product.ID]time.Time{missing.ID(): created, stale.ID(): updated, fromKey: time.Unix(0x3a5c0000, 0), s.rows[1].ID: {}}
+		s.put(bare, missing, stale)
+		orphan := newRow("64b7f0c2a1d3e4f5a6b7c8db")
+		s.putRows(old, orphan)
+		want := map[product.ID]time.Time{missing.ID(): created, stale.ID(): updated, fromKey: time.Unix(0x3a5c0000, 0), orphan.ID: {}}
 		s.onRead = func(_ context.Context, r read) error {
 			if r == spanRead || r == targetFindRead {
 				time.Sleep(time.Second) // first sight is when it was read
@@ -257,16 +258,11 @@ func TestAScanStampsItsSuspects(t *testing.T) {
 		}
 		for name, scope := range map[string]diff.Scope{
 			"of ranges": {Ranges: []product.Range{{Class: product.ObjectIDs}}},
-			"by id":     {IDs: []product.ID{fromKey, missing.ID(), stale.ID(), s.rows[1].ID}},
+			"by id":     {IDs: []product.ID{fromKey, missing.ID(), stale.ID(), orphan.ID}},
 		} {
-			batches := make(chan diff.Batch, 10)
 			begun := time.Now()
-			if err := s.finder(10).Scan(t.Context(), scope, batches); err != nil {
-				t.Fatal(err)
-			}
-			close(batches)
 			found := 0
-			for b := range batches {
+			for _, b := range s.scanned(t, 10, scope) {
 				for _, suspect := range b.Suspects {
 					found++
 					if stamp, known := want[suspect.ID]; !known || !suspect.Stamp.Equal(stamp) {

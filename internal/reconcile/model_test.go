@@ -3,7 +3,6 @@ package reconcile_test
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -51,18 +50,19 @@ func checkRun(t *rapid.T, mode run.Mode) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, p := range s.products {
-		row, there := s.rows[id]
-		if _, err := s.table.Fit(&p); err != nil || s.refused[id] != nil {
+	for key, p := range s.Products {
+		id := key.ID
+		row, there := s.Rows[id]
+		if _, err := s.Columns.Fit(&p); err != nil || s.refused[id] != nil {
 			continue
 		}
-		if !there || len(s.table.Differing(&p, &row, product.ProofFields())) > 0 {
+		if !there || len(s.Columns.Differing(&p, &row, product.ProofFields())) > 0 {
 			t.Errorf("%s is in the cart: %v, after a calm run, which says %+v", id, there, report)
 		}
 	}
-	for id := range s.rows {
+	for id := range s.Rows {
 		// An empty source deletes nothing.
-		if _, there := s.products[id]; !there && s.references[id] == "" && len(s.products) > 0 {
+		if _, there := s.product(id); !there && s.references[id] == "" && len(s.Products) > 0 {
 			t.Errorf("%s is in the cart only, after a calm run, which says %+v", id, report)
 		}
 	}
@@ -107,7 +107,7 @@ func drawShop(t *rapid.T) *shop {
 		switch state {
 		case "stale":
 			p.Values[product.Title] = product.TextValue("New lamp")
-			s.products[p.ID()] = p
+			s.put(p)
 		case "orphaned":
 			s.delete(p.ID())
 		case "held":
@@ -115,7 +115,7 @@ func drawShop(t *rapid.T) *shop {
 			s.references[p.ID()] = "cart"
 		case "misfit":
 			p.Values[product.Price] = product.FloatValue(9.99)
-			s.products[p.ID()] = p
+			s.put(p)
 		case "refused":
 			s.refused[p.ID()] = &product.Misfit{Column: "price_positive", Reason: "the row violates the check constraint"}
 		}
@@ -286,8 +286,12 @@ func (w *weather) happen() {
 		return
 	}
 	w.mu.Lock()
-	ids := slices.Sorted(maps.Keys(w.products))
+	var ids []product.ID
+	for key := range w.Products {
+		ids = append(ids, key.ID)
+	}
 	w.mu.Unlock()
+	slices.Sort(ids)
 	if len(ids) == 0 {
 		return
 	}
@@ -303,14 +307,14 @@ func (w *weather) happen() {
 		}
 	case "updated":
 		p := w.change(victim, func(p *product.Product) { p.Values[product.Title] = product.TextValue(time.Now().String()) })
-		if _, err := w.table.Fit(&p); live && err == nil {
+		if _, err := w.Columns.Fit(&p); live && err == nil {
 			w.publish(product.Stale, w.rowOf(p))
 		}
 	case "misfit":
 		w.change(victim, func(p *product.Product) { p.Values[product.Price] = product.FloatValue(9.99) })
 	case "referenced":
 		w.mu.Lock()
-		if _, there := w.rows[victim]; there { // so that a customer can put it into a cart
+		if _, there := w.Rows[victim]; there { // so that a customer can put it into a cart
 			w.references[victim] = "cart"
 		}
 		w.mu.Unlock()

@@ -159,22 +159,22 @@ func (q *queue) take() *event {
 
 // apply does what the cart does with an event.
 func (q *queue) apply(e event) {
-	row, there := q.shop.rows[e.row.ID]
+	row, there := q.shop.Rows[e.row.ID]
 	switch {
 	case e.vanishes:
 	case q.kind == product.Missing && !there:
-		q.shop.rows[e.row.ID] = e.row
+		q.shop.Rows[e.row.ID] = e.row
 	case q.kind == product.Stale && there:
 		seller := row.Values[product.SellerID]
 		row = e.row
 		row.Values[product.SellerID] = seller // which an update never sets
-		q.shop.rows[e.row.ID] = row
+		q.shop.Rows[e.row.ID] = row
 	case q.kind == product.Orphaned:
 		if q.shop.references[e.row.ID] != "" {
 			q.shop.audit.wrong("a ProductDeleted event of %s kills the cart: it is referenced", e.row.ID)
 			return
 		}
-		delete(q.shop.rows, e.row.ID)
+		delete(q.shop.Rows, e.row.ID)
 	}
 }
 

@@ -38,7 +38,7 @@ func TestADryRunNamesWhatDiffers(t *testing.T) {
 				s.stale(id(5))
 				s.orphan(id(6), id(7))
 				s.references[id(7)] = "public.cart"
-				p := s.products[id(8)]
+				p, _ := s.product(id(8))
 				p.Values[product.SellerID] = product.TextValue("other")
 				s.add(p, false)
 				set := s.dryRun(test.repair...)
@@ -66,7 +66,7 @@ func TestAStaleProductIsNamedWithItsFields(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		content := "data:image/png;base64," + strings.Repeat("ä", 1<<10)
 		s := newShop(2, none)
-		p := s.products[id(1)]
+		p, _ := s.product(id(1))
 		p.Values[product.Image] = product.TextValue(content)
 		p.Values[product.Price] = product.IntegerValue(1)
 		s.add(p, false)
