@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strconv"
@@ -27,6 +28,8 @@ type stores struct {
 	// pages are the sizes of the pages that both sides yield, in turn; overlap is
 	// how many products of the page before the cursor returns again, in turn.
 	pages, overlap []int
+	// held, if set, is how many products, or rows, are held at once when they are found by id.
+	held int
 	// onRead, if set, is called before each read of either side; its error is the read's.
 	onRead func(ctx context.Context, r read) error
 
@@ -133,6 +136,14 @@ func compareKeys(a, b product.Key) int {
 }
 
 func (s source) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, error) {
+	found, err := s.find(ctx, ids)
+	if err == nil && s.held > 0 && len(found) > s.held {
+		return nil, fmt.Errorf("find: %w", &product.TooLargeError{Fits: s.held})
+	}
+	return found, err
+}
+
+func (s source) find(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, error) {
 	if err := s.before(ctx, sourceFindRead); err != nil {
 		return nil, err
 	}
@@ -146,6 +157,24 @@ func (s source) Find(ctx context.Context, ids []product.ID) (map[product.ID]prod
 		}
 	}
 	return found, nil
+}
+
+func (s source) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	found, err := s.find(ctx, ids)
+	return keysOf(found), err
+}
+
+func keysOf[T any](found map[product.ID]T) map[product.ID]bool {
+	present := make(map[product.ID]bool, len(found))
+	for id := range found {
+		present[id] = true
+	}
+	return present
+}
+
+func (s target) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	found, err := s.find(ctx, ids)
+	return keysOf(found), err
 }
 
 func (s target) Table() *product.Table { return &s.table }
@@ -194,6 +223,14 @@ func (s *stores) between(after, through product.ID, begun bool) []product.Row {
 }
 
 func (s target) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {
+	found, err := s.find(ctx, ids)
+	if err == nil && s.held > 0 && len(found) > s.held {
+		return nil, fmt.Errorf("find: %w", &product.TooLargeError{Fits: s.held})
+	}
+	return found, err
+}
+
+func (s target) find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {
 	if err := s.before(ctx, targetFindRead); err != nil {
 		return nil, err
 	}

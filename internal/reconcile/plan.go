@@ -157,7 +157,6 @@ func (r *Run) closeGone(ctx context.Context, scope diff.Scope) error {
 		if len(open) == 0 {
 			break
 		}
-		after = open[len(open)-1].Key
 		ids := make([]product.ID, len(open))
 		for i := range open {
 			ids[i] = open[i].ID
@@ -166,6 +165,7 @@ func (r *Run) closeGone(ctx context.Context, scope diff.Scope) error {
 		if err != nil {
 			return err
 		}
+		after = open[len(pairs)-1].Key
 		for i, pair := range pairs {
 			if kind, _ := r.finder.Differs(pair); kind != open[i].Kind {
 				r.books.gone(open[i].Key)

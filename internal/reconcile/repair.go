@@ -98,7 +98,7 @@ func (w worker) reserve(ctx context.Context, want int) (int, error) {
 // act repairs items that were reserved. Each is read again right before, unless it was
 // judged just now. With an error those that were not acted on are back in the room.
 func (w worker) act(ctx context.Context, items []*item) error {
-	repairs, items, err := w.readAgain(ctx, items)
+	repairs, items, err := w.readAgain(ctx, items) // those that are left
 	if err != nil {
 		w.line.move(w.room.stage, items...)
 		return err
@@ -192,11 +192,15 @@ const fresh = time.Second
 
 // readAgain reads items right before they are acted on, and returns the repairs of
 // those that are still the same difference and that the cart can hold. The others go
-// their way. With an error all come back.
+// their way; what is too large to be acted on at once, back into the room. With an error
+// all come back.
 func (w worker) readAgain(ctx context.Context, items []*item) ([]product.Repair, []*item, error) {
 	var old []*item
 	for _, it := range items {
-		if it.pair == nil || time.Since(it.judged) > fresh {
+		if it.pair != nil && time.Since(it.judged) > fresh {
+			it.pair = nil
+		}
+		if it.pair == nil {
 			old = append(old, it)
 		}
 	}
@@ -205,9 +209,11 @@ func (w worker) readAgain(ctx context.Context, items []*item) ([]product.Repair,
 		if err != nil {
 			return nil, items, err
 		}
-		for i, it := range old {
-			it.pair = &pairs[i]
+		for i := range pairs {
+			old[i].pair = &pairs[i]
 		}
+		w.line.move(w.room.stage, old[len(pairs):]...)
+		items = slices.DeleteFunc(items, func(it *item) bool { return it.pair == nil })
 	}
 	fits, err := w.fit(ctx, w.room.Kind, items)
 	if err != nil {

@@ -309,6 +309,24 @@ func (s source) Find(ctx context.Context, ids []product.ID) (map[product.ID]prod
 	return found, nil
 }
 
+func (s source) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	found, err := s.Find(ctx, ids)
+	return keysOf(found), err
+}
+
+func keysOf[T any](found map[product.ID]T) map[product.ID]bool {
+	present := make(map[product.ID]bool, len(found))
+	for id := range found {
+		present[id] = true
+	}
+	return present
+}
+
+func (s target) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	found, err := s.Find(ctx, ids)
+	return keysOf(found), err
+}
+
 func (s target) Name() string { return "cart.public.product" }
 
 func (s target) Table() *product.Table { return &s.table }

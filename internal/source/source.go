@@ -16,8 +16,12 @@ import (
 )
 
 const (
-	// pageSize is the number of products that Scan reads and yields at once.
-	pageSize = 2000
+	// pageSize is the number of products that Scan reads and yields at once, or fewer that
+	// have pageBytes together.
+	pageSize  = 2000
+	pageBytes = 2 << 20
+	// findBytes is the most that Find holds of several documents.
+	findBytes = 4 << 20
 	// idleLimit is how long a cursor may wait for its reader before it is closed
 	// and reopened at the last key: servers and the network drop idle cursors.
 	idleLimit = time.Minute
@@ -33,6 +37,8 @@ type Source struct {
 	where      string // for messages: database.collection
 	idle       time.Duration
 	page       int
+	portion    *product.Portion // of a scan
+	findBytes  int
 }
 
 // Open connects to the Product Service's database. It returns without waiting
@@ -52,6 +58,8 @@ func Open(config Config) (*Source, error) {
 		where:      database + "." + config.Collection,
 		idle:       idleLimit,
 		page:       pageSize,
+		portion:    product.NewPortion(pageSize, pageBytes),
+		findBytes:  findBytes,
 	}, nil
 }
 
@@ -221,31 +229,33 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 		filter = append(filter, bson.E{Key: "createdAt", Value: bson.D{{Key: "$gte", Value: since}}})
 	}
 	cursor, err := s.collection.Find(ctx, filter, options.Find().
-		SetProjection(scanFields).SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(int32(s.page)))
+		SetProjection(scanFields).SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(int32(s.batch())))
 	if err != nil {
 		return last, false, err
 	}
 	defer discard(ctx, cursor)
-	page := make([]product.Product, 0, s.page)
+	page, size := make([]product.Product, 0, s.batch()), 0
 	for cursor.Next(ctx) {
-		page = page[:len(page)+1]
+		page = append(page, product.Product{})
 		ok, err := decode(cursor.Current, &page[len(page)-1])
 		if err != nil {
 			return last, false, err
 		}
+		size += len(cursor.Current)
 		if !ok {
-			page[len(page)-1] = product.Product{} // a type that Unsupported counts
-			page = page[:len(page)-1]
+			page = page[:len(page)-1] // a type that Unsupported counts
 		}
-		if len(page) < s.page {
+		if len(page) == 0 || len(page) < s.page && size < s.portion.Bytes() {
 			continue
 		}
+		s.portion.Learn(len(page), size)
+		cursor.SetBatchSize(int32(s.batch()))
 		last = page[len(page)-1].ID()
 		handed := time.Now()
 		if !yield(page, nil) {
 			return last, true, nil
 		}
-		page = make([]product.Product, 0, s.page)
+		page, size = make([]product.Product, 0, s.batch()), 0
 		if time.Since(handed) > s.idle {
 			return last, false, nil
 		}
@@ -254,11 +264,15 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 		return last, false, err
 	}
 	if len(page) > 0 {
+		s.portion.Learn(len(page), size)
 		last = page[len(page)-1].ID()
 		yield(page, nil)
 	}
 	return last, true, nil
 }
+
+// batch is how many products a cursor shall bring at once.
+func (s *Source) batch() int { return min(s.page, s.portion.Now()) }
 
 // discard closes a cursor, also when ctx has ended.
 func discard(ctx context.Context, cursor *mongo.Cursor) {
@@ -269,46 +283,83 @@ func discard(ctx context.Context, cursor *mongo.Cursor) {
 
 // Find reads products by id with all the fields that an event carries. An id
 // that is not in the result is not in the collection; two documents whose _id
-// has the same canonical text come as one Ambiguous product.
+// has the same canonical text come as one Ambiguous product. Several that are too large
+// to be held together are a *product.TooLargeError.
 func (s *Source) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	keys, err := wireKeys(ids)
-	if err != nil {
-		return nil, err
-	}
-	var patience retry
-	for {
-		found, err := s.find(ctx, keys, len(ids))
-		if err == nil {
-			return found, nil
+	found := make(map[product.ID]product.Product, len(ids))
+	size := 0
+	err := s.each(ctx, ids, eventFields, func() { clear(found); size = 0 }, func(document bson.Raw) error {
+		if size >= s.findBytes && len(ids) > 1 {
+			return &product.TooLargeError{Fits: max(len(found), 1)}
 		}
-		if err = patience.wait(ctx, err); err != nil {
-			return nil, fmt.Errorf("read %d products of %s by id: %w", len(ids), s.where, explained(err))
-		}
-	}
-}
-
-func (s *Source) find(ctx context.Context, keys bson.A, expected int) (map[product.ID]product.Product, error) {
-	cursor, err := s.collection.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}},
-		options.Find().SetProjection(eventFields).SetBatchSize(int32(expected+1)))
-	if err != nil {
-		return nil, err
-	}
-	defer discard(ctx, cursor)
-	found := make(map[product.ID]product.Product, expected)
-	for cursor.Next(ctx) {
+		size += len(document)
 		var p product.Product
-		if ok, err := decode(cursor.Current, &p); err != nil {
-			return nil, err
-		} else if !ok {
-			continue
+		if ok, err := decode(document, &p); err != nil || !ok {
+			return err
 		}
 		if twin, exists := found[p.ID()]; exists {
 			p.Ambiguous = twin.Ambiguous || twin.Key != p.Key // a cursor may return one document twice
 		}
 		found[p.ID()] = p
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return found, cursor.Err()
+	return found, nil
+}
+
+// Present tells which products are in the collection.
+func (s *Source) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	present := make(map[product.ID]bool, len(ids))
+	err := s.each(ctx, ids, projection("_id"), func() { clear(present) }, func(document bson.Raw) error {
+		var p product.Product
+		ok, err := decode(document, &p)
+		if ok {
+			present[p.ID()] = true
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return present, nil
+}
+
+// each reads fields of products by id. Where it is done once more after an error, begin is
+// called before.
+func (s *Source) each(ctx context.Context, ids []product.ID, fields bson.D, begin func(), do func(bson.Raw) error) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	keys, err := wireKeys(ids)
+	if err != nil {
+		return err
+	}
+	var patience retry
+	for {
+		begin()
+		err := s.eachOnce(ctx, keys, len(ids), fields, do)
+		if err == nil || errors.As(err, new(*product.TooLargeError)) {
+			return err
+		}
+		if err = patience.wait(ctx, err); err != nil {
+			return fmt.Errorf("read %d products of %s by id: %w", len(ids), s.where, explained(err))
+		}
+	}
+}
+
+func (s *Source) eachOnce(ctx context.Context, keys bson.A, expected int, fields bson.D, do func(bson.Raw) error) error {
+	cursor, err := s.collection.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}},
+		options.Find().SetProjection(fields).SetBatchSize(int32(expected+1)))
+	if err != nil {
+		return err
+	}
+	defer discard(ctx, cursor)
+	for cursor.Next(ctx) {
+		if err := do(cursor.Current); err != nil {
+			return err
+		}
+	}
+	return cursor.Err()
 }
