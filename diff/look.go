@@ -70,6 +70,14 @@ func documentBytes(p product.Product) int { return p.Bytes() }
 
 func rowBytes(r product.Row) int { return r.Bytes() }
 
+// Large tells whether documents, or rows, are of late so large that few are held at once.
+func (f *Finder) Large() bool {
+	return min(f.documents.Now(), f.rows.Now()) < min(f.config.Batch, few)
+}
+
+// few products in a portion are large ones: of 30 KB and more.
+const few = 100
+
 // begin are the ids to read at once, where both sides have their product.
 func (f *Finder) begin(ids []product.ID) []product.ID {
 	return ids[:min(len(ids), f.documents.Now(), f.rows.Now())]

@@ -162,7 +162,7 @@ func (r *Run) decide(ctx context.Context, s stage, batch func(context.Context, [
 		if len(items) == 0 {
 			continue
 		}
-		if err := batch(ctx, items); err != nil {
+		if err := r.alone(ctx, func() error { return batch(ctx, items) }, func() { r.line.move(s, items...) }); err != nil {
 			return err
 		}
 	}

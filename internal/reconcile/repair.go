@@ -70,7 +70,7 @@ func (w worker) repair(ctx context.Context) error {
 				w.line.move(w.room.stage, batch...)
 				continue
 			}
-			err = w.act(ctx, batch)
+			err = w.alone(ctx, func() error { return w.act(ctx, batch) }, func() { w.line.move(w.room.stage, batch...) })
 		}
 		if err != nil {
 			return err
@@ -248,11 +248,14 @@ func (w worker) readAgain(ctx context.Context, items []*item) ([]product.Repair,
 
 // agreed ends an item that needs no repair any more: deleted in the source, or arrived.
 func (r *Run) agreed(it *item, pair *diff.Pair) {
-	code := run.ReasonArrived
-	if pair.Product == nil {
-		code = run.ReasonDeleted
+	switch {
+	case pair.Product == nil:
+		r.books.outcome(it, run.Gone, "", run.Reason{Code: run.ReasonDeleted})
+	case it.attempt > 0: // an earlier repair has come late
+		r.books.outcome(it, run.Verified, "", run.Reason{})
+	default:
+		r.books.outcome(it, run.Gone, "", run.Reason{Code: run.ReasonArrived})
 	}
-	r.books.outcome(it, run.Gone, "", run.Reason{Code: code})
 }
 
 // changed deals with an item that has become another difference before its repair.
@@ -262,6 +265,21 @@ func (r *Run) changed(it *item, pair *diff.Pair, kind product.Kind) {
 		return
 	}
 	r.again(it, kind, pair.Stamp(kind))
+}
+
+// alone does what holds documents. Where these are large, it is done by one stage at a
+// time, so that no two hold theirs at once. With an error from the wait for that, it is
+// not done, and back is called.
+func (r *Run) alone(ctx context.Context, do func() error, back func()) error {
+	if !r.finder.Large() {
+		return do()
+	}
+	if r.large.Acquire(ctx, 1) != nil {
+		back()
+		return context.Cause(ctx)
+	}
+	defer r.large.Release(1)
+	return do()
 }
 
 // chunksBy cuts items into runs of one key.
