@@ -28,6 +28,11 @@ demo-service: up ## the same through etl serve: HTTP, messages, a restart; KEEP=
 test: ## run all tests against a stack of their own
 	STACK_NAME=$${STACK_NAME:-test} $(STACK) run -- go test -race -count=1 -timeout 15m ./...
 
+.PHONY: test-next
+test-next: ## run the tests that meet PostgreSQL and RabbitMQ against the newest ones: PostgreSQL 18, quorum queues
+	STACK_PROFILE=next STACK_NAME=$${STACK_NAME:-test-next} $(STACK) run -- go test -count=1 -timeout 15m \
+		./cmd/etl ./consumer ./producer ./internal/ledger ./internal/rabbit ./internal/target ./internal/testenv/...
+
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint ## go vet and the linters, the arrows between packages among them
 	go vet ./...

@@ -101,7 +101,7 @@ func (s *shop) makeVhost(ctx context.Context) error {
 	}
 	for _, c := range []call{
 		{http.MethodDelete, "vhosts/" + vhost, nil},
-		{http.MethodPut, "vhosts/" + vhost, map[string]string{"description": "etl demo", "default_queue_type": "classic"}},
+		{http.MethodPut, "vhosts/" + vhost, map[string]string{"description": "etl demo", "default_queue_type": stack.ConfigFromEnv().QueueType()}},
 		{http.MethodPut, "permissions/" + vhost + "/" + url.PathEscape(user), map[string]string{"configure": ".*", "write": ".*", "read": ".*"}},
 	} {
 		body, err := json.Marshal(c.body)

@@ -17,6 +17,12 @@ const (
 	BackendRootfs = "rootfs" // servers out of a private Debian root file system
 )
 
+// The servers that a stack has: both ends of what the product supports.
+const (
+	ProfilePlatform = "platform" // as the platform has them today: PostgreSQL 15, classic queues
+	ProfileNext     = "next"     // as it may have them next: PostgreSQL 18, quorum queues
+)
+
 // ErrDown says that no stack of this name is running, or that one of its servers has died.
 var ErrDown = errors.New(`the stack is not running; start it with "make up"`)
 
@@ -28,13 +34,14 @@ type Config struct {
 	Given       Services // servers that exist already: all four URLs or none
 	Dir         string   // cache folder: built file systems, and the data of running stacks
 	Name        string   // the stack's name; stacks of different names run side by side
+	Profile     string   // ProfilePlatform or ProfileNext
 	Backend     string   // BackendAuto, BackendDocker or BackendRootfs
 	Mirror      string   // Debian mirror; empty: as the machine's apt is configured
 	PostgresBin string   // folder of the host's PostgreSQL 15 programs, used when they are there
 }
 
 // ConfigFromEnv reads the configuration from the environment: STACK_NAME (default), STACK_DIR (etl-stack in the
-// user's cache folder), STACK_BACKEND (auto), STACK_DEBIAN_MIRROR (the one of the machine's apt configuration),
+// user's cache folder), STACK_PROFILE (platform), STACK_BACKEND (auto), STACK_DEBIAN_MIRROR (the one of the machine's apt configuration),
 // STACK_POSTGRES_BIN (where Debian installs PostgreSQL 15) and the four URLs. What is wrong with a value is
 // reported by the function that uses the Config.
 func ConfigFromEnv() Config {
@@ -42,6 +49,7 @@ func ConfigFromEnv() Config {
 		Given:       servicesFromEnv(),
 		Dir:         os.Getenv("STACK_DIR"),
 		Name:        envOr("STACK_NAME", "default"),
+		Profile:     envOr("STACK_PROFILE", ProfilePlatform),
 		Backend:     envOr("STACK_BACKEND", BackendAuto),
 		Mirror:      os.Getenv("STACK_DEBIAN_MIRROR"),
 		PostgresBin: envOr("STACK_POSTGRES_BIN", "/usr/lib/postgresql/15/bin"),
@@ -73,6 +81,9 @@ func (c Config) validate() error {
 	if !validName.MatchString(c.Name) {
 		return fmt.Errorf("STACK_NAME is %q: use at most 40 lower-case letters, digits, '-' and '_'", c.Name)
 	}
+	if c.Profile != ProfilePlatform && c.Profile != ProfileNext {
+		return fmt.Errorf("STACK_PROFILE is %q: use %s or %s", c.Profile, ProfilePlatform, ProfileNext)
+	}
 	switch c.Backend {
 	case BackendAuto, BackendDocker, BackendRootfs:
 	default:
@@ -92,6 +103,22 @@ func isOrAre(n int) string {
 		return " is"
 	}
 	return " are"
+}
+
+// QueueType is the type that the platform's queues have.
+func (c Config) QueueType() string {
+	if c.Profile == ProfileNext {
+		return "quorum"
+	}
+	return "classic"
+}
+
+// agrees checks that a running stack is of the configuration's profile.
+func (c Config) agrees(st *state) error {
+	if st.Profile != c.Profile {
+		return fmt.Errorf("stack %q runs with the profile %s: set STACK_PROFILE to that, or use another STACK_NAME", c.Name, st.Profile)
+	}
+	return nil
 }
 
 // given tells whether the servers are named by URL. Valid only for a Config that validate accepts.

@@ -15,7 +15,7 @@ import (
 func clearEnv(t *testing.T, dir string) {
 	t.Helper()
 	for _, key := range []string{EnvMongoDB, EnvPostgreSQL, EnvRabbitMQ, EnvManagement,
-		"STACK_NAME", "STACK_BACKEND", "STACK_DEBIAN_MIRROR", "STACK_POSTGRES_BIN"} {
+		"STACK_NAME", "STACK_PROFILE", "STACK_BACKEND", "STACK_DEBIAN_MIRROR", "STACK_POSTGRES_BIN"} {
 		t.Setenv(key, "")
 	}
 	t.Setenv("STACK_DIR", dir)
@@ -24,7 +24,7 @@ func clearEnv(t *testing.T, dir string) {
 func TestConfigFromEnv(t *testing.T) {
 	dir := t.TempDir()
 	clearEnv(t, dir)
-	want := Config{Dir: dir, Name: "default", Backend: BackendAuto, PostgresBin: "/usr/lib/postgresql/15/bin"}
+	want := Config{Dir: dir, Name: "default", Profile: ProfilePlatform, Backend: BackendAuto, PostgresBin: "/usr/lib/postgresql/15/bin"}
 	if got := ConfigFromEnv(); got != want {
 		t.Errorf("ConfigFromEnv = %+v, want %+v", got, want)
 	}
@@ -40,7 +40,7 @@ func TestConfigFromEnv(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	t.Parallel()
-	good := Config{Dir: "/cache", Name: "default", Backend: BackendAuto}
+	good := Config{Dir: "/cache", Name: "default", Profile: ProfilePlatform, Backend: BackendAuto}
 	tests := map[string]struct {
 		change func(*Config)
 		says   string
@@ -48,6 +48,7 @@ func TestConfigErrors(t *testing.T) {
 		"one URL of four":    {func(c *Config) { c.Given.MongoDB = "mongodb://a" }, "STACK_POSTGRES_URL, STACK_RABBITMQ_URL, STACK_RABBITMQ_MANAGEMENT_URL are not set"},
 		"three URLs of four": {func(c *Config) { c.Given = Services{"a", "b", "c", ""} }, "STACK_RABBITMQ_MANAGEMENT_URL is not set"},
 		"name":               {func(c *Config) { c.Name = "../x" }, "STACK_NAME"},
+		"profile":            {func(c *Config) { c.Profile = "last" }, "STACK_PROFILE"},
 		"backend":            {func(c *Config) { c.Backend = "given" }, "STACK_BACKEND"},
 		"no folder":          {func(c *Config) { c.Dir = "" }, "STACK_DIR"},
 		"relative folder":    {func(c *Config) { c.Dir = "cache" }, "STACK_DIR"},
@@ -87,7 +88,7 @@ func givenServers(t *testing.T) Services {
 func TestGivenServers(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	cfg := Config{Given: givenServers(t), Dir: t.TempDir(), Name: "default", Backend: BackendAuto}
+	cfg := Config{Given: givenServers(t), Dir: t.TempDir(), Name: "default", Profile: ProfilePlatform, Backend: BackendAuto}
 	if got, err := Up(ctx, cfg, io.Discard); err != nil || got != cfg.Given {
 		t.Errorf("Up = %+v, %v", got, err)
 	}
@@ -118,7 +119,7 @@ func TestGivenServers(t *testing.T) {
 
 func TestGivenServerUnreachable(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Given: givenServers(t), Dir: t.TempDir(), Name: "default", Backend: BackendAuto}
+	cfg := Config{Given: givenServers(t), Dir: t.TempDir(), Name: "default", Profile: ProfilePlatform, Backend: BackendAuto}
 	port, err := reservePorts(t.Context(), t.TempDir(), 1)
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +158,7 @@ func TestNoBackend(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	cfg := Config{Dir: t.TempDir(), Name: "default", Backend: BackendAuto}
+	cfg := Config{Dir: t.TempDir(), Name: "default", Profile: ProfilePlatform, Backend: BackendAuto}
 	if _, err := Up(ctx, cfg, io.Discard); err == nil {
 		t.Error("Up succeeds after its context has ended")
 	}

@@ -9,17 +9,21 @@ import (
 	"path/filepath"
 )
 
-// credentials are the throw-away login of every server of a cache folder. They are chosen once: the data folders
-// that new stacks are copied from hold them already.
+// superuser is the administrator of every server. It is nobody's role: neither the cart's nor one that the product's
+// schema could be taken for, since PostgreSQL looks into a schema of the role's own name first.
+const superuser = "stack"
+
+// credentials are the throw-away login of every server of a cache folder. The password is chosen once: the data
+// folders that new stacks are copied from hold it already.
 type credentials struct {
-	User     string `json:"user"`
+	User     string `json:"-"`
 	Password string `json:"password"`
 }
 
 // loadCredentials returns the cache folder's credentials and makes them if it has none.
 func loadCredentials(dir string) (credentials, error) {
 	file := filepath.Join(dir, "credentials.json")
-	made, err := json.Marshal(credentials{User: "etl", Password: rand.Text()})
+	made, err := json.Marshal(credentials{Password: rand.Text()})
 	if err != nil {
 		return credentials{}, fmt.Errorf("make the stack's credentials: %w", err)
 	}
@@ -46,7 +50,7 @@ func loadCredentials(dir string) (credentials, error) {
 	if err != nil {
 		return credentials{}, fmt.Errorf("read the stack's credentials: %w", err)
 	}
-	var c credentials
+	c := credentials{User: superuser}
 	if err := json.Unmarshal(text, &c); err != nil {
 		return credentials{}, fmt.Errorf("read the stack's credentials in %s: %w", file, err)
 	}

@@ -40,7 +40,7 @@ func TestDockerEngine(t *testing.T) {
 // The commands that a private server's life consists of, as docker gets them.
 func TestDockerPrivateServer(t *testing.T) {
 	notes := fakeDocker(t, `echo "$@" >> calls; env | grep ^STACK_ > environment`)
-	cfg := Config{Dir: t.TempDir(), Name: "default", Backend: BackendDocker}
+	cfg := Config{Dir: t.TempDir(), Name: "default", Profile: ProfilePlatform, Backend: BackendDocker}
 	broker, err := StartBroker(t.Context(), cfg, t.TempDir())
 	if err != nil {
 		t.Fatal(err)

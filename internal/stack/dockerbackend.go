@@ -119,6 +119,9 @@ func (b dockerBackend) running(st *state) error {
 	return nil
 }
 
+// postgresTags are the image's, by profile.
+var postgresTags = map[string]string{ProfilePlatform: "15.10", ProfileNext: "18.1"}
+
 // composeProject is one set of containers of compose.yaml.
 type composeProject struct {
 	name  string
@@ -142,6 +145,7 @@ func newComposeProject(cfg Config, name string, ports map[string]int) (composePr
 			"STACK_USER=" + login.User,
 			"STACK_PASSWORD=" + login.Password,
 			"STACK_MONGODB_PORT=" + strconv.Itoa(ports[portMongoDB]),
+			"STACK_POSTGRES_TAG=" + postgresTags[cfg.Profile],
 			"STACK_POSTGRES_PORT=" + strconv.Itoa(ports[portPostgreSQL]),
 			"STACK_RABBITMQ_PORT=" + strconv.Itoa(ports[portAMQP]),
 			"STACK_RABBITMQ_MANAGEMENT_PORT=" + strconv.Itoa(ports[portManagement]),

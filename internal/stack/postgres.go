@@ -49,9 +49,13 @@ cat settings >> data/postgresql.conf
 rm settings password
 `
 
-// cartPostgres returns the PostgreSQL for the cart's database: the machine's version 15 if it has one, else version
-// 15 in a root file system of its own, else the version of the servers' root file system.
+// cartPostgres returns the PostgreSQL for the cart's database. In profile platform that is the machine's version 15
+// if it has one, else version 15 in a root file system of its own, else what profile next has: the version of the
+// servers' root file system.
 func cartPostgres(ctx context.Context, cfg Config, say *progress) (postgresBuild, error) {
+	if cfg.Profile == ProfileNext {
+		return serversPostgres(ctx, cfg, say)
+	}
 	if build, found := machinePostgres(cfg.PostgresBin); found {
 		return build, nil
 	}
@@ -63,7 +67,13 @@ func cartPostgres(ctx context.Context, cfg Config, say *progress) (postgresBuild
 		return postgresBuild{}, err
 	}
 	say.printf("PostgreSQL 15 cannot be had (%v); version 18 takes its place", err)
-	if root, err = buildRoot(ctx, cfg, serversRecipe, say); err != nil {
+	return serversPostgres(ctx, cfg, say)
+}
+
+// serversPostgres returns the PostgreSQL of the servers' root file system.
+func serversPostgres(ctx context.Context, cfg Config, say *progress) (postgresBuild, error) {
+	root, err := buildRoot(ctx, cfg, serversRecipe, say)
+	if err != nil {
 		return postgresBuild{}, err
 	}
 	return packagedPostgres(root, "18")

@@ -10,7 +10,7 @@ import (
 
 func TestRun(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Given: givenServers(t), Dir: t.TempDir(), Name: "default", Backend: BackendAuto}
+	cfg := Config{Given: givenServers(t), Dir: t.TempDir(), Name: "default", Profile: ProfilePlatform, Backend: BackendAuto}
 	note := filepath.Join(t.TempDir(), "note")
 	code, err := Run(t.Context(), cfg, io.Discard, []string{"sh", "-c", `echo "$` + EnvMongoDB + `" > ` + note + `; exit 7`})
 	if err != nil || code != 7 {

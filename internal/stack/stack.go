@@ -53,7 +53,10 @@ func bringUp(ctx context.Context, cfg Config, say *progress, transient bool) (Se
 		if err := os.RemoveAll(cfg.stackDir()); err != nil {
 			return Services{}, fmt.Errorf("remove the old stack's data: %w", err)
 		}
-		st = &state{Transient: transient}
+		st = &state{Profile: cfg.Profile, Transient: transient}
+	}
+	if err := cfg.agrees(st); err != nil {
+		return Services{}, err
 	}
 	if !transient {
 		st.Transient = false // somebody wants it to stay
@@ -134,6 +137,9 @@ func Current(cfg Config) (Services, error) {
 		return Services{}, fmt.Errorf("stack %q: %w", cfg.Name, ErrDown)
 	}
 	if err != nil {
+		return Services{}, err
+	}
+	if err := cfg.agrees(st); err != nil {
 		return Services{}, err
 	}
 	if err := backendOf(st, cfg).running(st); err != nil {

@@ -12,6 +12,7 @@ import (
 // state is what is known of a running stack: enough to find its servers and to end exactly its own processes. It is
 // written before a server is let loose, so that no process exists that the file does not name.
 type state struct {
+	Profile   string             `json:"profile"`
 	Backend   string             `json:"backend"`
 	Transient bool               `json:"transient"` // brought up by a Run, to be taken down when the last Run ends
 	Services  Services           `json:"services"`

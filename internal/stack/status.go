@@ -12,6 +12,7 @@ import (
 // credentials, which are needed to log in; those of given servers are shown without passwords.
 type Report struct {
 	Name    string // the stack's name
+	Profile string // ProfilePlatform or ProfileNext
 	Backend string // BackendGiven, BackendDocker or BackendRootfs
 	Servers []ServerReport
 	UI      string // address of RabbitMQ's management UI, without credentials
@@ -32,7 +33,7 @@ func Status(ctx context.Context, cfg Config) (Report, error) {
 	if err := cfg.validate(); err != nil {
 		return Report{}, err
 	}
-	report := Report{Name: cfg.Name, Backend: BackendGiven}
+	report := Report{Name: cfg.Name, Profile: cfg.Profile, Backend: BackendGiven}
 	services, versions := cfg.Given, map[string]string{}
 	if !cfg.given() {
 		st, err := readState(cfg.stateFile())
@@ -42,7 +43,7 @@ func Status(ctx context.Context, cfg Config) (Report, error) {
 		if err != nil {
 			return Report{}, err
 		}
-		report.Backend, services, versions = st.Backend, st.Services, st.Versions
+		report.Profile, report.Backend, services, versions = st.Profile, st.Backend, st.Services, st.Versions
 	}
 	for _, server := range []struct{ name, address, version string }{
 		{"MongoDB protocol", services.MongoDB, versions[portMongoDB]},
@@ -81,7 +82,7 @@ func withoutPassword(address string) string {
 // Write prints the report as a small table.
 func (r Report) Write(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "stack %q (%s)\n", r.Name, r.Backend)
+	fmt.Fprintf(table, "stack %q (%s, profile %s)\n", r.Name, r.Backend, r.Profile)
 	for _, server := range r.Servers {
 		state := server.Version
 		if server.Problem != "" {

@@ -10,6 +10,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/ecom-micro/etl/internal/stack"
 	"github.com/ecom-micro/etl/internal/testenv/platform"
 )
 
@@ -29,14 +30,19 @@ type VhostOption func(*vhostOptions)
 
 type vhostOptions struct{ queueType string }
 
+// ClassicQueues gives the virtual host the default queue type classic, whatever the stack's profile.
+func ClassicQueues() VhostOption {
+	return func(o *vhostOptions) { o.queueType = "classic" }
+}
+
 // QuorumQueues gives the virtual host the default queue type quorum, as operators do: the platform's services, which
 // ask for no type, then have quorum queues, and their declarations still agree with them.
 func QuorumQueues() VhostOption {
 	return func(o *vhostOptions) { o.queueType = "quorum" }
 }
 
-// Vhost makes a virtual host on the stack's broker, whose queues are classic like the platform's. It is deleted when
-// the test ends.
+// Vhost makes a virtual host on the stack's broker, whose queues are of the type that the stack's profile says:
+// classic, like the platform's of today, or quorum. It is deleted when the test ends.
 func Vhost(tb testing.TB, opts ...VhostOption) *Broker {
 	tb.Helper()
 	services := Services(tb)
@@ -46,7 +52,7 @@ func Vhost(tb testing.TB, opts ...VhostOption) *Broker {
 // VhostOn makes a virtual host on another broker, given by the URLs of an administrator.
 func VhostOn(tb testing.TB, brokerURL, managementURL string, opts ...VhostOption) *Broker {
 	tb.Helper()
-	options := vhostOptions{queueType: "classic"}
+	options := vhostOptions{queueType: stack.ConfigFromEnv().QueueType()}
 	for _, opt := range opts {
 		opt(&options)
 	}

@@ -13,7 +13,7 @@ import (
 
 func TestVhostHasThePlatformsTopology(t *testing.T) {
 	t.Parallel()
-	broker := testenv.Vhost(t)
+	broker := testenv.Vhost(t, testenv.ClassicQueues())
 	broker.DeclareTopology()
 	for _, queue := range platform.ProductQueues() {
 		broker.Publish(queue, []byte("1"), []byte("2"))

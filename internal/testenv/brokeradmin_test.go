@@ -71,7 +71,7 @@ func TestQueueOfLimitedLength(t *testing.T) {
 	} {
 		t.Run(overflow, func(t *testing.T) {
 			t.Parallel()
-			broker := testenv.Vhost(t)
+			broker := testenv.Vhost(t, testenv.ClassicQueues()) // a quorum queue takes some more before it refuses
 			broker.DeclareTopology()
 			broker.LimitLength(created, 2, overflow)
 			accepted := offer(t, broker, "1", "2", "3")

@@ -223,7 +223,7 @@ func TestConsumerDiesWhenItsQueueIsDeleted(t *testing.T) {
 
 func TestStartSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	s := setup(t)
+	s := fixture{t, testenv.Vhost(t, testenv.ClassicQueues()), testenv.Cart(t)}
 	nowhere, broker := testenv.ProxyTo(t, s.broker.URL)
 	database := nowhere.URL(s.db.URL)
 	nowhere.Cut()

@@ -27,6 +27,8 @@ usage:
 
 environment:
   STACK_NAME                which stack (default); stacks of several names run side by side
+  STACK_PROFILE             platform (default: PostgreSQL 15, classic queues) or
+                            next (PostgreSQL 18, quorum queues)
   STACK_BACKEND             auto (default), docker or rootfs
   STACK_DIR                 cache folder (default: etl-stack in the user's cache folder)
   STACK_DEBIAN_MIRROR       Debian mirror (default: the one of the machine's apt configuration)
