@@ -101,21 +101,6 @@ func (r *Run) plan(ctx context.Context, at *run.Checkpoint) (diff.Scope, error) 
 	return scope, r.books.settle(ctx)
 }
 
-// takeOver lets in what an earlier process had in hand. It may have acted on it, so it
-// is proved first, behind all that is queued by now.
-func (r *Run) takeOver(at *run.Checkpoint) {
-	if at == nil || r.options.DryRun {
-		return
-	}
-	items := make([]*item, len(at.InHand))
-	for i, hand := range at.InHand {
-		items[i] = &item{Key: hand.Key, inHand: hand.Key, part: noPart, firstSeen: r.begun, confirmed: true,
-			attempt: hand.Attempt, acts: hand.Attempt, acted: r.begun, queued: r.options.Mode == run.Replay, until: r.begun, fate: product.Unknown, way: repairing, passed: hand.Kind, brought: !hand.Kind.Rule().InCart}
-		r.guard.tookOver(hand.Kind)
-	}
-	r.line.enter(proving, r.books.enter(items)...)
-}
-
 // restart begins another pass over the same scope.
 func (r *Run) restart(ctx context.Context, scope diff.Scope) (diff.Scope, error) {
 	r.finder.Counters.Reset()

@@ -44,6 +44,10 @@ func (r *Run) proveBatch(ctx context.Context, items []*item) error {
 		case r.mayBeHeld(it):
 			it.until = time.Now()
 			r.line.move(proving, it)
+		case it.inherited: // which says nothing of repairs
+			it.inherited = false
+			r.sights[it.Kind].gone(it)
+			r.line.moveNow(it.way, it)
 		default:
 			r.attempts.count(it, false)
 			lost = append(lost, it)

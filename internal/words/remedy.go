@@ -38,6 +38,9 @@ var remedies = map[run.Code]func(o *run.Outcome, t Terms) string{
 		return "it counts as stale from now on: " + t.sync(run.Order{Repair: run.Kinds{product.Stale}}) + " repairs it"
 	},
 
+	run.ReasonDeadly: func(*run.Outcome, Terms) string {
+		return "look into the logs of those processes for a panic or a lack of memory, then run again"
+	},
 	run.ReasonStopped: runAgain,
 	run.ReasonService: removeCause,
 	run.ReasonLimit:   higherLimit,
