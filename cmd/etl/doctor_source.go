@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/ecom-micro/etl/internal/source"
 )
@@ -21,6 +22,9 @@ func (d *doctor) examineSource(ctx context.Context, c *config, clean *cleanup) {
 	}
 	d.pass("product service", "connected, "+src.Name()+" may be read")
 	d.clock("product service clock", skew)
+	if !d.examineReads(ctx, c, src) {
+		return
+	}
 	exists, err := src.Exists(ctx)
 	if err == nil && !exists {
 		err = fmt.Errorf("%s does not exist: check the database name of PRODUCT_SERVICE_MONGODB_URL and PRODUCT_COLLECTION", src.Name())
@@ -44,4 +48,17 @@ func (d *doctor) examineSource(ctx context.Context, c *config, clean *cleanup) {
 	default:
 		d.pass("product ids", "all of supported types")
 	}
+}
+
+// examineReads looks at whether reads show what the primary has.
+func (d *doctor) examineReads(ctx context.Context, c *config, src *source.Source) (current bool) {
+	if unused := c.Source.Unused(); len(unused) > 0 {
+		d.warn("product service URL", fmt.Sprintf("sets %s, which is not used: what decides is read from the primary, as a majority has it", strings.Join(unused, ", ")))
+	}
+	if err := src.Current(ctx); err != nil {
+		d.fail("product service reads", err)
+		return false
+	}
+	d.pass("product service reads", "show the primary's last write")
+	return true
 }

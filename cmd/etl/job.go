@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
@@ -73,8 +74,12 @@ func (j *job) prepare(ctx context.Context, clean *cleanup) (*reconcile.Run, erro
 	if j.lease != nil {
 		parts.Ledger = j.lease
 	}
+	if unused := j.config.Source.Unused(); len(unused) > 0 {
+		parts.Notes = append(parts.Notes, run.Note{Code: run.NoteNotUsed, Detail: strings.Join(unused, ", ")})
+	}
 	if j.broker != nil {
-		parts.Watermarks, parts.Diagnose, parts.Notes = j.broker.watermarks(), j.broker.diagnose, j.broker.notes()
+		parts.Watermarks, parts.Diagnose = j.broker.watermarks(), j.broker.diagnose
+		parts.Notes = append(parts.Notes, j.broker.notes()...)
 	}
 	if options.DryRun {
 		return reconcile.New(parts, j.config.Sync, options)

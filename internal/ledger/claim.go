@@ -31,7 +31,7 @@ RETURNING ` + columns
 func (l *Ledger) Claim(ctx context.Context, owner string, length time.Duration) (run.Lease, error) {
 	record, err := first(ctx, l.pool, scanRecord, claimRun, pgx.NamedArgs{"pipeline": l.pipeline, "owner": cut(owner, maxText), "lease": length})
 	if err != nil {
-		return nil, fmt.Errorf("claim a run: %w", l.explained(err))
+		return nil, fmt.Errorf("claim a run: %w", l.explained(ctx, err))
 	}
 	if record == nil {
 		return nil, nil

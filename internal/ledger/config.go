@@ -48,6 +48,11 @@ func (c *Config) Validate() error {
 
 const maxConnections = 8
 
+// limits of the statements: some write thousands of rows, or wait for one that does. A
+// process that is cut off in the middle of a transaction would keep its run locked
+// until the server's keepalive notices, which takes hours.
+var limits = postgres.Limits{Statement: 5 * time.Minute, InTransaction: 10 * time.Second}
+
 func poolConfig(address secret.URL, variable string) (*pgxpool.Config, error) {
 	config, err := postgres.PoolConfig(address, variable, "etl ledger", maxConnections)
 	if err != nil {

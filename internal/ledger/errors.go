@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/ecom-micro/etl/internal/postgres"
+	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
@@ -16,21 +17,27 @@ func retried[T any](ctx context.Context, l *Ledger, what string, do func() (T, e
 	switch {
 	case err == nil || errors.Is(err, run.ErrFenced):
 	case ctx.Err() != nil && before != nil: // the reason for the time that it took
-		err = fmt.Errorf("%s: %w: %w", what, ctx.Err(), l.explained(before))
+		err = fmt.Errorf("%s: %w: %w", what, ctx.Err(), l.explained(ctx, before))
 	default:
-		err = fmt.Errorf("%s: %w", what, l.explained(err))
+		err = fmt.Errorf("%s: %w", what, l.explained(ctx, err))
 	}
 	return result, err
 }
 
-// explained adds the remedy to the errors that operators meet.
-func (l *Ledger) explained(err error) error {
+// explained adds the remedy to the errors that operators meet. It is a
+// *product.AwayError where the server does not answer at present; where ctx has
+// ended, that is the reason.
+func (l *Ledger) explained(ctx context.Context, err error) error {
 	const otherTables = "the ledger's tables are not those of this version: run `etl migrate`"
-	return postgres.Explained(err, l.variable, map[string]string{
+	explained := postgres.Explained(err, l.variable, map[string]string{
 		"42501": "grant " + l.role() + " what `etl migrate --print-sql` names",
 		"42P01": otherTables, "3F000": otherTables, "42703": otherTables,
 		"25006": l.variable + " must name the primary server, not a read-only one",
 	})
+	if ctx.Err() == nil && postgres.Away(err) {
+		return &product.AwayError{Server: "the ledger's PostgreSQL", Err: explained}
+	}
+	return explained
 }
 
 func (l *Ledger) role() string { return l.pool.Config().ConnConfig.User }

@@ -38,7 +38,7 @@ func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 				}
 				t.Cleanup(l.Close)
 				if tt.Says == nil {
-					testenv.CheckMessage(t, l.Migrate(t.Context()), "read-only transaction", variable+" must name the primary server")
+					testenv.CheckMessage(t, l.Migrate(t.Context()), "may be written", variable, "the address has default_transaction_read_only = on: remove it")
 					return
 				}
 				_, err = l.Check(t.Context())

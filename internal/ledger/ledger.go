@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/secret"
 )
@@ -44,6 +45,7 @@ func Open(ctx context.Context, config Config, fallback secret.URL) (*Ledger, err
 	if err != nil {
 		return nil, err
 	}
+	postgres.NewSession(variable, limits, true).Install(poolConfig.ConnConfig)
 	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
 		return nil, fmt.Errorf("prepare connections to the ledger: %w", err)
@@ -55,12 +57,8 @@ func Open(ctx context.Context, config Config, fallback secret.URL) (*Ledger, err
 // Close ends the connections.
 func (l *Ledger) Close() { l.pool.Close() }
 
-// A process that is cut off in the middle of a transaction would keep its run locked
-// until the server's keepalive notices, which takes hours.
-const begin = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'"
-
 func (l *Ledger) inTx(ctx context.Context, do func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{BeginQuery: begin}, do)
+	return pgx.BeginFunc(ctx, l.pool, do)
 }
 
 // querier is the pool or a transaction.

@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+
+	"github.com/ecom-micro/etl/internal/postgres"
 )
 
 //go:embed migrations/*.sql
@@ -53,11 +55,12 @@ func (l *Ledger) Migrate(ctx context.Context) error {
 	if err != nil || current {
 		return err
 	}
-	// Connections of its own: the pool's may all be taken, and one waits for the lock.
-	db := stdlib.OpenDB(*l.pool.Config().ConnConfig)
+	// Connections of its own: the pool's may all be taken, and one waits for the lock. A
+	// large table may take its time.
+	db := stdlib.OpenDB(*l.pool.Config().ConnConfig, stdlib.OptionAfterConnect(postgres.Unbounded))
 	defer func() { _ = db.Close() }()
 	if err := l.migrate(ctx, db, newest); err != nil {
-		return fmt.Errorf("migrate schema %s: %w", schema, l.explainedMigration(err))
+		return fmt.Errorf("migrate schema %s: %w", schema, l.explainedMigration(ctx, err))
 	}
 	return nil
 }
@@ -70,7 +73,7 @@ func (l *Ledger) Check(ctx context.Context) (current bool, err error) {
 		return current, err
 	}
 	if _, err := mayCreate(l.pool.QueryRow(ctx, lookForRights)); err != nil {
-		return false, fmt.Errorf("migrate schema %s: %w", schema, l.explainedMigration(err))
+		return false, fmt.Errorf("migrate schema %s: %w", schema, l.explainedMigration(ctx, err))
 	}
 	return false, nil
 }
@@ -173,13 +176,13 @@ func (l *Ledger) version(ctx context.Context) (version int64, err error) {
 }
 
 // explainedMigration says what to do where the role may not create what is missing.
-func (l *Ledger) explainedMigration(err error) error {
+func (l *Ledger) explainedMigration(ctx context.Context, err error) error {
 	var refused *pgconn.PgError
 	if errors.Is(err, errNoRight) || errors.As(err, &refused) && refused.Code == "42501" {
 		return fmt.Errorf("role %s of %s may not create or change it: run the output of `etl migrate --print-sql` as the owner of database %s, "+
 			"and grant the role USAGE on schema %s and SELECT, INSERT, UPDATE, DELETE on its tables", l.role(), l.variable, l.pool.Config().ConnConfig.Database, schema)
 	}
-	return l.explained(err)
+	return l.explained(ctx, err)
 }
 
 const scriptHead = `-- The schema ` + schema + `, in which the ETL service remembers its runs.

@@ -7,9 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +28,7 @@ func PoolConfig(address secret.URL, variable, application string, connections in
 	if !strings.HasPrefix(address.Reveal(), "postgres://") && !strings.HasPrefix(address.Reveal(), "postgresql://") {
 		return nil, fmt.Errorf("%s must begin with postgres:// or postgresql://", variable)
 	}
-	if _, err := url.Parse(address.Reveal()); err != nil {
+	if _, err := url.Parse(withOneHost(address.Reveal())); err != nil {
 		return nil, fmt.Errorf("%s %s is not a valid URL: percent-encode special characters in the user name and password", variable, address)
 	}
 	config, err := pgxpool.ParseConfig(address.Reveal())
@@ -48,6 +47,21 @@ func PoolConfig(address secret.URL, variable, application string, connections in
 	return config, nil
 }
 
+// withOneHost is an address with the first of its hosts alone: a list of them is no
+// valid URL where the last has no port.
+func withOneHost(address string) string {
+	begin := strings.LastIndexByte(address, '@') + 1
+	if begin == 0 {
+		begin = strings.Index(address, "://") + len("://")
+	}
+	hosts, rest := address[begin:], ""
+	if end := strings.IndexAny(hosts, "/?"); end >= 0 {
+		hosts, rest = hosts[:end], hosts[end:]
+	}
+	first, _, _ := strings.Cut(hosts, ",")
+	return address[:begin] + first + rest
+}
+
 const maxTries = 5
 
 // Retry does what may be done twice, again after a growing pause where the error is
@@ -64,45 +78,74 @@ func Retry[T any](ctx context.Context, do func() (T, error)) (result T, before, 
 	return result, before, err
 }
 
-// transient tells whether the same statement may succeed a moment later.
-// Codes: https://www.postgresql.org/docs/15/errcodes-appendix.html
+// transient tells whether the same statement may succeed a moment later. Where one
+// was waited for in vain, no other will do better at once.
 func transient(err error) bool {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
 		switch refused.Code {
-		case "57P01", "57P02", "57P03", "53300", "40001", "40P01", "25P03":
-			return true // shut down, crashed, starting, too many connections, serialization, deadlock, idle for too long
+		case serializationFailure, deadlockDetected:
+			return true
+		case lockNotAvailable, queryCanceled:
+			return false
 		}
-		return strings.HasPrefix(refused.Code, "08")
 	}
-	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
-		errors.As(err, new(*pgconn.ConnectError))
+	return Away(err) && !errors.As(err, new(silence))
 }
 
 // Explained adds the remedy to the errors that operators meet. remedies are those
-// for more codes; each is put behind the server's words.
+// for more codes; each is put behind the server's words. The text is one line.
 func Explained(err error, variable string, remedies map[string]string) error {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
-		switch refused.Code {
-		case "28P01", "28000":
+		switch {
+		case refused.Code == "28P01" || refused.Code == "28000":
 			return fmt.Errorf("authentication failed: check user and password of %s: %s", variable, refused.Message)
-		case "3D000":
+		case refused.Code == "3D000":
 			return fmt.Errorf("%s: check the database name of %s", refused.Message, variable)
+		case isUnsupportedAtStart(refused):
+			return fmt.Errorf("the connection pooler says: %s: remove it from %s, or name it in the pooler's ignore_startup_parameters", refused.Message, variable)
+		case refused.Code == queryCanceled:
+			return fmt.Errorf("%s: PostgreSQL is busy, or a person ended the statement; another statement_timeout may be set in %s", refused.Message, variable)
 		}
 		if remedy, known := remedies[refused.Code]; known {
 			return fmt.Errorf("%s: %s", refused.Message, remedy)
 		}
-		return err
 	}
 	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) {
-		cause := err
-		if connect.Unwrap() != nil { // it names the address, and not the user and the database
-			cause = connect.Unwrap()
-		}
-		return fmt.Errorf("no server answers: check the host of %s and the network: %w", variable, cause)
+	switch {
+	case closed(err):
+		return fmt.Errorf("the connection broke, or no answer came in time: %w", err)
+	case !errors.As(err, &connect):
+		return err
 	}
-	return err
+	cause := flat{err}
+	if connect.Unwrap() != nil { // it names the address, and not the user and the database
+		cause.error = connect.Unwrap()
+	}
+	var unfit *Unfit
+	switch {
+	case errors.As(err, &unfit) && !strings.Contains(cause.Error(), "; "):
+		return unfit
+	case refused != nil || unfit != nil:
+		return cause
+	}
+	return fmt.Errorf("no server answers: check the host of %s and the network: %w", variable, cause)
 }
+
+// flat is an error in one line. Several servers, or addresses of one, have a line
+// each, and two tries of one, with TLS and without, often the same.
+type flat struct{ error }
+
+func (f flat) Error() string {
+	var reasons []string
+	for line := range strings.Lines(f.error.Error()) {
+		line = strings.Replace(strings.TrimSpace(line), "ValidateConnect failed: ", "", 1)
+		if !slices.Contains(reasons, line) {
+			reasons = append(reasons, line)
+		}
+	}
+	return strings.Join(reasons, "; ")
+}
+
+func (f flat) Unwrap() error { return f.error }

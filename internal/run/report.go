@@ -181,6 +181,7 @@ const (
 	NoteLedger       NoteCode = "ledger"        // the ledger does not have what happened last: Detail
 	NoteNoManagement NoteCode = "no-management" // the management API does not answer, the run goes on without it: Detail
 	NoteQueueLimit   NoteCode = "queue-limit"   // the queue holds Number messages at most: Detail
+	NoteNotUsed      NoteCode = "not-used"      // options of the source's URL that are not used: Detail
 	NoteCeiling      NoteCode = "ceiling"       // more than the Number that was judged differ by now
 )
 

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
 
 	"github.com/ecom-micro/etl/internal/secret"
@@ -98,6 +101,29 @@ func (c *Config) credentials(parsed *connstring.ConnString) (user, password stri
 	return user, password
 }
 
+// Unused lists the options of the URL that would have other servers read than the
+// primary, or what a majority does not have. Every read decides something, so none of
+// them is used.
+func (c *Config) Unused() []string {
+	parsed, err := c.parse()
+	if err != nil {
+		return nil // Validate says it
+	}
+	var names []string
+	for name, set := range map[string]bool{
+		"readPreference":      parsed.ReadPreference != "" && !strings.EqualFold(parsed.ReadPreference, "primary"),
+		"readPreferenceTags":  len(parsed.ReadPreferenceTagSets) > 0,
+		"maxStalenessSeconds": parsed.MaxStalenessSet,
+		"readConcernLevel":    parsed.ReadConcernLevel != "" && parsed.ReadConcernLevel != readconcern.Majority().Level,
+	} {
+		if set {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 func (c *Config) databaseOf(parsed *connstring.ConnString) string {
 	if c.Database != "" {
 		return c.Database
@@ -123,9 +149,18 @@ func (c *Config) clientOptions() (*options.ClientOptions, string, error) {
 		}
 		address = scheme + "://" + url.UserPassword(user, password).String() + "@" + rest
 	}
-	opts := options.Client().ApplyURI(address).SetAppName("etl")
+	opts := options.Client().ApplyURI(address).SetAppName("etl").
+		SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority())
+	// A server that is gone is told of after the first of these, one that hangs after
+	// their sum.
 	if !parsed.ServerSelectionTimeoutSet {
-		opts.SetServerSelectionTimeout(10 * time.Second)
+		opts.SetServerSelectionTimeout(8 * time.Second)
+	}
+	if !parsed.ConnectTimeoutSet {
+		opts.SetConnectTimeout(5 * time.Second)
+	}
+	if !parsed.HeartbeatIntervalSet {
+		opts.SetHeartbeatInterval(time.Second)
 	}
 	if err := opts.Validate(); err != nil {
 		return nil, "", fmt.Errorf("PRODUCT_SERVICE_MONGODB_URL %s is not a valid MongoDB URL: %s", c.URL, withoutSecrets(err.Error(), c.URL.Reveal()))

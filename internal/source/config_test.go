@@ -78,7 +78,7 @@ func TestHostsSurviveTheCredentials(t *testing.T) {
 func TestServerSelectionIsBounded(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
-		"mongodb://u:p@mongo/shop":                                 "10s",
+		"mongodb://u:p@mongo/shop":                                 "8s",
 		"mongodb://u:p@mongo/shop?serverSelectionTimeoutMS=123000": "2m3s",
 	} {
 		opts, _, err := (&Config{URL: secret.URL(url), Collection: "products"}).clientOptions()

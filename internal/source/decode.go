@@ -55,7 +55,23 @@ func decode(doc bson.Raw, p *product.Product) (ok bool, err error) {
 			p.Updated = moment(v)
 		}
 	}
+	for _, d := range modelDefaults {
+		if p.Values[d.field].Kind() == product.Absent {
+			p.Values[d.field] = d.value
+		}
+	}
 	return ok, nil
+}
+
+// modelDefaults are what the Product Service's own model reads where a document lacks a
+// field, and so what its events carry: documents may be older than the fields. A null is
+// no lack.
+var modelDefaults = []struct {
+	field product.Field
+	value product.Value
+}{
+	{product.Quantity, product.IntegerValue(5)},
+	{product.Category, product.TextValue("other")},
 }
 
 // keyOf is the canonical key of an _id.
@@ -65,10 +81,11 @@ func keyOf(v bsoncore.Value) (product.Key, bool) {
 		return product.Key{Class: product.ObjectIDs, ID: product.ID(hexText(v.Data[:12]))}, true
 	case bsoncore.TypeString:
 		return product.Key{Class: product.Strings, ID: product.ID(v.StringValue())}, true
-	case bsoncore.TypeInt32:
-		return product.Key{Class: product.Integers, ID: product.ID(strconv.FormatInt(int64(v.Int32()), 10))}, true
-	case bsoncore.TypeInt64:
-		return product.Key{Class: product.Integers, ID: product.ID(strconv.FormatInt(v.Int64(), 10))}, true
+	case bsoncore.TypeInt32, bsoncore.TypeInt64, bsoncore.TypeDouble, bsoncore.TypeDecimal128:
+		// MongoDB takes 7 and 7.0 for one key, whatever types they are of.
+		if n, whole := value(v).Int(); whole {
+			return product.Key{Class: product.Integers, ID: product.ID(strconv.FormatInt(n, 10))}, true
+		}
 	case bsoncore.TypeBinary:
 		if subtype, data := v.Binary(); subtype == bson.TypeBinaryUUID && len(data) == 16 {
 			h := hexText(data)
@@ -131,9 +148,49 @@ func texts(v bsoncore.Value) []string {
 	return list
 }
 
+// moment is the time that a field holds, zero where it holds none that can be told for
+// certain: a text without a zone, or without a time of day, is off by hours.
 func moment(v bsoncore.Value) time.Time {
-	if ms, ok := v.DateTimeOK(); ok {
-		return time.UnixMilli(ms)
+	var t time.Time
+	switch v.Type {
+	case bsoncore.TypeDateTime:
+		t = time.UnixMilli(v.DateTime())
+	case bsoncore.TypeTimestamp:
+		seconds, _ := v.Timestamp()
+		t = time.Unix(int64(seconds), 0)
+	case bsoncore.TypeString:
+		t = written(v.StringValue())
+	case bsoncore.TypeInt32, bsoncore.TypeInt64, bsoncore.TypeDouble, bsoncore.TypeDecimal128:
+		t = counted(value(v))
+	}
+	if year := t.UTC().Year(); year < 1 || year > 9999 { // which JSON cannot say
+		return time.Time{}
+	}
+	return t
+}
+
+// written reads ISO 8601 text with a zone.
+func written(text string) time.Time {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05Z0700"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t
+		}
 	}
 	return time.Time{}
+}
+
+// longestSeconds separates seconds from milliseconds since 1970: as the former it is in
+// the year 5138, as the latter in 1973.
+const longestSeconds = 1e11
+
+// counted reads a number of seconds or milliseconds since 1970.
+func counted(v product.Value) time.Time {
+	n, err := strconv.ParseFloat(v.String(), 64)
+	switch {
+	case err != nil, n <= 0, n > 1e15: // nothing is as old, or as young
+		return time.Time{}
+	case n < longestSeconds:
+		n *= 1000
+	}
+	return time.UnixMilli(int64(n))
 }

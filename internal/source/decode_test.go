@@ -98,6 +98,9 @@ func TestDecodeEveryTypeOfEveryField(t *testing.T) {
 					if other == field {
 						want = tt.want
 					}
+					if want.Kind() == product.Absent {
+						want = map[product.Field]product.Value{product.Quantity: product.IntegerValue(5), product.Category: product.TextValue("other")}[other]
+					}
 					if p.Values[other] != want {
 						t.Errorf("%s: %s is %v, want %v", tt.name, other, p.Values[other], want)
 					}
@@ -120,9 +123,26 @@ func TestDecodeID(t *testing.T) {
 		{uuid, product.Key{Class: product.UUIDs, ID: "c0ffee00-0102-0304-0506-0708090a0bff"}},
 		{int32(-7), product.Key{Class: product.Integers, ID: "-7"}},
 		{int64(math.MinInt64), product.Key{Class: product.Integers, ID: "-9223372036854775808"}},
+		{7.0, product.Key{Class: product.Integers, ID: "7"}},
+		{-1e15, product.Key{Class: product.Integers, ID: "-1000000000000000"}},
+		{math.Copysign(0, -1), product.Key{Class: product.Integers, ID: "0"}}, // one key with 0, as the server has it
+		{-math.Ldexp(1, 63), product.Key{Class: product.Integers, ID: "-9223372036854775808"}},
+		{decimal(t, "7"), product.Key{Class: product.Integers, ID: "7"}},
+		{decimal(t, "7.00"), product.Key{Class: product.Integers, ID: "7"}},
+		{decimal(t, "-0E+3"), product.Key{Class: product.Integers, ID: "0"}},
+		{decimal(t, "1E+3"), product.Key{Class: product.Integers, ID: "1000"}},
+		{decimal(t, "9223372036854775807"), product.Key{Class: product.Integers, ID: "9223372036854775807"}},
 		// Unsupported, so without a key:
-		{7.0, product.Key{}},
-		{decimal(t, "7"), product.Key{}},
+		{1.5, product.Key{}},
+		{math.NaN(), product.Key{}},
+		{math.Inf(1), product.Key{}},
+		{math.Ldexp(1, 63), product.Key{}},
+		{1e300, product.Key{}},
+		{decimal(t, "7.5"), product.Key{}},
+		{decimal(t, "9223372036854775808"), product.Key{}},
+		{decimal(t, "1E+6000"), product.Key{}},
+		{decimal(t, "Infinity"), product.Key{}},
+		{decimal(t, "NaN"), product.Key{}},
 		{true, product.Key{}},
 		{bson.DateTime(0), product.Key{}},
 		{bson.D{{Key: "sku", Value: "a"}}, product.Key{}},
@@ -171,10 +191,61 @@ func TestDecodeTagsAndTimes(t *testing.T) {
 	if _, err := decode(document, &p); err != nil || !p.Created.Equal(created) || !p.Updated.Equal(updated) {
 		t.Errorf("created %s, updated %s, %v", p.Created, p.Updated, err)
 	}
-	for _, odd := range []any{"2024-01-01T00:00:00Z", int64(1_700_000_000_123), nil, bson.Timestamp{T: 1}} {
-		p = product.Product{}
-		if _, err := decode(encoded(t, bson.D{{Key: "createdAt", Value: odd}}), &p); err != nil || !p.Created.IsZero() {
-			t.Errorf("createdAt %v (%T) is %s, %v; want none", odd, odd, p.Created, err)
+}
+
+// A time is read whatever type it was stored with, and is none where it can only be guessed.
+func TestCaseA8TimesOfEveryType(t *testing.T) {
+	t.Parallel()
+	want := time.UnixMilli(1_700_000_000_000)
+	for _, readable := range []any{
+		want, bson.Timestamp{T: 1_700_000_000, I: 7}, int64(1_700_000_000_000), 1.7e12, decimal(t, "1700000000000"), int32(1_700_000_000), int64(1_700_000_000), 1.7e9,
+		"2023-11-14T22:13:20Z", "2023-11-14T22:13:20.000Z", "2023-11-14T23:13:20.000000+01:00", "2023-11-14T17:13:20-0500", "2023-11-14 22:13:20Z", "2023-11-14 22:13:20.000+0000",
+	} {
+		for _, field := range []string{"createdAt", "updatedAt"} {
+			var p product.Product
+			_, err := decode(encoded(t, bson.D{{Key: field, Value: readable}}), &p)
+			if got := map[string]time.Time{"createdAt": p.Created, "updatedAt": p.Updated}[field]; err != nil || !got.Equal(want) {
+				t.Errorf("%s %v (%T) is %s, %v; want %s", field, readable, readable, got, err, want)
+			}
+		}
+	}
+	for _, unreadable := range []any{
+		nil, bson.Undefined{}, "", "yesterday", "2023-11-14", "2023-11-14T22:13:20", "1700000000000", "Tue Nov 14 2023 22:13:20 GMT+0000 (Coordinated Universal Time)",
+		0, -1, math.NaN(), math.Inf(1), 1e300, decimal(t, "NaN"), int64(math.MaxInt64), bson.DateTime(math.MaxInt64), bson.DateTime(math.MinInt64), "9999-12-31T23:59:59-12:00",
+		true, bson.A{want}, bson.D{{Key: "$date", Value: "2023-11-14T22:13:20Z"}}, anObjectID,
+	} {
+		var p product.Product
+		if _, err := decode(encoded(t, bson.D{{Key: "createdAt", Value: unreadable}}), &p); err != nil || !p.Created.IsZero() {
+			t.Errorf("createdAt %v (%T) is %s, %v; want none", unreadable, unreadable, p.Created, err)
+		}
+	}
+}
+
+// What a document older than the fields lacks is what the Product Service's model reads
+// there; a null is what it says.
+func TestCaseA13DefaultsOfTheModel(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		fields             bson.D
+		quantity, category product.Value
+	}{
+		{nil, product.IntegerValue(5), product.TextValue("other")},
+		{bson.D{{Key: "quantity", Value: bson.Undefined{}}, {Key: "category", Value: bson.Undefined{}}}, product.IntegerValue(5), product.TextValue("other")},
+		{bson.D{{Key: "quantity", Value: nil}, {Key: "category", Value: nil}}, product.NullValue(), product.NullValue()},
+		{bson.D{{Key: "quantity", Value: 0}, {Key: "category", Value: ""}}, product.IntegerValue(0), product.TextValue("")},
+		{bson.D{{Key: "quantity", Value: 7.0}, {Key: "category", Value: "lamps"}}, product.IntegerValue(7), product.TextValue("lamps")},
+	} {
+		var p product.Product
+		if _, err := decode(encoded(t, append(bson.D{{Key: "_id", Value: anObjectID}}, tt.fields...)), &p); err != nil {
+			t.Fatal(err)
+		}
+		if p.Values[product.Quantity] != tt.quantity || p.Values[product.Category] != tt.category || p.Tags != nil {
+			t.Errorf("%v is read as quantity %v, category %v, tags %q", tt.fields, p.Values[product.Quantity], p.Values[product.Category], p.Tags)
+		}
+		for _, required := range []product.Field{product.Title, product.Price, product.Image, product.SellerID, product.OriginalPrice, product.StockQuantity} {
+			if p.Values[required].Kind() != product.Absent { // the model has no default for these
+				t.Errorf("%s is %v", required, p.Values[required])
+			}
 		}
 	}
 }

@@ -214,7 +214,7 @@ func TestScanSaysThatTheServerStaysAway(t *testing.T) {
 				t.Errorf("it took %s to give up", took)
 			}
 			left := product.Range{Class: r.Class, After: product.ID(seeded.Key(n - 1)), Through: r.Through}
-			testenv.CheckMessage(t, last, left.String(), s.Name(), "no server answers", "PRODUCT_SERVICE_MONGODB_URL")
+			checkAway(t, last, left.String(), s.Name(), "no server answers", "PRODUCT_SERVICE_MONGODB_URL")
 			if n != 20 {
 				t.Errorf("%d products before the error, want one page", n)
 			}
@@ -280,7 +280,7 @@ func TestUnreachableServer(t *testing.T) {
 		s := open(t, Config{URL: secret.URL("mongodb://" + host + "/shop?serverSelectionTimeoutMS=100"), User: "etl", Password: "hunter2", Collection: "products"})
 		for name, read := range reads() {
 			t.Run(host+" "+name, func(t *testing.T) {
-				testenv.CheckMessage(t, read(t.Context(), s), "no server answers: check the host of PRODUCT_SERVICE_MONGODB_URL and the network", host)
+				checkAway(t, read(t.Context(), s), "no server answers: check the host of PRODUCT_SERVICE_MONGODB_URL and the network", host)
 			})
 		}
 	}
@@ -297,7 +297,11 @@ func TestWrongCredentials(t *testing.T) {
 				config.User, config.Password = user, "hunter2"
 				s := open(t, config)
 				begun := time.Now()
-				testenv.CheckMessage(t, read(t.Context(), s), "authentication failed: check MONGO_USER, MONGO_PASSWORD and the authentication database (authSource) of PRODUCT_SERVICE_MONGODB_URL")
+				err := read(t.Context(), s)
+				testenv.CheckMessage(t, err, "authentication failed: check MONGO_USER, MONGO_PASSWORD and the authentication database (authSource) of PRODUCT_SERVICE_MONGODB_URL")
+				if errors.As(err, new(*product.AwayError)) {
+					t.Errorf("wrong credentials count as away: %v", err)
+				}
 				if took := time.Since(begun); took > 10*time.Second {
 					t.Errorf("refused credentials were tried for %s", took)
 				}

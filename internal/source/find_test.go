@@ -3,6 +3,7 @@ package source
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func TestFindByEveryClassOfKey(t *testing.T) {
 		}
 	}
 	asked := slices.Concat(slices.Collect(maps.Keys(wanted)), []product.ID{
-		"absent", "65f2a1b2c3d4e5f6a7b8c9d1", "65F2A1B2C3D4E5F6A7B8C9D0", "07000000-0000-0000-0000-000000000008", "11", "09", "+9", "9.0", "A", "true"})
+		"absent", "65f2a1b2c3d4e5f6a7b8c9d1", "65F2A1B2C3D4E5F6A7B8C9D0", "07000000-0000-0000-0000-000000000008", "12", "09", "+9", "9.0", "A", "true"})
 	found, err := s.Find(t.Context(), asked)
 	if err != nil {
 		t.Fatal(err)
@@ -152,5 +153,47 @@ func TestFindOddTexts(t *testing.T) {
 		if found, err := s.Find(t.Context(), []product.ID{id}); err != nil || found[id].Key != (product.Key{Class: product.Strings, ID: id}) {
 			t.Errorf("%q: %v, %v", id, found, err)
 		}
+	}
+}
+
+// MongoDB takes 7 and 7.0 for one key, so both are the product 7: for a scan, a look by
+// id, split points and the sample, and for the count of what is left out.
+func TestCaseA5WholeNumbersOfEveryTypeAreOneKey(t *testing.T) {
+	t.Parallel()
+	catalogue := testenv.Products(t)
+	catalogue.Insert(documentsOf([]any{
+		int32(1), int64(2), 3.0, decimal(t, "4"), decimal(t, "5.00"), decimal(t, "6E+1"), math.Copysign(0, -1), "3", 7.5, decimal(t, "8.5"), math.NaN(),
+	})...)
+	s := open(t, configOf(catalogue))
+	whole := []product.ID{"0", "1", "2", "3", "4", "5", "60"}
+	for _, page := range []int{1, 3, 100} {
+		s.page = page
+		if got := idsOf(scanned(t, s, product.Range{Class: product.Integers}, time.Time{})); !slices.Equal(got, whole) {
+			t.Errorf("pages of %d: a scan yields %q, want %q", page, got, whole)
+		}
+	}
+	if got := idsOf(scanned(t, s, product.Range{Class: product.Integers, After: "3", Through: "5"}, time.Time{})); !slices.Equal(got, []product.ID{"4", "5"}) {
+		t.Errorf("the range 3..5 is %q", got)
+	}
+	asked := append([]product.ID{"7", "7.5", "8", "8.5", "NaN", "3.0", "5.00", "-0"}, whole...)
+	found, err := s.Find(t.Context(), asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Sorted(maps.Keys(found)); !slices.Equal(got, whole) {
+		t.Errorf("found by id are %q, want %q", got, whole)
+	}
+	for id, p := range found {
+		if p.Ambiguous != (id == "3") { // which the string is as well
+			t.Errorf("%s: ambiguous %t", id, p.Ambiguous)
+		}
+	}
+	sampled, err := s.Sample(t.Context(), 100)
+	if err != nil || !slices.Equal(sampled, whole) {
+		t.Errorf("the sample is %q, %v", sampled, err)
+	}
+	unsupported, err := s.Unsupported(t.Context())
+	if err != nil || !maps.Equal(unsupported, map[string]int64{"double": 2, "decimal": 1}) {
+		t.Errorf("unsupported are %v, %v", unsupported, err)
 	}
 }

@@ -25,6 +25,14 @@ const samplesPerPart = 20
 // about parts ranges of similar size, at least one a class. An empty collection
 // has none.
 func (s *Source) Ranges(ctx context.Context, parts int) ([]product.Range, error) {
+	ranges, err := attempt(ctx, s, func() ([]product.Range, error) { return s.ranges(ctx, parts) })
+	if err != nil {
+		return nil, fmt.Errorf("plan the scan of %s: %w", s.where, err)
+	}
+	return ranges, nil
+}
+
+func (s *Source) ranges(ctx context.Context, parts int) ([]product.Range, error) {
 	var ranges []product.Range
 	for _, class := range product.Classes() {
 		r := product.Range{Class: class}
@@ -37,7 +45,7 @@ func (s *Source) Ranges(ctx context.Context, parts int) ([]product.Range, error)
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("plan the scan of %s: %w", s.where, explained(err))
+			return nil, err
 		}
 		ranges = append(ranges, r)
 	}
@@ -46,7 +54,7 @@ func (s *Source) Ranges(ctx context.Context, parts int) ([]product.Range, error)
 	}
 	points, err := s.sampleKeys(ctx, parts*samplesPerPart)
 	if err != nil {
-		return nil, fmt.Errorf("plan the scan of %s: %w", s.where, explained(err))
+		return nil, err
 	}
 	var split []product.Range
 	for _, r := range ranges {
@@ -59,9 +67,9 @@ func (s *Source) Ranges(ctx context.Context, parts int) ([]product.Range, error)
 // keys of two classes have one text. n is at least 1. Servers may draw neighbours
 // together.
 func (s *Source) Sample(ctx context.Context, n int) ([]product.ID, error) {
-	keys, err := s.sampleKeys(ctx, n)
+	keys, err := attempt(ctx, s, func() (map[product.Class][]product.ID, error) { return s.sampleKeys(ctx, n) })
 	if err != nil {
-		return nil, fmt.Errorf("sample %s: %w", s.where, explained(err))
+		return nil, fmt.Errorf("sample %s: %w", s.where, err)
 	}
 	var ids []product.ID
 	for _, class := range product.Classes() {

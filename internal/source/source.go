@@ -27,7 +27,7 @@ const (
 	idleLimit = time.Minute
 	// closeTimeout bounds the closing of a cursor that is no longer needed. The
 	// server drops it by itself after a while.
-	closeTimeout = 2 * time.Second
+	closeTimeout = time.Second
 )
 
 // Source is the products collection.
@@ -35,10 +35,14 @@ type Source struct {
 	client     *mongo.Client
 	collection *mongo.Collection
 	where      string // for messages: database.collection
+	direct     bool   // the URL names one server for itself, whatever it is
 	idle       time.Duration
 	page       int
 	portion    *product.Portion // of a scan
 	findBytes  int
+	freshFor   time.Duration
+	catchUp    time.Duration
+	freshness  freshness
 }
 
 // Open connects to the Product Service's database. It returns without waiting
@@ -56,10 +60,14 @@ func Open(config Config) (*Source, error) {
 		client:     client,
 		collection: client.Database(database).Collection(config.Collection),
 		where:      database + "." + config.Collection,
+		direct:     opts.Direct != nil && *opts.Direct,
 		idle:       idleLimit,
 		page:       pageSize,
 		portion:    product.NewPortion(pageSize, pageBytes),
 		findBytes:  findBytes,
+		freshFor:   freshFor,
+		catchUp:    catchUpLimit,
+		freshness:  freshness{turn: make(chan struct{}, 1)},
 	}, nil
 }
 
@@ -73,11 +81,9 @@ func (s *Source) Name() string { return s.where }
 // collection may be read. skew is the server's clock minus ours.
 func (s *Source) Ping(ctx context.Context) (skew time.Duration, err error) {
 	asked := time.Now()
-	var hello struct {
-		LocalTime time.Time `bson:"localTime"`
-	}
-	if err := s.collection.Database().RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
-		return 0, fmt.Errorf("reach MongoDB: %w", explained(err))
+	hello, err := s.hello(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("reach MongoDB: %w", explained(away(err)))
 	}
 	middle := asked.Add(time.Since(asked) / 2)
 	if !hello.LocalTime.IsZero() {
@@ -85,7 +91,7 @@ func (s *Source) Ping(ctx context.Context) (skew time.Duration, err error) {
 	}
 	err = s.collection.FindOne(ctx, bson.D{}, options.FindOne().SetProjection(bson.D{{Key: "_id", Value: 1}})).Err()
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
-		return 0, fmt.Errorf("read %s: %w", s.where, explained(err))
+		return 0, fmt.Errorf("read %s: %w", s.where, explained(away(err)))
 	}
 	return skew, nil
 }
@@ -93,71 +99,103 @@ func (s *Source) Ping(ctx context.Context) (skew time.Duration, err error) {
 // Exists tells whether the server knows the collection at all; a wrong name
 // otherwise looks like an empty one.
 func (s *Source) Exists(ctx context.Context) (bool, error) {
-	names, err := s.collection.Database().ListCollectionNames(ctx, bson.D{{Key: "name", Value: s.collection.Name()}})
+	names, err := attempt(ctx, s, func() ([]string, error) {
+		return s.collection.Database().ListCollectionNames(ctx, bson.D{{Key: "name", Value: s.collection.Name()}})
+	})
 	if err != nil {
-		return false, fmt.Errorf("list collections of %s: %w", s.collection.Database().Name(), explained(err))
+		return false, fmt.Errorf("list collections of %s: %w", s.collection.Database().Name(), err)
 	}
 	return len(names) > 0, nil
 }
 
 // Count counts the products exactly.
 func (s *Source) Count(ctx context.Context) (int64, error) {
-	n, err := s.collection.CountDocuments(ctx, bson.D{})
+	n, err := attempt(ctx, s, func() (int64, error) { return s.collection.CountDocuments(ctx, bson.D{}) })
 	if err != nil {
-		return 0, fmt.Errorf("count %s: %w", s.where, explained(err))
+		return 0, fmt.Errorf("count %s: %w", s.where, err)
 	}
 	return n, nil
 }
 
 // EstimatedCount is the collection's own figure: instant, and possibly a little off.
 func (s *Source) EstimatedCount(ctx context.Context) (int64, error) {
-	n, err := s.collection.EstimatedDocumentCount(ctx)
+	n, err := attempt(ctx, s, func() (int64, error) { return s.collection.EstimatedDocumentCount(ctx) })
 	if err != nil {
-		return 0, fmt.Errorf("estimate the size of %s: %w", s.where, explained(err))
+		return 0, fmt.Errorf("estimate the size of %s: %w", s.where, err)
 	}
 	return n, nil
 }
 
-// unsupportedTypes are those that an _id may have and that no scan visits. Binary
-// data is unsupported unless it is a UUID.
-var unsupportedTypes = bson.A{"double", "decimal", "object", "bool", "date", "null", "timestamp", "symbol", "javascript", "dbPointer", "minKey", "maxKey"}
+// unsupportedTypes are those that an _id may have and that no scan visits. Of others
+// some values are unsupported: binary data unless it is a UUID, and numbers that are
+// not whole or beyond 64 bits.
+var unsupportedTypes = bson.A{"object", "bool", "date", "null", "timestamp", "symbol", "javascript", "dbPointer", "minKey", "maxKey"}
 
 // Unsupported counts the products whose _id cannot be compared, by type.
 func (s *Source) Unsupported(ctx context.Context) (map[string]int64, error) {
-	low, high, err := classBounds(product.UUIDs)
+	binary, err := outside(product.UUIDs)
 	if err != nil {
 		return nil, err
 	}
-	isBinary := bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: "binData"}}}}
+	numbers, err := outside(product.Integers)
+	if err != nil {
+		return nil, err
+	}
 	pipeline := mongo.Pipeline{
 		{{Key: "$match", Value: bson.D{{Key: "$or", Value: bson.A{
-			bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: unsupportedTypes}}}},
-			bson.D{{Key: "$and", Value: bson.A{isBinary, bson.D{{Key: "$or", Value: bson.A{
-				bson.D{{Key: "_id", Value: bson.D{{Key: "$lt", Value: low.Value}}}},
-				bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: high.Value}}}},
-			}}}}}},
+			ofTypes(unsupportedTypes),
+			bson.D{{Key: "$and", Value: bson.A{ofTypes(bson.A{"binData"}), binary}}},
+			bson.D{{Key: "$and", Value: bson.A{ofTypes(fractionalTypes), bson.D{{Key: "$or", Value: bson.A{numbers, isFraction}}}}}},
 		}}}}},
 		{{Key: "$group", Value: bson.D{
 			{Key: "_id", Value: bson.D{{Key: "$type", Value: "$_id"}}},
 			{Key: "n", Value: bson.D{{Key: "$sum", Value: 1}}},
 		}}},
 	}
-	cursor, err := s.collection.Aggregate(ctx, pipeline)
-	if err != nil {
-		return nil, fmt.Errorf("count unsupported ids of %s: %w", s.where, explained(err))
-	}
-	var groups []struct {
+	type group struct {
 		Type string `bson:"_id"`
 		N    int64  `bson:"n"`
 	}
-	if err := cursor.All(ctx, &groups); err != nil {
-		return nil, fmt.Errorf("count unsupported ids of %s: %w", s.where, explained(err))
+	groups, err := attempt(ctx, s, func() (groups []group, err error) {
+		cursor, err := s.collection.Aggregate(ctx, pipeline)
+		if err != nil {
+			return nil, err
+		}
+		err = cursor.All(ctx, &groups)
+		return groups, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count unsupported ids of %s: %w", s.where, err)
 	}
 	counts := make(map[string]int64, len(groups))
 	for _, g := range groups {
 		counts[g.Type] = g.N
 	}
 	return counts, nil
+}
+
+// fractionalTypes are those of numbers that need not be whole.
+var fractionalTypes = bson.A{"double", "decimal"}
+
+// isFraction selects the numbers that are not whole, NaN among them. The condition
+// keeps the arithmetic away from other types, in whatever order the server filters.
+var isFraction = bson.D{{Key: "$expr", Value: bson.D{{Key: "$cond", Value: bson.A{
+	bson.D{{Key: "$in", Value: bson.A{bson.D{{Key: "$type", Value: "$_id"}}, fractionalTypes}}},
+	bson.D{{Key: "$ne", Value: bson.A{bson.D{{Key: "$mod", Value: bson.A{"$_id", 1}}}, 0}}},
+	false,
+}}}}}
+
+func ofTypes(types bson.A) bson.D {
+	return bson.D{{Key: "_id", Value: bson.D{{Key: "$type", Value: types}}}}
+}
+
+// outside selects what is of the class's type bracket and beyond its bounds.
+func outside(c product.Class) (bson.D, error) {
+	low, high, err := classBounds(c)
+	return bson.D{{Key: "$or", Value: bson.A{
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$lt", Value: low.Value}}}},
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: high.Value}}}},
+	}}}, err
 }
 
 // scanFields are what a comparison needs; eventFields what a repair needs.
@@ -176,7 +214,8 @@ func projection(names ...string) bson.D {
 
 // Scan yields the products of r in key order, in pages that the caller may keep.
 // With since set it yields only those created at or after it: by the time in the
-// key where keys are ObjectIds, by createdAt otherwise. A cursor that breaks is
+// key where keys are ObjectIds, by createdAt otherwise, and then also those whose
+// createdAt is none that can be told. A cursor that breaks is
 // reopened at the last key; an error is yielded once, at the end, after several
 // attempts that read nothing.
 func (s *Source) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
@@ -197,7 +236,7 @@ func (s *Source) Scan(ctx context.Context, r product.Range, since time.Time) ite
 			}
 			if err != nil {
 				if err = patience.wait(ctx, err); err != nil {
-					yield(nil, fmt.Errorf("read source range %s of %s: %w", r, s.where, explained(err)))
+					yield(nil, fmt.Errorf("read source range %s of %s: %w", r, s.where, err))
 					return
 				}
 			}
@@ -216,6 +255,15 @@ func keyBefore(t time.Time) product.ID {
 	return product.ID(fmt.Sprintf("%08xffffffffffffffff", min(second, math.MaxUint32)))
 }
 
+// notBefore leaves out what was certainly created before since. Dates alone compare with
+// dates; every other type passes, an array that holds a date among them.
+func notBefore(since time.Time) bson.E {
+	return bson.E{Key: "$or", Value: bson.A{
+		bson.D{{Key: "createdAt", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$lt", Value: since}}}}}},
+		bson.D{{Key: "createdAt", Value: bson.D{{Key: "$type", Value: "array"}}}},
+	}}
+}
+
 // scanCursor reads r with one cursor until its end, an error, or an idle pause.
 // last is the last key that was yielded; done is set at the end of the range, or
 // when the reader wants no more.
@@ -225,8 +273,13 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 	if err != nil {
 		return last, false, err
 	}
+	opened, err := s.fresh(ctx)
+	if err != nil {
+		return last, false, err
+	}
 	if !since.IsZero() {
-		filter = append(filter, bson.E{Key: "createdAt", Value: bson.D{{Key: "$gte", Value: since}}})
+		since = since.Truncate(time.Millisecond) // as dates are
+		filter = append(filter, notBefore(since))
 	}
 	cursor, err := s.collection.Find(ctx, filter, options.Find().
 		SetProjection(scanFields).SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(int32(s.batch())))
@@ -242,8 +295,8 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 			return last, false, err
 		}
 		size += len(cursor.Current)
-		if !ok {
-			page = page[:len(page)-1] // a type that Unsupported counts
+		if p := &page[len(page)-1]; !ok || p.Created.Before(since) && !p.Created.IsZero() {
+			page = page[:len(page)-1] // a type that Unsupported counts, or a time of a type that the filter lets pass
 		}
 		if len(page) == 0 || len(page) < s.page && size < s.portion.Bytes() {
 			continue
@@ -256,8 +309,9 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 			return last, true, nil
 		}
 		page, size = make([]product.Product, 0, s.batch()), 0
-		if time.Since(handed) > s.idle {
-			return last, false, nil
+		// A server that is the primary no longer goes on answering for its cursors.
+		if election, err := s.fresh(ctx); err != nil || election != opened || time.Since(handed) > s.idle {
+			return last, false, err
 		}
 	}
 	if err := cursor.Err(); err != nil {
@@ -286,80 +340,64 @@ func discard(ctx context.Context, cursor *mongo.Cursor) {
 // has the same canonical text come as one Ambiguous product. Several that are too large
 // to be held together are a *product.TooLargeError.
 func (s *Source) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, error) {
-	found := make(map[product.ID]product.Product, len(ids))
-	size := 0
-	err := s.each(ctx, ids, eventFields, func() { clear(found); size = 0 }, func(document bson.Raw) error {
-		if size >= s.findBytes && len(ids) > 1 {
-			return &product.TooLargeError{Fits: max(len(found), 1)}
+	return byID(ctx, s, ids, eventFields, func(cursor *mongo.Cursor) (map[product.ID]product.Product, error) {
+		found, size := make(map[product.ID]product.Product, len(ids)), 0
+		for cursor.Next(ctx) {
+			if size >= s.findBytes && len(ids) > 1 {
+				return nil, &product.TooLargeError{Fits: max(len(found), 1)}
+			}
+			size += len(cursor.Current)
+			var p product.Product
+			if ok, err := decode(cursor.Current, &p); err != nil {
+				return nil, err
+			} else if !ok {
+				continue
+			}
+			if twin, exists := found[p.ID()]; exists {
+				p.Ambiguous = twin.Ambiguous || twin.Key != p.Key // a cursor may return one document twice
+			}
+			found[p.ID()] = p
 		}
-		size += len(document)
-		var p product.Product
-		if ok, err := decode(document, &p); err != nil || !ok {
-			return err
-		}
-		if twin, exists := found[p.ID()]; exists {
-			p.Ambiguous = twin.Ambiguous || twin.Key != p.Key // a cursor may return one document twice
-		}
-		found[p.ID()] = p
-		return nil
+		return found, cursor.Err()
 	})
-	if err != nil {
-		return nil, err
-	}
-	return found, nil
 }
 
 // Present tells which products are in the collection.
 func (s *Source) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
-	present := make(map[product.ID]bool, len(ids))
-	err := s.each(ctx, ids, projection("_id"), func() { clear(present) }, func(document bson.Raw) error {
-		var p product.Product
-		ok, err := decode(document, &p)
-		if ok {
-			present[p.ID()] = true
+	return byID(ctx, s, ids, projection("_id"), func(cursor *mongo.Cursor) (map[product.ID]bool, error) {
+		present := make(map[product.ID]bool, len(ids))
+		for cursor.Next(ctx) {
+			var p product.Product
+			if ok, err := decode(cursor.Current, &p); err != nil {
+				return nil, err
+			} else if ok {
+				present[p.ID()] = true
+			}
 		}
-		return err
+		return present, cursor.Err()
 	})
-	if err != nil {
-		return nil, err
-	}
-	return present, nil
 }
 
-// each reads fields of products by id. Where it is done once more after an error, begin is
-// called before.
-func (s *Source) each(ctx context.Context, ids []product.ID, fields bson.D, begin func(), do func(bson.Raw) error) error {
+// byID reads what a cursor has over some fields of products.
+func byID[T any](ctx context.Context, s *Source, ids []product.ID, fields bson.D, read func(*mongo.Cursor) (map[product.ID]T, error)) (map[product.ID]T, error) {
 	if len(ids) == 0 {
-		return nil
+		return nil, nil
 	}
 	keys, err := wireKeys(ids)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var patience retry
-	for {
-		begin()
-		err := s.eachOnce(ctx, keys, len(ids), fields, do)
-		if err == nil || errors.As(err, new(*product.TooLargeError)) {
-			return err
+	found, err := attempt(ctx, s, func() (map[product.ID]T, error) {
+		cursor, err := s.collection.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}},
+			options.Find().SetProjection(fields).SetBatchSize(int32(len(ids)+1)))
+		if err != nil {
+			return nil, err
 		}
-		if err = patience.wait(ctx, err); err != nil {
-			return fmt.Errorf("read %d products of %s by id: %w", len(ids), s.where, explained(err))
-		}
-	}
-}
-
-func (s *Source) eachOnce(ctx context.Context, keys bson.A, expected int, fields bson.D, do func(bson.Raw) error) error {
-	cursor, err := s.collection.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}},
-		options.Find().SetProjection(fields).SetBatchSize(int32(expected+1)))
+		defer discard(ctx, cursor)
+		return read(cursor)
+	})
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("read %d products of %s by id: %w", len(ids), s.where, err)
 	}
-	defer discard(ctx, cursor)
-	for cursor.Next(ctx) {
-		if err := do(cursor.Current); err != nil {
-			return err
-		}
-	}
-	return cursor.Err()
+	return found, nil
 }

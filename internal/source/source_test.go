@@ -85,12 +85,14 @@ func mixedIDs() (ids []any, want map[product.Class][]product.ID) {
 	return []any{
 			"b", high, int64(5_000_000_000), uuidOf(7), "", anObjectID, int32(-3), "65f2a1b2c3d4e5f6a7b8c9d0", "ü", highUUID, int32(10), "B",
 			int64(math.MinInt64), low, "5", int32(9), lowUUID, "😀", int64(math.MaxInt64), "a\x01", "a", int64(-3_000_000_000), int32(0), "\uffff",
+			11.0, -4.0, math.Ldexp(1, 53), int64(1<<53 + 1), 4e18,
 		}, map[product.Class][]product.ID{
 			product.ObjectIDs: {"000000000000000000000000", "65f2a1b2c3d4e5f6a7b8c9d0", "ffffffffffffffffffffffff"},
 			product.Strings:   {"", "5", "65f2a1b2c3d4e5f6a7b8c9d0", "B", "a", "a\x01", "b", "ü", "\uffff", "😀"},
 			product.UUIDs: {"00000000-0000-0000-0000-000000000000", "07000000-0000-0000-0000-000000000007",
 				"ffffffff-ffff-ffff-ffff-ffffffffffff"},
-			product.Integers: {"-9223372036854775808", "-3000000000", "-3", "0", "9", "10", "5000000000", "9223372036854775807"},
+			product.Integers: {"-9223372036854775808", "-3000000000", "-4", "-3", "0", "9", "10", "11", "5000000000",
+				"9007199254740992", "9007199254740993", "4000000000000000000", "9223372036854775807"},
 		}
 }
 
@@ -98,12 +100,12 @@ func mixedIDs() (ids []any, want map[product.Class][]product.ID) {
 func unsupportedIDs(t *testing.T) (ids []any, want map[string]int64) {
 	short, long := make([]byte, 15), make([]byte, 17)
 	return []any{
-		1.5, -7.0, math.Inf(1), 4e18, decimal(t, "3"), decimal(t, "2.5"), true, false, bson.DateTime(1), bson.D{{Key: "sku", Value: "a"}}, bson.D{},
+		1.5, -7.25, math.Inf(1), math.Inf(-1), math.NaN(), math.Ldexp(1, 63), -1e19, 1e300, decimal(t, "2.5"), decimal(t, "1E-30"), decimal(t, "1E+30"), true, false, bson.DateTime(1), bson.D{{Key: "sku", Value: "a"}}, bson.D{},
 		bson.Binary{Data: make([]byte, 16)}, bson.Binary{Subtype: bson.TypeBinaryUUIDOld, Data: make([]byte, 16)},
 		bson.Binary{Subtype: bson.TypeBinaryMD5, Data: make([]byte, 16)}, bson.Binary{Subtype: bson.TypeBinaryUUID, Data: short},
 		bson.Binary{Subtype: bson.TypeBinaryUUID, Data: long}, bson.Binary{Data: []byte{}}, nil,
 		bson.Timestamp{T: 1}, bson.MinKey{}, bson.MaxKey{},
-	}, map[string]int64{"double": 4, "decimal": 2, "bool": 2, "date": 1, "object": 2, "binData": 6, "null": 1, "timestamp": 1, "minKey": 1, "maxKey": 1}
+	}, map[string]int64{"double": 8, "decimal": 3, "bool": 2, "date": 1, "object": 2, "binData": 6, "null": 1, "timestamp": 1, "minKey": 1, "maxKey": 1}
 }
 
 func documentsOf(ids []any) []any {
@@ -313,7 +315,7 @@ func TestScanStopsWithItsReader(t *testing.T) {
 	}
 }
 
-func TestScanSince(t *testing.T) {
+func TestCaseA8ScanSince(t *testing.T) {
 	t.Parallel()
 	catalogue := testenv.Products(t)
 	moment := time.Date(2024, 3, 14, 15, 9, 26, 0, time.UTC)
@@ -330,7 +332,13 @@ func TestScanSince(t *testing.T) {
 		bson.D{{Key: "_id", Value: "before"}, {Key: "createdAt", Value: moment.Add(-time.Millisecond)}},
 		bson.D{{Key: "_id", Value: "exactly"}, {Key: "createdAt", Value: moment}},
 		bson.D{{Key: "_id", Value: "later"}, {Key: "createdAt", Value: moment.Add(time.Hour)}},
-		bson.D{{Key: "_id", Value: "unknown"}},
+		bson.D{{Key: "_id", Value: "iso before"}, {Key: "createdAt", Value: "2024-03-14T15:09:25.999Z"}},
+		bson.D{{Key: "_id", Value: "iso exactly"}, {Key: "createdAt", Value: "2024-03-14T16:09:26+01:00"}},
+		bson.D{{Key: "_id", Value: "ms before"}, {Key: "createdAt", Value: moment.UnixMilli() - 1}},
+		bson.D{{Key: "_id", Value: "ms exactly"}, {Key: "createdAt", Value: float64(moment.UnixMilli())}},
+		bson.D{{Key: "_id", Value: "timestamp before"}, {Key: "createdAt", Value: bson.Timestamp{T: uint32(moment.Unix() - 1)}}},
+		bson.D{{Key: "_id", Value: "unknown"}}, bson.D{{Key: "_id", Value: "unknown array"}, {Key: "createdAt", Value: bson.A{moment.Add(-time.Hour)}}},
+		bson.D{{Key: "_id", Value: "unknown null"}, {Key: "createdAt", Value: nil}}, bson.D{{Key: "_id", Value: "unknown text"}, {Key: "createdAt", Value: "yesterday"}},
 		bson.D{{Key: "_id", Value: 1}, {Key: "createdAt", Value: moment.Add(-time.Hour)}},
 		bson.D{{Key: "_id", Value: 2}, {Key: "createdAt", Value: moment.Add(time.Hour)}},
 	)
@@ -349,7 +357,9 @@ func TestScanSince(t *testing.T) {
 		{product.Range{Class: product.ObjectIDs}, time.Date(2155, 1, 1, 0, 0, 0, 0, time.UTC), nil},
 		{product.Range{Class: product.ObjectIDs, After: hexOf(exact)}, moment, []product.ID{hexOf(later)}},
 		{product.Range{Class: product.ObjectIDs, Through: hexOf(exact)}, moment, []product.ID{hexOf(byHand), hexOf(exact)}},
-		{product.Range{Class: product.Strings}, moment, []product.ID{"exactly", "later"}},
+		{product.Range{Class: product.Strings}, moment, []product.ID{"exactly", "iso exactly", "later", "ms exactly", "unknown", "unknown array", "unknown null", "unknown text"}},
+		{product.Range{Class: product.Strings}, moment.Add(time.Microsecond), []product.ID{"exactly", "iso exactly", "later", "ms exactly", "unknown", "unknown array", "unknown null", "unknown text"}},
+		{product.Range{Class: product.Strings, After: "ms exactly"}, moment.Add(24 * time.Hour), []product.ID{"unknown", "unknown array", "unknown null", "unknown text"}},
 		{product.Range{Class: product.Integers}, moment, []product.ID{"2"}},
 	} {
 		s := open(t, configOf(catalogue))

@@ -44,7 +44,7 @@ mkdir locale
 localedef --no-archive -i en_US -f UTF-8 locale/en_US.utf8
 export LOCPATH=` + home + `/locale LC_ALL=en_US.utf8
 "$BIN/initdb" -D data -U "$OWNER" --pwfile=password --auth-host=scram-sha-256 --auth-local=trust \
-	--locale=en_US.utf8 -E UTF8 --no-sync --no-instructions
+	--locale=en_US.utf8 -E UTF8 --no-sync
 cat settings >> data/postgresql.conf
 rm settings password
 `
@@ -162,6 +162,45 @@ func (pg postgresBuild) server(name, template, dir string, port int, owner crede
 		},
 		answers: func(ctx context.Context) error { return pg.query(ctx, port, owner, "select 1") },
 	}
+}
+
+// private starts a server for a test.
+func (pg postgresBuild) private(ctx context.Context, template, dir string, port int, login credentials) (*Postgres, error) {
+	server := pg.server("PostgreSQL", template, filepath.Join(dir, keyPostgreSQL), port, login)
+	private := &Postgres{
+		Server: &Server{runner: &leashed{server: server}},
+		URL:    postgresURL(login, port), build: pg, template: template,
+	}
+	return private, firstStart(ctx, private.Server)
+}
+
+func postgresURL(login credentials, port int) string {
+	return login.url("postgres", port, "/postgres?sslmode=disable")
+}
+
+// copyTo fills a standby's folder with the data of the running server.
+func (p *Postgres) copyTo(ctx context.Context, dir string, login credentials) error {
+	if locale := filepath.Join(p.template, "locale"); exists(locale) {
+		if err := os.Mkdir(filepath.Join(dir, "locale"), 0o755); err != nil {
+			return err
+		}
+		if err := copyFolder(locale, filepath.Join(dir, "locale")); err != nil {
+			return err
+		}
+	}
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		return err
+	}
+	copying := confined{
+		root: p.build.root, dir: dir, user: nobody, env: append([]string{"PGPASSWORD=" + login.Password}, baseEnv...),
+		argv: []string{path.Join(p.build.bin, "pg_basebackup"), "--dbname=" + p.URL, "--no-password", "--pgdata=" + home + "/data",
+			"--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"},
+	}
+	output, err := copying.run(ctx)
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w; its last lines:\n%s", err, lastLines(output, 8))
+	}
+	return err
 }
 
 // query runs one statement over TCP, with the password, as the stack's users do.

@@ -60,10 +60,13 @@ func (b *Broker) Control(ctx context.Context, arguments ...string) (string, erro
 	return output, nil
 }
 
-// Postgres is a private PostgreSQL server, of the same version and set-up as the cart's.
+// Postgres is a private PostgreSQL server, with the set-up of the cart's.
 type Postgres struct {
 	*Server
 	URL string // as Services.PostgreSQL
+
+	build    postgresBuild // empty with the Docker backend
+	template string        // the data folder that it started from
 }
 
 // StartBroker starts a RabbitMQ node of its own, with its data in a new folder below dir. Close it at the end. The
@@ -102,30 +105,97 @@ func StartBroker(ctx context.Context, cfg Config, dir string) (*Broker, error) {
 	return broker, firstStart(ctx, broker.Server)
 }
 
-// StartPostgres starts a PostgreSQL server of its own, with its data in a new folder below dir. Close it at the end.
-// The error is ErrUnsupported if the servers are given by URL.
+// StartPostgres starts a PostgreSQL server of its own, of the cart's version, with its data in a new folder below dir.
+// Close it at the end. The error is ErrUnsupported if the servers are given by URL.
 func StartPostgres(ctx context.Context, cfg Config, dir string) (*Postgres, error) {
 	backend, ports, login, err := privateBackend(ctx, cfg, []string{portPostgreSQL})
 	if err != nil {
 		return nil, fmt.Errorf("start a private PostgreSQL: %w", err)
 	}
-	folder := filepath.Join(dir, keyPostgreSQL)
-	postgres := &Postgres{URL: login.url("postgres", ports[portPostgreSQL], "/postgres?sslmode=disable")}
-	if backend == BackendDocker {
-		containers, err := newContainer(cfg, "postgres", folder, ports)
+	if backend != BackendDocker {
+		build, template, err := cartBuild(ctx, cfg, login, newProgress(nil))
 		if err != nil {
 			return nil, err
 		}
-		postgres.Server = &Server{runner: containers}
-	} else {
-		build, data, err := cartBuild(ctx, cfg, login, newProgress(nil))
-		if err != nil {
-			return nil, err
-		}
-		server := build.server("PostgreSQL", data, folder, ports[portPostgreSQL], login)
-		postgres.Server = &Server{runner: &leashed{server: server}}
+		return build.private(ctx, template, dir, ports[portPostgreSQL], login)
 	}
+	containers, err := newContainer(cfg, "postgres", filepath.Join(dir, keyPostgreSQL), ports)
+	if err != nil {
+		return nil, err
+	}
+	postgres := &Postgres{Server: &Server{runner: containers}, URL: postgresURL(login, ports[portPostgreSQL])}
 	return postgres, firstStart(ctx, postgres.Server)
+}
+
+// StartOldPostgres is StartPostgres for version 13. The error is ErrUnsupported with the Docker backend too.
+func StartOldPostgres(ctx context.Context, cfg Config, dir string) (*Postgres, error) {
+	port, login, err := privateRootfs(ctx, cfg, portPostgreSQL)
+	if err != nil {
+		return nil, fmt.Errorf("start a private PostgreSQL 13: %w", err)
+	}
+	root, err := buildRoot(ctx, cfg, oldRecipe, newProgress(nil))
+	if err != nil {
+		return nil, err
+	}
+	build, err := packagedPostgres(root, "13")
+	if err != nil {
+		return nil, err
+	}
+	template, err := build.template(ctx, cfg, "old", cartTemplate, postgresSettings, login, newProgress(nil))
+	if err != nil {
+		return nil, err
+	}
+	return build.private(ctx, template, dir, port, login)
+}
+
+// StartStandby starts a standby of a private PostgreSQL server, which follows it until it is promoted. The error is
+// ErrUnsupported with the Docker backend too.
+func StartStandby(ctx context.Context, cfg Config, dir string, primary *Postgres) (*Postgres, error) {
+	port, login, err := privateRootfs(ctx, cfg, portPostgreSQL)
+	if err != nil {
+		return nil, fmt.Errorf("start a standby of PostgreSQL: %w", err)
+	}
+	folder := filepath.Join(dir, "standby")
+	server := primary.build.server("the standby of PostgreSQL", primary.template, folder, port, login)
+	server.prepare = func() error {
+		return newFolder(folder, func(dir string) error { return primary.copyTo(ctx, dir, login) })
+	}
+	standby := &Postgres{
+		Server: &Server{runner: &leashed{server: server}},
+		URL:    postgresURL(login, port), build: primary.build, template: primary.template,
+	}
+	return standby, firstStart(ctx, standby.Server)
+}
+
+// Pooler is a private PgBouncer.
+type Pooler struct {
+	*Server
+	Addr string // host:port where it listens
+}
+
+// StartPooler starts a PgBouncer. databases and settings are lines of the two sections of its configuration file. The
+// error is ErrUnsupported with the Docker backend too.
+func StartPooler(ctx context.Context, cfg Config, dir string, databases, settings []string) (*Pooler, error) {
+	port, _, err := privateRootfs(ctx, cfg, "pooler")
+	if err != nil {
+		return nil, fmt.Errorf("start a private PgBouncer: %w", err)
+	}
+	root, err := buildRoot(ctx, cfg, poolerRecipe, newProgress(nil))
+	if err != nil {
+		return nil, err
+	}
+	server := poolerServer(root, filepath.Join(dir, "pooler"), port, databases, settings)
+	pooler := &Pooler{Server: &Server{runner: &leashed{server: server}}, Addr: loopback(port)}
+	return pooler, firstStart(ctx, pooler.Server)
+}
+
+// privateRootfs is privateBackend for one server that the Docker backend does not have.
+func privateRootfs(ctx context.Context, cfg Config, name string) (int, credentials, error) {
+	backend, ports, login, err := privateBackend(ctx, cfg, []string{name})
+	if err == nil && backend == BackendDocker {
+		err = ErrUnsupported
+	}
+	return ports[name], login, err
 }
 
 // privateBackend chooses the backend for a private server, and ports and credentials for it.

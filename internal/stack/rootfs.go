@@ -47,6 +47,22 @@ var cartRecipe = recipe{
 	minutes:  "about 1 minute",
 }
 
+// oldRecipe has the last PostgreSQL version that is too old for the service, for the tests that meet it.
+var oldRecipe = recipe{
+	suite:    "bullseye",
+	packages: []string{"locales", "postgresql-13"},
+	wants:    map[string][]string{"postgresql-13": {"13."}},
+	minutes:  "about 1 minute",
+}
+
+// poolerRecipe has PgBouncer, for the tests of what stands in front of PostgreSQL.
+var poolerRecipe = recipe{
+	suite:    "bookworm",
+	packages: []string{"pgbouncer"},
+	wants:    map[string][]string{"pgbouncer": {"1."}},
+	minutes:  "about 1 minute",
+}
+
 // Every recipe's options. PostgreSQL's packages would otherwise make a database cluster that nobody uses.
 const clusterHook = `mkdir -p "$1/etc/postgresql-common" &&
 	echo "create_main_cluster = false" > "$1/etc/postgresql-common/createcluster.conf"`

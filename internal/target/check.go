@@ -32,7 +32,7 @@ func (t *Target) Check(ctx context.Context, rows []product.Row) (map[product.ID]
 	misfits := make(map[product.ID]*product.Misfit)
 	for _, c := range t.shape.checks {
 		if err := t.evaluate(ctx, c, rows, misfits); err != nil {
-			return nil, fmt.Errorf("evaluate constraint %s of %s: %w", c.name, t.Name(), t.explained(err))
+			return nil, fmt.Errorf("evaluate constraint %s of %s: %w", c.name, t.Name(), t.explained(ctx, err))
 		}
 	}
 	return misfits, nil

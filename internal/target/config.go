@@ -6,6 +6,7 @@ package target
 
 import (
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -54,6 +55,9 @@ func (c *Config) Validate() error {
 }
 
 const maxConnections = 4
+
+// limits of the statements: all of them are short, but for an exact count.
+var limits = postgres.Limits{Statement: time.Minute, Lock: 5 * time.Second, InTransaction: 10 * time.Second}
 
 func (c *Config) poolConfig() (*pgxpool.Config, error) {
 	address, variable := c.address()

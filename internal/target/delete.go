@@ -68,7 +68,7 @@ func (s *shape) deleteFree(table string) string {
 func (t *Target) Referenced(ctx context.Context, ids []product.ID) (map[product.ID]string, error) {
 	referenced, err := retried(ctx, func() (map[product.ID]string, error) { return t.referenced(ctx, t.pool, ids) })
 	if err != nil {
-		return nil, fmt.Errorf("look for references to rows of %s: %w", t.Name(), t.explained(err))
+		return nil, fmt.Errorf("look for references to rows of %s: %w", t.Name(), t.explained(ctx, err))
 	}
 	return referenced, nil
 }

@@ -40,7 +40,7 @@ func (t *Target) Describe(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("cart table %s: %w", t.Name(), t.explained(err))
+		return fmt.Errorf("cart table %s: %w", t.Name(), t.explained(ctx, err))
 	}
 	t.shape = s
 	return nil

@@ -2,8 +2,10 @@ package target
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/ecom-micro/etl/internal/postgres"
+	"github.com/ecom-micro/etl/internal/product"
 )
 
 // retried runs a read, again after a growing pause where the error is transient.
@@ -12,8 +14,22 @@ func retried[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	return result, err
 }
 
-// explained adds the remedy to the errors that operators meet.
-func (t *Target) explained(err error) error {
+// explained adds the remedy to the errors that operators meet. It is a
+// *product.AwayError where the server does not answer at present; where ctx has
+// ended, that is the reason.
+func (t *Target) explained(ctx context.Context, err error) error {
 	_, variable := t.config.address()
-	return postgres.Explained(err, variable, map[string]string{"42501": "grant " + t.pool.Config().ConnConfig.User + " the right"})
+	explained := postgres.Explained(err, variable, map[string]string{
+		"42501": "grant " + t.pool.Config().ConnConfig.User + " the right",
+		"25006": "look at default_transaction_read_only of the role, the database and the server",
+	})
+	if ctx.Err() != nil || !postgres.Away(err) {
+		return explained
+	}
+	if postgres.Locked(err) {
+		if reason, ok := t.lockReason(ctx); ok {
+			explained = fmt.Errorf("%s: %w", reason, err)
+		}
+	}
+	return &product.AwayError{Server: "PostgreSQL", Err: explained}
 }

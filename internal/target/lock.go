@@ -33,14 +33,14 @@ const (
 const MaxLockAge = idleLimit + 15*time.Second
 
 // Lock takes the right to repair, an advisory lock named after the table. It does
-// not wait: ErrLocked says that another run has it. Advisory locks need a session
-// of their own, which a connection pooler in transaction mode does not give.
+// not wait: ErrLocked says that another run has it. It lives in a session of its own,
+// which is why poolers that share sessions are refused.
 func (t *Target) Lock(ctx context.Context) (*Lock, error) {
 	config := t.pool.Config().ConnConfig.Copy()
 	config.RuntimeParams["application_name"] = "etl lock"
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(err))
+		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(ctx, err))
 	}
 	hash := fnv.New64a()
 	_, _ = hash.Write([]byte("etl repair " + t.config.Schema + "." + t.config.Table))
@@ -51,7 +51,7 @@ func (t *Target) Lock(ctx context.Context) (*Lock, error) {
 	// statement, because poolers refuse start-up parameters that they do not know.
 	if _, err := conn.Exec(ctx, fmt.Sprintf("SET idle_session_timeout = '%dms'", idleLimit.Milliseconds())); err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
-		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(err))
+		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(ctx, err))
 	}
 	var taken bool
 	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", name).Scan(&taken); err != nil || !taken {
@@ -59,7 +59,7 @@ func (t *Target) Lock(ctx context.Context) (*Lock, error) {
 		if err == nil {
 			return nil, fmt.Errorf("%w on %s: wait for it to end, or look for its connection \"etl lock\" in pg_stat_activity", ErrLocked, t.Name())
 		}
-		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(err))
+		return nil, fmt.Errorf("take the lock of %s: %w", t.Name(), t.explained(ctx, err))
 	}
 	watchCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l := &Lock{conn: conn, name: name, lost: make(chan struct{}), stop: stop}
@@ -67,7 +67,8 @@ func (t *Target) Lock(ctx context.Context) (*Lock, error) {
 	return l, nil
 }
 
-// watch closes lost when the connection breaks, or after Release.
+// watch closes lost when the connection breaks or the lock is no longer its session's,
+// or after Release.
 func (l *Lock) watch(ctx context.Context) {
 	defer close(l.lost)
 	tick := time.NewTicker(lockInterval)
@@ -78,13 +79,21 @@ func (l *Lock) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 			pingCtx, cancel := context.WithTimeout(ctx, 5*lockInterval)
-			err := l.conn.Ping(pingCtx)
+			held, err := l.held(pingCtx)
 			cancel()
-			if err != nil {
+			if err != nil || !held {
 				return
 			}
 		}
 	}
+}
+
+// held asks whether the lock is this session's still.
+func (l *Lock) held(ctx context.Context) (held bool, err error) {
+	const look = `SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = ($1::bigint >> 32 & 4294967295)::oid AND objid = ($1::bigint & 4294967295)::oid)`
+	err = l.conn.QueryRow(ctx, look, l.name).Scan(&held)
+	return held, err
 }
 
 // Lost is closed when the lock's connection is gone, so that another run may

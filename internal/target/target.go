@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/text"
 )
@@ -28,10 +29,11 @@ const (
 
 // Target is the cart's product table.
 type Target struct {
-	pool   *pgxpool.Pool
-	config Config
-	shape  *shape // set by Describe
-	page   int
+	pool    *pgxpool.Pool
+	session *postgres.Session
+	config  Config
+	shape   *shape // set by Describe
+	page    int
 	// portion is that of a span. No read holds more rows than have its bytes.
 	portion *product.Portion
 }
@@ -43,11 +45,14 @@ func Open(ctx context.Context, config Config) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
+	_, variable := config.address()
+	session := postgres.NewSession(variable, limits, false)
+	session.Install(poolConfig.ConnConfig)
 	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
 	if err != nil {
 		return nil, fmt.Errorf("prepare connections to PostgreSQL: %w", err)
 	}
-	return &Target{pool: pool, config: config, page: pageSize, portion: product.NewPortion(pageSize, pageBytes)}, nil
+	return &Target{pool: pool, session: session, config: config, page: pageSize, portion: product.NewPortion(pageSize, pageBytes)}, nil
 }
 
 // Close ends the connections.
@@ -66,19 +71,24 @@ func (t *Target) Table() *product.Table { return &t.shape.table }
 func (t *Target) Ping(ctx context.Context) (skew time.Duration, err error) {
 	var now time.Time
 	if err := t.pool.Ping(ctx); err != nil {
-		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(err))
+		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(ctx, err))
 	}
 	asked := time.Now()
 	if err := t.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now); err != nil {
-		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(err))
+		return 0, fmt.Errorf("reach PostgreSQL: %w", t.explained(ctx, err))
 	}
 	return now.Sub(asked.Add(time.Since(asked) / 2)).Round(time.Millisecond), nil
 }
 
+// Limits are those of the role, the database and the server that connections put their
+// own in place of, such as "statement_timeout = 8ms of role cart". Ping must have been
+// called.
+func (t *Target) Limits() []string { return t.session.Replaced() }
+
 // Count counts the rows exactly.
 func (t *Target) Count(ctx context.Context) (n int64, err error) {
 	if err := t.pool.QueryRow(ctx, "SELECT count(*) FROM "+t.identifier()).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count %s: %w", t.Name(), t.explained(err))
+		return 0, fmt.Errorf("count %s: %w", t.Name(), t.explained(ctx, err))
 	}
 	return n, nil
 }
@@ -98,7 +108,7 @@ func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[
 			query, args := t.pageQuery(after, through, first, most)
 			page, err := retried(ctx, func() (page, error) { return t.read(ctx, most, query, args...) })
 			if err != nil {
-				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(err)))
+				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(ctx, err)))
 				return
 			}
 			t.portion.Learn(len(page.rows), page.size)
@@ -146,7 +156,7 @@ func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 		return t.read(ctx, len(texts), t.shape.selectRows+" WHERE "+t.shape.id+" = ANY($1)", texts)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(err))
+		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
 	}
 	if page.cut {
 		return nil, &product.TooLargeError{Fits: len(page.rows)}
@@ -172,7 +182,7 @@ func (t *Target) Present(ctx context.Context, ids []product.ID) (map[product.ID]
 		return pgx.CollectRows(rows, pgx.RowTo[product.ID])
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for %d rows of %s by id: %w", len(ids), t.Name(), t.explained(err))
+		return nil, fmt.Errorf("look for %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
 	}
 	for _, id := range found {
 		present[id] = true

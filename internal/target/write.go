@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/product"
 )
 
@@ -61,6 +61,9 @@ func (t *Target) Writer(batch int, kinds []product.Kind) (*Writer, error) {
 	if slices.Contains(kinds, product.Missing) && len(t.shape.required) > 0 {
 		return nil, fmt.Errorf("%s has columns that a product does not fill: %s; repair with --mode replay", t.Name(), quotedList(t.shape.required))
 	}
+	if err := t.session.ReadOnly(); err != nil {
+		return nil, fmt.Errorf("%w, or repair with --mode replay", err)
+	}
 	return &Writer{Target: t, batch: batch}, nil
 }
 
@@ -87,7 +90,7 @@ func (w *Writer) Repair(ctx context.Context, kind product.Kind, _ int, repairs [
 	for fields, group := range grouped(changes, action.fields) {
 		for part := range transactions(group) {
 			if err := w.halving(ctx, action, fields, part); err != nil {
-				return results, fmt.Errorf("%s %s: %w", action.doing, w.Name(), w.explained(err))
+				return results, fmt.Errorf("%s %s: %w", action.doing, w.Name(), w.explained(ctx, err))
 			}
 		}
 	}
@@ -155,7 +158,7 @@ func (w *Writer) halving(ctx context.Context, action action, fields fieldSet, ch
 	unknown := false
 	misfits, err := retried(ctx, func() (map[product.ID]*product.Misfit, error) {
 		misfits, err := action.do(w, ctx, fields, changes)
-		unknown = unknown || unanswered(err)
+		unknown = unknown || postgres.Unanswered(err)
 		return misfits, err
 	})
 	var refused *pgconn.PgError
@@ -185,17 +188,6 @@ func (w *Writer) halving(ctx context.Context, action action, fields fieldSet, ch
 		return err
 	}
 	return w.halving(ctx, action, fields, changes[half:])
-}
-
-// unanswered tells whether a statement was, or may have been, sent and its answer
-// never came. A connection pooler that loses the server says so by an error of its
-// own, of class 08.
-func unanswered(err error) bool {
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) {
-		return strings.HasPrefix(refused.Code, "08")
-	}
-	return err != nil && !errors.As(err, new(*pgconn.ConnectError)) && !pgconn.SafeToRetry(err)
 }
 
 // isRowsFault tells whether a row's content was refused, by the table or by a

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
@@ -128,7 +129,7 @@ func TestUnanswered(t *testing.T) {
 		{"out of time", context.DeadlineExceeded, true},
 		{"never connected", &pgconn.ConnectError{}, false},
 	} {
-		if got := unanswered(tt.err); got != tt.want {
+		if got := postgres.Unanswered(tt.err); got != tt.want {
 			t.Errorf("%s: unanswered %t", tt.name, got)
 		}
 	}

@@ -26,6 +26,22 @@ func PrivatePostgreSQL(tb testing.TB) *stack.Postgres {
 	return server
 }
 
+// OldPostgreSQL starts a PostgreSQL server of version 13. It is skipped where servers come from Docker too.
+func OldPostgreSQL(tb testing.TB) *stack.Postgres {
+	tb.Helper()
+	server, err := stack.StartOldPostgres(tb.Context(), stack.ConfigFromEnv(), tb.TempDir())
+	keep(tb, "PostgreSQL 13", server, err)
+	return server
+}
+
+// Standby starts a standby of a private PostgreSQL server. It is skipped where servers come from Docker too.
+func Standby(tb testing.TB, primary *stack.Postgres) *stack.Postgres {
+	tb.Helper()
+	server, err := stack.StartStandby(tb.Context(), stack.ConfigFromEnv(), tb.TempDir(), primary)
+	keep(tb, "standby", server, err)
+	return server
+}
+
 func keep(tb testing.TB, name string, server interface{ Close() error }, err error) {
 	tb.Helper()
 	if errors.Is(err, stack.ErrUnsupported) {

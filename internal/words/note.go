@@ -71,6 +71,9 @@ var notes = map[run.NoteCode]func(n *run.Note, t Terms) string{
 		}
 		return fmt.Sprintf("%s holds %s at most, so fewer were sent at a time%s", name, counted(n.Number, "message"), behind(n))
 	},
+	run.NoteNotUsed: func(n *run.Note, _ Terms) string {
+		return fmt.Sprintf("PRODUCT_SERVICE_MONGODB_URL sets %s, which is not used: what decides is read from the primary, as a majority has it", cmp.Or(n.Detail, "an option"))
+	},
 	run.NoteCeiling: func(n *run.Note, _ Terms) string {
 		return fmt.Sprintf("More differ by now than the %s that %s judged: what is beyond was left alone", counted(n.Number, "product"), are(n.Number, "was", "were"))
 	},
