@@ -11,7 +11,8 @@ import (
 // looked adds a dry run that has found what is given.
 func (s *service) looked(change ...func(*run.Record)) string {
 	record := run.Record{Status: run.StatusPartial, Finished: time.Now(), Request: run.Request{Order: run.Order{DryRun: true}},
-		Report: &run.Report{Result: run.Partial, DryRun: true, Found: map[product.Kind]int64{product.Missing: 2}}}
+		Report: &run.Report{Result: run.Partial, DryRun: true, Found: map[product.Kind]int64{product.Missing: 2},
+			ByKind: map[product.Kind]map[run.State]int64{product.Missing: {run.Found: 2}}}}
 	for _, c := range change {
 		c(&record)
 	}

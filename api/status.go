@@ -174,25 +174,9 @@ type details struct {
 
 // judge says how the stores stood at the end of a run.
 func judge(report *run.Report) *validation {
-	verified := func(kind product.Kind) int64 { return report.ByKind[kind][run.Verified] }
-	d := details{
-		Source: report.Products, Target: report.Rows + verified(product.Missing) - verified(product.Orphaned),
-		Missing: standing(report, product.Missing), Extra: standing(report, product.Orphaned), Stale: standing(report, product.Stale),
-		InFlight: report.Outcomes[run.InFlight],
-	}
-	for _, n := range report.Unsupported {
-		d.Unsupported += n
-	}
-	return &validation{IsValid: d.Missing+d.Extra+d.Stale+d.InFlight+d.Unsupported == 0, Details: d}
-}
-
-// standing is how many of the differences that a run found were not settled by its end.
-func standing(report *run.Report, kind product.Kind) int64 {
-	n := report.Found[kind]
-	for state, settled := range report.ByKind[kind] {
-		if !state.Rule().Open {
-			n -= settled
-		}
-	}
-	return max(n, 0)
+	stores := report.Stores()
+	return &validation{IsValid: stores.InSync(), Details: details{
+		Source: stores.Products, Target: stores.Rows, Missing: stores.Differing[product.Missing], Extra: stores.Differing[product.Orphaned],
+		Stale: stores.Differing[product.Stale], InFlight: stores.InFlight, Unsupported: stores.Unsupported,
+	}}
 }

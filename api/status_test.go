@@ -30,7 +30,7 @@ func TestStatusShowsUsersNoDetails(t *testing.T) {
 	s := setup(t)
 	by := run.Request{By: "boss@example.com", Order: run.Order{Reason: "a secret reason", IDs: []product.ID{"a-secret-id"}}}
 	s.looked(func(r *run.Record) {
-		r.Report.Products, r.Report.Rows, r.Report.Found[product.Orphaned] = 100, 98, 3
+		r.Report.Products, r.Report.Rows, r.Report.ByKind[product.Orphaned] = 100, 98, map[run.State]int64{run.Found: 3}
 	})
 	failed := s.add(run.Record{Status: run.StatusFailed, Request: by, Error: "mongodb at 10.0.0.7", Owner: "etl-7f9c", Finished: time.Now(),
 		Report: &run.Report{Source: "10.0.0.7/product", Notes: []run.Note{{Code: run.NoteLedger, Detail: "10.0.0.7"}}}})
@@ -99,6 +99,42 @@ func TestStatusAfterARepairOfEveryKind(t *testing.T) {
 	details := "productSync.validation.details."
 	s.do("GET", "/api/etl/status", "").want(200).wantFields(map[string]any{"productSync.validation.isValid": false,
 		details + "targetCount": 103.0, details + "missingInTarget": 0.0, details + "staleInTarget": 1.0, details + "extraInTarget": 2.0})
+}
+
+// One piece of code judges the stores: what the last run says in words, in its report and
+// as a validation agree, and name the kinds that they speak of.
+func TestCaseE14OneJudgementOfTheStores(t *testing.T) {
+	t.Parallel()
+	type states = map[run.State]int64
+	for name, c := range map[string]struct {
+		result  run.Result
+		kind    product.Kind
+		states  states
+		valid   bool
+		message string
+	}{
+		"nothing differs": {run.InSync, product.Missing, nil, true, "In sync: 100 products compared in 0s."},
+		"orphans are left alone": {run.Succeeded, product.Orphaned, states{run.Found: 71}, false,
+			"No missing products. (0s) Left alone: 71 orphaned; `POST /api/etl/sync {\"repair\":[\"orphaned\"]}` repairs them."},
+		"something is too young": {run.Succeeded, product.Missing, states{run.InFlight: 1}, false, "No missing products. (0s) 1 product cannot be judged yet."},
+		"all is repaired":        {run.Succeeded, product.Missing, states{run.Verified: 71}, true, "Repaired: 71 of 71 missing products verified in the cart, in 0s by replay."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setup(t)
+			report := run.Report{Result: c.result, Mode: run.Replay, Products: 100, Rows: 100, Found: map[product.Kind]int64{c.kind: c.states[run.Found] + c.states[run.Verified]},
+				ByKind: map[product.Kind]map[run.State]int64{c.kind: c.states}}
+			id := s.add(run.Record{Status: run.StatusSucceeded, Finished: time.Now(), Report: &report})
+			if stores := report.Stores(); stores.InSync() != c.valid {
+				t.Errorf("the report says in sync: %t", stores.InSync())
+			}
+			s.do("GET", "/api/etl/status", "").want(200).wantFields(map[string]any{"lastRun.message": c.message, "productSync.validation.isValid": c.valid})
+			a := s.do("GET", "/api/etl/runs/"+id, "").want(200)
+			if in := a.get("report.result") == string(run.InSync); in && !c.valid {
+				t.Errorf("the run is %q, and the stores differ", a.get("report.result"))
+			}
+		})
+	}
 }
 
 func TestStatusIsSharedForASecond(t *testing.T) {

@@ -140,7 +140,7 @@ func TestWatermarkOfAVacantQueue(t *testing.T) {
 }
 
 // Figures veto, and delay nothing where they show nothing.
-func TestWatermarkWithStatistics(t *testing.T) {
+func TestCaseC8WatermarkWithStatistics(t *testing.T) {
 	t.Parallel()
 	unknown := ready(0)
 	unknown.Statistics = &Statistics{}

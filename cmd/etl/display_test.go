@@ -33,7 +33,7 @@ func (s *steps) set(at run.Progress) {
 
 // Lines count products, however often one of them is repaired, and say what is
 // waited for.
-func TestLinesCountProducts(t *testing.T) {
+func TestCaseE15LinesCountProducts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -26,6 +26,9 @@ func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
 	}
 	d.pass("cart service", "connected to "+tgt.Name())
 	d.clock("cart service clock", skew)
+	if limits := tgt.Limits(); len(limits) > 0 {
+		d.pass("cart service limits", "etl sets its own in the place of "+strings.Join(limits, ", "))
+	}
 	if err := tgt.Describe(ctx); err != nil {
 		d.fail("cart table", err)
 		return
@@ -41,6 +44,8 @@ func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
 	} else {
 		d.pass("cart constraints", "can be checked before a repair")
 	}
+	d.examineRows(ctx, tgt)
+	d.examineRoles(ctx, tgt)
 	d.examineDirect(tgt)
 	lock, err := tgt.Lock(ctx)
 	switch {
@@ -54,9 +59,37 @@ func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
 	}
 }
 
+// examineRows reads as a run does, which a lock of another session may keep it from.
+func (d *doctor) examineRows(ctx context.Context, tgt *target.Target) {
+	if _, err := tgt.Find(ctx, []product.ID{"any"}); err != nil {
+		d.fail("cart rows", err)
+		return
+	}
+	d.pass("cart rows", "can be read")
+}
+
+// examineRoles looks whether the Cart Service means the table that is compared here.
+func (d *doctor) examineRoles(ctx context.Context, tgt *target.Target) {
+	astray, err := tgt.Astray(ctx)
+	if err != nil {
+		d.fail("cart roles", err)
+		return
+	}
+	if len(astray) == 0 {
+		d.pass("cart roles", "who may fill the table finds it by its bare name, or names its schema")
+	}
+	for _, role := range astray {
+		d.warn("cart roles", fmt.Sprintf("%s, not %s: ALTER ROLE … SET search_path, or name the other schema in CART_SCHEMA", role, tgt.Table().Name))
+	}
+}
+
 // examineDirect says which kinds of difference the role may repair directly. That it
 // may not repair one which nobody asks for is no reason to worry.
 func (d *doctor) examineDirect(tgt *target.Target) {
+	if err := tgt.ReadOnly(); err != nil {
+		d.warn("direct mode", err.Error())
+		return
+	}
 	var able run.Kinds
 	var unable []string
 	say := d.pass

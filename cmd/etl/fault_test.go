@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"strings"
 	"syscall"
@@ -18,47 +17,54 @@ import (
 	"github.com/ecom-micro/etl/internal/testenv/platform"
 )
 
-// A broker that dies in the middle of a replay and comes back: the run goes on or
-// ends with a clear error, and then nothing is missing, there twice, or queued twice.
-func TestReplaySurvivesTheDeathOfTheBroker(t *testing.T) {
+// A broker that ends in the middle of a replay and comes back: the run goes on or ends
+// with a clear error, and then nothing is missing, there twice, or queued twice. What the
+// broker never had is not called consumed.
+func TestCaseF4ReplaySurvivesTheEndOfTheBroker(t *testing.T) {
 	t.Parallel()
-	node, err := stack.StartBroker(t.Context(), stack.ConfigFromEnv(), t.TempDir())
-	if errors.Is(err, stack.ErrUnsupported) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = node.Close() })
-	s := newShopOn(t, testenv.VhostOn(t, node.URL, node.Management), 4000, every(5))
-	consumer := s.consumer(func(c *cart.Config) { c.Restart, c.DelayPerEvent = true, time.Millisecond })
+	for name, end := range map[string]func(*stack.Broker) error{
+		"killed":  func(node *stack.Broker) error { return node.Kill() },
+		"stopped": func(node *stack.Broker) error { return node.Stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			node, broker := testenv.PrivateBroker(t)
+			s := newShopOn(t, broker, 4000, every(5))
+			consumer := s.consumer(func(c *cart.Config) { c.Restart, c.DelayPerEvent = true, time.Millisecond })
 
-	sync := s.start(t.Context(), "sync", "--output", "json")
-	testenv.Eventually(t, time.Minute, func() bool { return consumer.Counts().Inserted > 200 }, "some events to be consumed")
-	if err := node.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	if err := node.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	first := sync.wait()
-	t.Logf("the first run ended with %d %s", first.code, strings.TrimSpace(first.stderr))
-	if first.code == exitService && strings.TrimSpace(first.stderr) == "" {
-		t.Error("the run failed and does not say why")
-	}
-	if n := s.oursTwice(); n > 0 {
-		t.Errorf("%d products have two of our events in the queue", n)
-	}
-	s.mustSync(t.Context(), exitOK)
-	s.wantComplete()
-	if n := s.oursTwice(); n > 0 {
-		t.Errorf("%d products have two of our events in the queue after the second run", n)
+			sync := s.start(t.Context(), "sync", "--output", "json")
+			testenv.Eventually(t, time.Minute, func() bool { return consumer.Counts().Inserted > 200 }, "some events to be consumed")
+			if err := end(node); err != nil {
+				t.Fatal(err)
+			}
+			if err := node.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			first := sync.wait()
+			t.Logf("the first run ended with %d %s", first.code, strings.TrimSpace(first.stderr))
+			if first.code == exitService && strings.TrimSpace(first.stderr) == "" {
+				t.Error("the run failed and does not say why")
+			}
+			report := first.decoded(t)
+			if said := note(report, run.NoteConsumed); said != nil {
+				t.Errorf("all that was consumed is in the cart, and it says %q", said.Text)
+			}
+			for _, o := range report.Samples {
+				if o.Code == run.ReasonConsumed {
+					t.Errorf("%+v", o)
+				}
+			}
+			s.notTwice("after the first run")
+			s.mustSync(t.Context(), exitOK)
+			s.wantComplete()
+			s.notTwice("after the second run")
+		})
 	}
 }
 
-// oursTwice counts products with more than one event of ours waiting. It takes a
+// notTwice checks that no product has more than one event of ours waiting. It takes a
 // look at what is queued and puts it back.
-func (s *shop) oursTwice() int {
+func (s *shop) notTwice(when string) {
 	s.tb.Helper()
 	counts := make(map[any]int)
 	s.broker.Do(func(ch *amqp.Channel) error {
@@ -72,13 +78,11 @@ func (s *shop) oursTwice() int {
 			}
 		}
 	})
-	twice := 0
-	for _, n := range counts {
+	for id, n := range counts {
 		if n > 1 {
-			twice++
+			s.tb.Errorf("%s the queue has %d events of ours of %s", when, n, id)
 		}
 	}
-	return twice
 }
 
 func TestInterruptedRunSaysWhatWasDone(t *testing.T) {

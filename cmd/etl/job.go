@@ -122,11 +122,15 @@ func (j *job) repairers(ctx context.Context, clean *cleanup, parts *reconcile.Pa
 }
 
 // bounds say which queues were too short for as many events as are wanted.
-func bounds(lengths map[product.Kind]int) []run.Note {
+func bounds(limits map[product.Kind]rabbit.QueueLimits) []run.Note {
 	var notes []run.Note
 	for _, kind := range product.Kinds() {
-		if length := lengths[kind]; length > 0 {
-			notes = append(notes, run.Note{Code: run.NoteQueueLimit, Kind: kind, Number: int64(length)})
+		if l := limits[kind]; l.Messages > 0 {
+			note := run.Note{Code: run.NoteQueueLimit, Kind: kind, Number: int64(l.Messages)}
+			if l.Bytes > 0 {
+				note.Detail = fmt.Sprintf("its limit is %s bytes", grouped(l.Bytes))
+			}
+			notes = append(notes, note)
 		}
 	}
 	return notes
@@ -146,7 +150,7 @@ func (j *job) replay(ctx context.Context, clean *cleanup, kinds run.Kinds) (*pro
 	if errors.Is(err, producer.ErrNoConsumer) && j.lease != nil && j.lease.Record().Takeovers > 0 {
 		err = nil // the run has begun before, and then this is only a pause
 	}
-	return replay, err
+	return replay, awaited(err)
 }
 
 // options are the run's, with the variables' defaults.

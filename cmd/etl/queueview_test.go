@@ -130,7 +130,7 @@ func TestAQueueIsSeenWithoutTheManagementAPI(t *testing.T) {
 }
 
 // A run goes on without a management API that does not answer it, and knows why.
-func TestABrokerWithoutItsManagementAPI(t *testing.T) {
+func TestCaseC7ABrokerWithoutItsManagementAPI(t *testing.T) {
 	t.Parallel()
 	vhost := testenv.Vhost(t)
 	vhost.DeclareTopology()

@@ -5,7 +5,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/words"
 )
 
@@ -45,11 +44,12 @@ func newValidateCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		if report == nil || flags.output.value == outputText {
 			return conclude(t, outputText, report, err)
 		}
+		stores := report.Stores()
 		document := validation{
-			IsValid: report.Result == run.InSync,
+			IsValid: err == nil && stores.InSync(),
 			Details: validationDetails{
-				SourceCount: report.Products, TargetCount: report.Rows, MissingInTarget: report.Found[product.Missing],
-				ExtraInTarget: report.Found[product.Orphaned], StaleInTarget: report.Found[product.Stale],
+				SourceCount: stores.Products, TargetCount: stores.Rows, MissingInTarget: stores.Differing[product.Missing],
+				ExtraInTarget: stores.Differing[product.Orphaned], StaleInTarget: stores.Differing[product.Stale],
 			},
 			Report: words.CLI.Report(report),
 		}

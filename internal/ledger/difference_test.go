@@ -50,7 +50,7 @@ func versions(t *testing.T, l *Ledger) map[string]string {
 
 // A tick that finds the differences of the tick before writes nothing but its own run
 // and the pipeline, nor does the ledger grow.
-func TestWhatStandsIsNotWrittenAgain(t *testing.T) {
+func TestCaseE9WhatStandsIsNotWrittenAgain(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	const products = 1000

@@ -44,7 +44,23 @@ func PoolConfig(address secret.URL, variable, application string, connections in
 	}
 	// Text is UTF-8 on every connection, whatever the role's settings say.
 	config.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
+	config.ConnConfig.AfterConnect = AsBytes("SQL_ASCII")
 	return config, nil
+}
+
+// AsBytes has texts pass between us and a database of one of these encodings as the
+// bytes that they are; of any encoding but UTF-8 where none is named. SQL_ASCII is an
+// encoding of anything: nothing can be converted, and the server would refuse to show
+// a text that is no UTF-8.
+// https://www.postgresql.org/docs/15/multibyte.html#MULTIBYTE-CHARSET-SUPPORTED
+func AsBytes(encodings ...string) pgconn.AfterConnectFunc {
+	return func(ctx context.Context, conn *pgconn.PgConn) error {
+		encoding := conn.ParameterStatus("server_encoding")
+		if encoding == "UTF8" || len(encodings) > 0 && !slices.Contains(encodings, encoding) {
+			return nil
+		}
+		return conn.Exec(ctx, "SET client_encoding = 'SQL_ASCII'").Close()
+	}
 }
 
 // withOneHost is an address with the first of its hosts alone: a list of them is no

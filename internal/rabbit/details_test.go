@@ -155,7 +155,7 @@ func TestRetryQueues(t *testing.T) {
 
 // What a broker cannot show: figures without its statistics collector, and anything of
 // a quorum queue whose leader does not answer.
-func TestWhatIsNotShown(t *testing.T) {
+func TestCaseC3WhatIsNotShown(t *testing.T) {
 	t.Parallel()
 	node, broker := testenv.PrivateBroker(t)
 	const queue = "quorum"
@@ -213,9 +213,9 @@ func TestRecordedAnswers(t *testing.T) {
 		{"no statistics collector", `{"arguments":{"x-queue-type":"classic"},"effective_policy_definition":{},"name":"product-created","policy":null,"state":"running"}`,
 			"messages -1, unacknowledged -1, acknowledged -1, delayed -1, consumers []"},
 		{"a consumer that has just come", `{"consumer_details":[{"arguments":{},"channel_details":{},"ack_required":true,"active":true,"activity_status":"up","consumer_tag":"a0","prefetch_count":0}],"arguments":{"x-queue-type":"classic"},"consumers":0,"effective_policy_definition":{},"messages":0,"messages_unacknowledged":0,"name":"product-created"}`,
-			"messages 0, unacknowledged 0, acknowledged -1, delayed -1, consumers [{Connection: User: Tag:a0 Unlimited:true}]"},
+			"messages 0, unacknowledged 0, acknowledged -1, delayed -1, consumers [{Connection: Host: User: Tag:a0 Unlimited:true Automatic:false Exclusive:false Standby:false}]"},
 		{"empty arrays for objects", `{"consumer_details":[{"arguments":[],"channel_details":[],"ack_required":true,"consumer_tag":"a0","prefetch_count":1}],"arguments":[],"effective_policy_definition":[],"message_stats":[],"messages":2,"messages_unacknowledged":2,"name":"product-created"}`,
-			"messages 2, unacknowledged 2, acknowledged -1, delayed -1, consumers [{Connection: User: Tag:a0 Unlimited:false}]"},
+			"messages 2, unacknowledged 2, acknowledged -1, delayed -1, consumers [{Connection: Host: User: Tag:a0 Unlimited:false Automatic:false Exclusive:false Standby:false}]"},
 		{"published to, and never consumed", `{"consumer_details":[],"message_stats":{"publish":2,"publish_details":{"rate":0.0}},"messages":2,"messages_unacknowledged":0,"name":"product-created"}`,
 			"messages 2, unacknowledged 0, acknowledged -1, delayed -1, consumers []"},
 		{"a quorum queue that keeps nothing back", `{"consumer_details":[],"delayed_retry":"disabled","messages":0,"messages_delayed":0,"messages_unacknowledged":0,"message_stats":{"ack":7}}`,

@@ -370,7 +370,7 @@ func TestFallbackDoesNotKeepAReplayGoing(t *testing.T) {
 }
 
 // A run that gives up says so, and how the last repairs ended.
-func TestARunThatGivesUpSaysSo(t *testing.T) {
+func TestCaseE15ARunThatGivesUpSaysSo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newShop(300, all)

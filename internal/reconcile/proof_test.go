@@ -33,7 +33,7 @@ func wantOutcome(t *testing.T, report *run.Report, kind product.Kind, state run.
 // A product that changes while its event is queued arrives as it was. It has the time
 // to settle that any change has; then it is stale, and is repaired where that is asked
 // for.
-func TestAProductThatChangesMeanwhileIsLookedAtAgain(t *testing.T) {
+func TestCaseF3AProductThatChangesMeanwhileIsLookedAtAgain(t *testing.T) {
 	t.Parallel()
 	later := func(do func()) { time.AfterFunc(settle-time.Second, do) }
 	updates := func(s *shop, p product.Product) { s.queues[product.Stale].put(event{row: s.rowOf(p)}) }

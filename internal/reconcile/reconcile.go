@@ -45,6 +45,7 @@ type Target interface {
 }
 
 // Repairer repairs differences. Different kinds are repaired from different goroutines.
+// What all of them hold to is tested by internal/testenv/repairertest.
 type Repairer interface {
 	// Reserve waits until at least one and at most want products of a kind may be
 	// repaired, and returns how many. unseen tells how many of our repairs of the kind

@@ -649,21 +649,12 @@ func (r *Run) unknownIDs() int64 {
 
 // result is that of a run which reached its end.
 func (b *books) result(r *run.Report) run.Result {
-	open, acted, unsupported := int64(0), r.Acted, int64(0)
-	for state, n := range r.Outcomes {
-		if state.Rule().Open {
-			open += n
-		} else if state != run.Gone {
-			acted += n
-		}
-	}
-	for _, n := range r.Unsupported {
-		unsupported += n
-	}
+	stores := r.Stores()
+	repaired := r.Acted + r.Outcomes[run.Verified] + r.Outcomes[run.Undone]
 	switch {
-	case r.Unrepaired > 0 || unsupported > 0 || b.r.unknownIDs() > 0 || r.DryRun && open > 0:
+	case r.Unrepaired > 0 || stores.Unsupported > 0 || b.r.unknownIDs() > 0 || r.DryRun && !stores.InSync():
 		return run.Partial
-	case acted > 0 || r.Acted > 0:
+	case repaired > 0 || !stores.InSync():
 		return run.Succeeded
 	}
 	return run.InSync

@@ -43,12 +43,9 @@ func (r *repairer) Reserve(ctx context.Context, kind product.Kind, want int, uns
 		return want, nil
 	}
 	for begun := time.Now(); ; {
-		out, err := unseen(ctx)
-		if err != nil {
-			return 0, err
-		}
+		out, err := unseen(context.WithValue(ctx, seeing, true))
 		depth, _ := r.queues[kind].Depth(ctx)
-		if credit := r.depth - max(out, depth.Ready); credit > 0 {
+		if credit := r.depth - max(out, depth.Ready); err == nil && credit > 0 {
 			return min(credit, want), nil
 		}
 		if waited := time.Since(begun); waited >= stallTimeout {
@@ -94,7 +91,9 @@ func (r *repairer) Repair(ctx context.Context, kind product.Kind, attempt int, r
 			if !r.direct {
 				r.queues[kind].put(event{row: repair.Row, ours: true, vanishes: f == vanishes})
 			} else if f == arrives {
-				r.write(kind, repair)
+				if misfit := r.write(kind, repair); misfit != nil {
+					results[i].Fate, results[i].Err = product.Untried, misfit
+				}
 			}
 		case untried:
 		}
@@ -102,8 +101,8 @@ func (r *repairer) Repair(ctx context.Context, kind product.Kind, attempt int, r
 	return results, nil
 }
 
-// write is what the direct repairer does with a row.
-func (r *repairer) write(kind product.Kind, repair *product.Repair) {
+// write is what the direct repairer does with a row, unless the table refuses it.
+func (r *repairer) write(kind product.Kind, repair *product.Repair) *product.Misfit {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	row, there := r.rows[repair.Row.ID]
@@ -113,14 +112,17 @@ func (r *repairer) write(kind product.Kind, repair *product.Repair) {
 	case kind == product.Stale && there:
 		for _, f := range repair.Fields {
 			if row.Values[f] != repair.Was.Values[f] {
-				return // somebody else changed it
+				return nil // somebody else changed it
 			}
 		}
 		for _, f := range repair.Fields {
 			row.Values[f] = repair.Row.Values[f]
 		}
 		r.rows[repair.Row.ID] = row
+	case kind == product.Orphaned && r.references[repair.Row.ID] != "":
+		return &product.Misfit{Column: "id", Reason: "is referenced by table " + r.references[repair.Row.ID]}
 	case kind == product.Orphaned:
 		delete(r.rows, repair.Row.ID)
 	}
+	return nil
 }

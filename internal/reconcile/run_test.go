@@ -180,12 +180,12 @@ func checkEnd(ctx context.Context, t rapid.TB, report *run.Report, err error) {
 	t.Helper()
 	unknown := func(n run.Note) bool { return n.Code == run.NoteUnknownIDs }
 	remaining := report.Unrepaired > 0 || len(report.Unsupported) > 0 || slices.ContainsFunc(report.Notes, unknown)
-	agrees := false
+	agrees, stores := false, report.Stores()
 	switch report.Result {
 	case run.InSync:
-		agrees = err == nil && !remaining && report.Acted == 0
+		agrees = err == nil && !remaining && report.Acted == 0 && stores.InSync()
 	case run.Succeeded:
-		agrees = err == nil && !remaining && !report.DryRun && report.Acted+report.Outcomes[run.Verified]+report.Outcomes[run.Undone] > 0
+		agrees = err == nil && !remaining && !report.DryRun && (!stores.InSync() || report.Acted+report.Outcomes[run.Verified]+report.Outcomes[run.Undone] > 0)
 	case run.Partial:
 		agrees = err == nil && (remaining || report.DryRun)
 	case run.Stopped:

@@ -64,7 +64,7 @@ func TestSamplesAreBounded(t *testing.T) {
 
 // The one product that needs a person is named among a thousand that do not, and what
 // needs action comes first.
-func TestWhatNeedsActionIsNamedFirst(t *testing.T) {
+func TestCaseE12WhatNeedsActionIsNamedFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const orphans = 1271

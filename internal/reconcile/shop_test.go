@@ -26,6 +26,7 @@ const (
 	checking     operation = "check constraints" // of the cart's table
 	referencing  operation = "look for references"
 	reserving    operation = "reserve"
+	seeing       operation = "see what has arrived" // the rows of repairs, by id
 	repairing    operation = "repair"
 )
 
@@ -344,7 +345,11 @@ func (s target) Span(ctx context.Context, after, through product.ID) iter.Seq2[[
 }
 
 func (s target) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {
-	if err := s.enter(ctx, call{operation: findRows, ids: ids}); err != nil {
+	o := findRows
+	if ctx.Value(seeing) != nil {
+		o = seeing
+	}
+	if err := s.enter(ctx, call{operation: o, ids: ids}); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()

@@ -49,7 +49,7 @@ const (
 	ReasonConsumed Code = "consumed" // Number events were consumed, and left no row
 	ReasonNacked   Code = "nacked"   // the broker refused the event Number times
 	ReasonSilent   Code = "silent"   // the broker never answered, and nothing arrived
-	ReasonDiffers  Code = "differs"  // it arrived, and is not what the source holds
+	ReasonDiffers  Code = "differs"  // a direct repair had no effect that lasted
 	// Of products that were not repaired.
 	ReasonStopped Code = "stopped" // the run was stopped
 	ReasonService Code = "service" // a service failed: Detail

@@ -96,8 +96,8 @@ type Result string
 
 // The ways a run ends.
 const (
-	InSync    Result = "in sync"   // nothing differed
-	Succeeded Result = "succeeded" // all that was to be repaired is repaired and verified
+	InSync    Result = "in sync"   // nothing differed, of any kind: see Stores.InSync
+	Succeeded Result = "succeeded" // all that was to be repaired is; of other kinds there may be differences
 	Partial   Result = "partial"   // finished, and differences remain
 	Stopped   Result = "stopped"   // the findings are for a person to judge first
 	Cancelled Result = "cancelled"
@@ -149,6 +149,47 @@ type Report struct {
 	// the end: see StateRule.Open. Products that are merely too young to be judged and
 	// that nobody named are not among them.
 	Unrepaired int64 `json:"unrepaired"`
+}
+
+// Stores is how the two stores stand at the end of a run. It speaks of every kind of
+// difference, whichever of them the run was to repair.
+type Stores struct {
+	Products, Rows int64 // with what the run has repaired
+	// Differing are known to differ, InFlight may merely be on their way.
+	Differing map[product.Kind]int64
+	InFlight  int64
+	// Unsupported have an _id that cannot be compared.
+	Unsupported int64
+}
+
+// Stores judges the stores by the outcomes of a run that has looked at all that it was
+// to look at.
+func (r *Report) Stores() Stores {
+	verified := func(kind product.Kind) int64 { return r.ByKind[kind][Verified] }
+	s := Stores{Products: r.Products, Rows: r.Rows + verified(product.Missing) - verified(product.Orphaned), Differing: make(map[product.Kind]int64)}
+	for kind, states := range r.ByKind {
+		for state, n := range states {
+			switch {
+			case state == InFlight:
+				s.InFlight += n
+			case state.Rule().Open:
+				s.Differing[kind] += n
+			}
+		}
+	}
+	for _, n := range r.Unsupported {
+		s.Unsupported += n
+	}
+	return s
+}
+
+// InSync tells whether nothing differs that could be compared, and all could be.
+func (s *Stores) InSync() bool {
+	n := s.InFlight + s.Unsupported
+	for _, differing := range s.Differing {
+		n += differing
+	}
+	return n == 0
 }
 
 // Note is a remark on a run as a whole: a code, and what the code speaks of.

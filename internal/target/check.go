@@ -23,19 +23,33 @@ func (t *Target) Unchecked() []string {
 	return names
 }
 
-// Check evaluates the table's CHECK constraints for rows that are not there yet
-// and returns a misfit for each row that would be refused. Nothing is written.
+// Check asks the database about rows that are not there yet, or not so, and returns a
+// misfit for each that it would refuse, or take for another one. Nothing is written.
 func (t *Target) Check(ctx context.Context, rows []product.Row) (map[product.ID]*product.Misfit, error) {
-	if len(t.shape.checks) == 0 || len(rows) == 0 {
-		return nil, nil
-	}
 	misfits := make(map[product.ID]*product.Misfit)
-	for _, c := range t.shape.checks {
-		if err := t.evaluate(ctx, c, rows, misfits); err != nil {
-			return nil, fmt.Errorf("evaluate constraint %s of %s: %w", c.name, t.Name(), t.explained(ctx, err))
+	known := func(r product.Row) bool { return misfits[r.ID] != nil }
+	for _, check := range []func(context.Context, []product.Row, map[product.ID]*product.Misfit) error{t.unheld, t.taken, t.violating} {
+		if len(rows) == 0 {
+			break
+		}
+		if err := check(ctx, rows, misfits); err != nil {
+			return nil, err
+		}
+		if len(misfits) > 0 {
+			rows = slices.DeleteFunc(slices.Clone(rows), known)
 		}
 	}
 	return misfits, nil
+}
+
+// violating adds the rows to misfits that violate one of the table's CHECK constraints.
+func (t *Target) violating(ctx context.Context, rows []product.Row, misfits map[product.ID]*product.Misfit) error {
+	for _, c := range t.shape.checks {
+		if err := t.evaluate(ctx, c, rows, misfits); err != nil {
+			return fmt.Errorf("evaluate constraint %s of %s: %w", c.name, t.Name(), t.explained(ctx, err))
+		}
+	}
+	return nil
 }
 
 // evaluate adds the rows that a constraint refuses to misfits. Where it cannot be

@@ -56,7 +56,7 @@ const (
 // to which no other table refers.
 func (s *shape) deleteFree(table string) string {
 	var statement strings.Builder
-	statement.WriteString("DELETE FROM " + table + " AS held WHERE held." + s.id + " = ANY($1)")
+	statement.WriteString("DELETE FROM " + table + " AS held WHERE " + s.named("held."))
 	for _, r := range s.references {
 		statement.WriteString(" AND NOT " + r.exists())
 	}
@@ -81,7 +81,7 @@ type querier interface {
 func (t *Target) referenced(ctx context.Context, q querier, ids []product.ID) (map[product.ID]string, error) {
 	referenced := make(map[product.ID]string)
 	for _, r := range t.shape.references {
-		query := "SELECT held." + t.shape.id + "::text FROM " + t.identifier() + " AS held WHERE held." + t.shape.id + " = ANY($1) AND " + r.exists()
+		query := "SELECT held." + t.shape.id + "::text FROM " + t.identifier() + " AS held WHERE " + t.shape.named("held.") + " AND " + r.exists()
 		rows, err := q.Query(ctx, query, idTexts(ids))
 		if err != nil {
 			return nil, err

@@ -18,6 +18,8 @@ import (
 type shape struct {
 	table      product.Table
 	id         string // the id column, quoted
+	encoding   string // the database's
+	ids        idColumn
 	selectRows string // SELECT … FROM …, casts included
 	checks     []check
 	references []reference
@@ -50,9 +52,11 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 	var oid uint32
 	var kind, encoding string
 	var usable, secured bool
-	err := tx.QueryRow(ctx, `SELECT c.oid, c.relkind::text, has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid), current_setting('server_encoding')
+	var any product.Column // what all columns have in common
+	err := tx.QueryRow(ctx, `SELECT c.oid, c.relkind::text, has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid), current_setting('server_encoding'),
+			current_setting('server_version_num')::integer >= 160000
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2`,
-		t.config.Schema, t.config.Table).Scan(&oid, &kind, &usable, &secured, &encoding)
+		t.config.Schema, t.config.Table).Scan(&oid, &kind, &usable, &secured, &encoding, &any.Literals)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		_, variable := t.config.address()
@@ -66,9 +70,10 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 	case secured:
 		return nil, errors.New("row-level security hides rows from this role, which would look missing: use a role with BYPASSRLS")
 	}
-	s := &shape{}
+	any.CountsBytes = encoding == asBytes
+	s := &shape{encoding: encoding}
 	s.table.Name = t.config.Schema + "." + t.config.Table
-	collation, err := s.readColumns(ctx, tx, oid, encoding != "UTF8")
+	collation, err := s.readColumns(ctx, tx, oid, any)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +86,6 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 	if err := s.readOrder(ctx, tx, oid, collation); err != nil {
 		return nil, err
 	}
-	s.id = pgx.Identifier{s.table.ID.Name}.Sanitize()
 	columns := []string{s.id + "::text"}
 	for _, f := range product.CartFields() {
 		cast := "::text"
@@ -99,13 +103,13 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 
 // readColumns fills in the table's columns and rights. It returns the id column's
 // collation as an SQL clause, empty for the database's own.
-func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, asciiOnly bool) (collation string, err error) {
+func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, any product.Column) (collation string, err error) {
 	rows, err := tx.Query(ctx, `SELECT a.attname, t.typname, format_type(a.atttypid, a.atttypmod), a.atttypmod, NOT a.attnotnull,
 			a.atthasdef OR a.attidentity <> '', a.attgenerated <> '',
 			CASE WHEN a.attcollation <> 0 AND l.collprovider <> 'd' THEN format(' COLLATE %I.%I', ln.nspname, l.collname) ELSE '' END,
-			has_column_privilege($1::oid, a.attnum, 'SELECT'), has_column_privilege($1::oid, a.attnum, 'INSERT'),
+			tn.nspname, has_column_privilege($1::oid, a.attnum, 'SELECT'), has_column_privilege($1::oid, a.attnum, 'INSERT'),
 			has_column_privilege($1::oid, a.attnum, 'UPDATE'), has_table_privilege($1::oid, 'DELETE')
-		FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+		FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace tn ON tn.oid = t.typnamespace
 		LEFT JOIN pg_collation l ON l.oid = a.attcollation LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
 		WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, oid)
 	if err != nil {
@@ -116,11 +120,11 @@ func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, asciiOnl
 	seen := make(map[string]bool)
 	s.rights.insert = true
 	for rows.Next() {
-		var typeName, order string
+		var typeName, typeSchema, order string
 		var modifier int32
 		var generated, maySelect, mayInsert, mayUpdate bool
-		c := product.Column{ASCIIOnly: asciiOnly}
-		if err := rows.Scan(&c.Name, &typeName, &c.TypeName, &modifier, &c.Nullable, &c.HasDefault, &generated, &order, &maySelect, &mayInsert, &mayUpdate, &s.rights.delete); err != nil {
+		c := any
+		if err := rows.Scan(&c.Name, &typeName, &c.TypeName, &modifier, &c.Nullable, &c.HasDefault, &generated, &order, &typeSchema, &maySelect, &mayInsert, &mayUpdate, &s.rights.delete); err != nil {
 			return "", err
 		}
 		field, isField := product.FieldNamed(c.Name)
@@ -141,6 +145,7 @@ func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, asciiOnl
 		}
 		if c.Name == "id" {
 			s.table.ID, collation = c, order
+			s.id, s.ids = pgx.Identifier{c.Name}.Sanitize(), idColumnOf(typeSchema, typeName)
 		} else {
 			s.table.Fields[field], s.rights.update[field] = c, mayUpdate
 		}
@@ -189,12 +194,12 @@ func setType(c *product.Column, typeName string, modifier int32) bool {
 			c.Precision = int((modifier - 4) >> 16 & 0xffff)
 			// The scale is an 11-bit signed number; since PostgreSQL 15 it may be negative.
 			c.Scale = int(((modifier-4)&0x7ff)^1024) - 1024
-			return c.Scale >= 0
 		}
-	case "varchar":
+	case "varchar", "bpchar":
 		c.Type = product.TextColumn
 		c.MaxLength = max(int(modifier)-4, 0)
-	case "text":
+		c.Padded = typeName == "bpchar"
+	case "text", "citext":
 		c.Type = product.TextColumn
 	default:
 		return false
@@ -261,8 +266,11 @@ func (s *shape) readOrder(ctx context.Context, tx pgx.Tx, oid uint32, collation 
 	if err != nil {
 		return err
 	}
-	if !deterministic {
+	s.ids.blurred = s.ids.blurred || !deterministic
+	if s.ids.blurred || s.encoding != "UTF8" {
 		s.table.BytewiseOrdered = false
+	}
+	if s.ids.blurred && !s.table.ID.Padded { // padding is no matter for hexadecimal texts
 		return nil
 	}
 	return tx.QueryRow(ctx, `SELECT bool_and(before IS NULL OR before < hex COLLATE "C") FROM (

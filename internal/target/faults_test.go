@@ -343,6 +343,7 @@ func TestRetried(t *testing.T) {
 		{"deadlock", &pgconn.PgError{Code: "40P01"}, true},
 		{"connection failure", &pgconn.PgError{Code: "08006"}, true},
 		{"reset", &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, true},
+		{"lost within a transaction", fmt.Errorf("commit: %w", pgconn.ErrConnClosed), true},
 		{"cancelled by an operator", &pgconn.PgError{Code: "57014"}, false},
 		{"no such table", &pgconn.PgError{Code: "42P01"}, false},
 		{"no right", &pgconn.PgError{Code: "42501"}, false},

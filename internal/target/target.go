@@ -16,7 +16,6 @@ import (
 
 	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/text"
 )
 
 const (
@@ -36,6 +35,8 @@ type Target struct {
 	page    int
 	// portion is that of a span. No read holds more rows than have its bytes.
 	portion *product.Portion
+	// characters are what was learnt of the database's encoding, which never changes.
+	characters characters
 }
 
 // Open prepares connections to the cart's database. It returns without waiting
@@ -85,6 +86,9 @@ func (t *Target) Ping(ctx context.Context) (skew time.Duration, err error) {
 // called.
 func (t *Target) Limits() []string { return t.session.Replaced() }
 
+// ReadOnly is why nothing may be written; nil where it may. Ping must have been called.
+func (t *Target) ReadOnly() error { return t.session.ReadOnly() }
+
 // Count counts the rows exactly.
 func (t *Target) Count(ctx context.Context) (n int64, err error) {
 	if err := t.pool.QueryRow(ctx, "SELECT count(*) FROM "+t.identifier()).Scan(&n); err != nil {
@@ -131,11 +135,11 @@ func (t *Target) pageQuery(after, through product.ID, first bool, most int) (que
 	var conditions []string
 	if after != "" || !first {
 		args = append(args, string(after))
-		conditions = append(conditions, t.shape.id+" > $"+strconv.Itoa(len(args)))
+		conditions = append(conditions, t.shape.idIs(">", "$"+strconv.Itoa(len(args))))
 	}
 	if through != "" {
 		args = append(args, string(through))
-		conditions = append(conditions, t.shape.id+" <= $"+strconv.Itoa(len(args)))
+		conditions = append(conditions, t.shape.idIs("<=", "$"+strconv.Itoa(len(args))))
 	}
 	query = t.shape.selectRows
 	if len(conditions) > 0 {
@@ -147,13 +151,16 @@ func (t *Target) pageQuery(after, through product.ID, first bool, most int) (que
 // Find reads rows by id. An id that is not in the result is not in the table. Several
 // that are too large to be held together are a *product.TooLargeError.
 func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {
-	texts := storable(ids)
+	texts, err := t.holdable(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
+	}
 	found := make(map[product.ID]product.Row, len(texts))
 	if len(texts) == 0 {
 		return found, nil
 	}
 	page, err := retried(ctx, func() (page, error) {
-		return t.read(ctx, len(texts), t.shape.selectRows+" WHERE "+t.shape.id+" = ANY($1)", texts)
+		return t.read(ctx, len(texts), t.shape.selectRows+" WHERE "+t.shape.named(""), texts)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
@@ -169,13 +176,16 @@ func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 
 // Present tells which ids have a row.
 func (t *Target) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
-	texts := storable(ids)
+	texts, err := t.holdable(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("look for %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
+	}
 	present := make(map[product.ID]bool, len(texts))
 	if len(texts) == 0 {
 		return present, nil
 	}
 	found, err := retried(ctx, func() ([]product.ID, error) {
-		rows, err := t.pool.Query(ctx, "SELECT "+t.shape.id+"::text FROM "+t.identifier()+" WHERE "+t.shape.id+" = ANY($1)", pgx.QueryExecModeCacheDescribe, texts)
+		rows, err := t.pool.Query(ctx, "SELECT "+t.shape.id+"::text FROM "+t.identifier()+" WHERE "+t.shape.named(""), pgx.QueryExecModeCacheDescribe, texts)
 		if err != nil {
 			return nil, err
 		}
@@ -188,18 +198,6 @@ func (t *Target) Present(ctx context.Context, ids []product.ID) (map[product.ID]
 		present[id] = true
 	}
 	return present, nil
-}
-
-// storable are the ids that a row can have: PostgreSQL refuses others even as a
-// parameter.
-func storable(ids []product.ID) []string {
-	texts := make([]string, 0, len(ids))
-	for _, id := range ids {
-		if s := string(id); text.Storable(s) {
-			texts = append(texts, s)
-		}
-	}
-	return texts
 }
 
 // page is what one query has read.
@@ -255,7 +253,10 @@ func decode(column *product.Column, format int16, raw []byte) (product.Value, er
 		if v, ok := product.ParseNumber(string(raw)); ok {
 			return v, nil
 		}
-		return product.OtherValue(string(raw)), nil // NaN and the infinities
+		if v, ok := product.ParseNotFinite(string(raw)); ok {
+			return v, nil
+		}
+		return product.OtherValue(string(raw)), nil // longer than any number of the source
 	case len(raw) != 8 || format != pgtype.BinaryFormatCode:
 		return product.Value{}, fmt.Errorf("a number of %d bytes in format %d", len(raw), format)
 	}
@@ -263,9 +264,5 @@ func decode(column *product.Column, format int16, raw []byte) (product.Value, er
 	if column.Type == product.IntegerColumn {
 		return product.IntegerValue(int64(bits)), nil
 	}
-	v := product.FloatValue(math.Float64frombits(bits))
-	if fitted, err := column.Fit(v); err == nil {
-		return fitted, nil
-	}
-	return v, nil // NaN and the infinities
+	return product.StoredFloat(math.Float64frombits(bits), column.Bits), nil
 }

@@ -61,7 +61,7 @@ func (t *Target) Writer(batch int, kinds []product.Kind) (*Writer, error) {
 	if slices.Contains(kinds, product.Missing) && len(t.shape.required) > 0 {
 		return nil, fmt.Errorf("%s has columns that a product does not fill: %s; repair with --mode replay", t.Name(), quotedList(t.shape.required))
 	}
-	if err := t.session.ReadOnly(); err != nil {
+	if err := t.ReadOnly(); err != nil {
 		return nil, fmt.Errorf("%w, or repair with --mode replay", err)
 	}
 	return &Writer{Target: t, batch: batch}, nil

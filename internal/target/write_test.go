@@ -127,6 +127,7 @@ func TestUnanswered(t *testing.T) {
 		{"a pooler that lost the server", &pgconn.PgError{Code: "08P01", Message: "server conn crashed?"}, true},
 		{"reset", &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, true},
 		{"out of time", context.DeadlineExceeded, true},
+		{"closed, perhaps behind the statement", fmt.Errorf("commit: %w", pgconn.ErrConnClosed), true},
 		{"never connected", &pgconn.ConnectError{}, false},
 	} {
 		if got := postgres.Unanswered(tt.err); got != tt.want {

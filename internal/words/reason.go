@@ -44,7 +44,7 @@ var reasons = map[run.Code]func(o *run.Outcome, t Terms) string{
 	run.ReasonConsumed: consumed,
 	run.ReasonNacked:   func(o *run.Outcome, _ Terms) string { return "the broker refused the event " + times(o.Reason.Number) },
 	run.ReasonSilent:   func(*run.Outcome, Terms) string { return "the broker never answered, and nothing arrived" },
-	run.ReasonDiffers:  func(*run.Outcome, Terms) string { return "it arrived, and is not what the source holds" },
+	run.ReasonDiffers:  func(o *run.Outcome, _ Terms) string { return "a direct repair " + wordsOf[o.Kind].unchanged },
 
 	run.ReasonStopped: func(*run.Outcome, Terms) string { return "the run was stopped" },
 	run.ReasonService: func(o *run.Outcome, _ Terms) string { return cmp.Or(o.Reason.Detail, "a service failed") },

@@ -34,8 +34,8 @@ var remedies = map[run.Code]func(o *run.Outcome, t Terms) string{
 		return "the broker refuses events where a queue is full: see its length limit, and run again when the cart has consumed it"
 	},
 	run.ReasonSilent: func(*run.Outcome, Terms) string { return "see whether the broker is well, then run again" },
-	run.ReasonDiffers: func(_ *run.Outcome, t Terms) string {
-		return "it counts as stale from now on: " + t.sync(run.Order{Repair: run.Kinds{product.Stale}}) + " repairs it"
+	run.ReasonDiffers: func(*run.Outcome, Terms) string {
+		return "see what else changes the cart's table, such as a trigger, then run again"
 	},
 
 	run.ReasonDeadly: func(*run.Outcome, Terms) string {

@@ -13,14 +13,13 @@ import (
 // was to repair, and says which others it has left alone. It names no product.
 func Result(r *run.Report, t Terms) string {
 	took := time.Duration(r.Duration) * time.Millisecond
-	standing := amounts(r.Found, others(r))
 	switch {
-	case r.Result == run.InSync && len(standing) == 0:
-		return fmt.Sprintf("In sync: %s compared in %s.", counted(r.Products, "product"), took)
 	case r.Result == run.InSync:
-		return fmt.Sprintf("No %s products. (%s)%s", either(repaired(r)), took, leftAlone(r, t))
+		return fmt.Sprintf("In sync: %s compared in %s.", counted(r.Products, "product"), took)
+	case r.Result == run.Succeeded && !acted(r):
+		return fmt.Sprintf("No %s products. (%s)%s%s", either(repaired(r)), took, leftAlone(r, t), unjudged(r))
 	case r.Result == run.Succeeded:
-		return fmt.Sprintf("Repaired: %s verified in the cart, in %s by %s.%s", share(r), took, r.Mode, leftAlone(r, t))
+		return fmt.Sprintf("Repaired: %s verified in the cart, in %s by %s.%s%s", share(r), took, r.Mode, leftAlone(r, t), unjudged(r))
 	case r.Result == run.Stopped && r.Acted == 0:
 		return fmt.Sprintf("Stopped at its findings: %s, nothing was repaired. (%s)", findings(r), took)
 	case r.Result == run.Stopped:
@@ -75,10 +74,28 @@ func findings(r *run.Report) string {
 	for _, kind := range product.Kinds() {
 		parts = append(parts, fmt.Sprintf("%s %s", Number(r.Found[kind]), kind))
 	}
-	if n := r.Outcomes[run.InFlight]; n > 0 {
+	if n := r.Stores().InFlight; n > 0 {
 		parts = append(parts, Number(n)+" cannot be judged yet")
 	}
 	return strings.Join(parts, ", ")
+}
+
+// acted tells whether the run has repaired anything.
+func acted(r *run.Report) bool {
+	n := r.Acted
+	for _, states := range r.ByKind {
+		n += states[run.Verified] + states[run.Undone] // by another process before this one
+	}
+	return n > 0
+}
+
+// unjudged is a sentence on products that are no reason to call the repair incomplete.
+func unjudged(r *run.Report) string {
+	n := r.Stores().InFlight
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" %s cannot be judged yet.", counted(n, "product"))
 }
 
 // leftAlone is a sentence on the kinds that stand because nobody asked for their repair.

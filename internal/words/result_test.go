@@ -19,12 +19,13 @@ func TestResult(t *testing.T) {
 		want   string
 	}{
 		{run.Report{Result: run.InSync, Products: 50}, "In sync: 50 products compared in 2s."},
-		{run.Report{Result: run.InSync, Products: 50, Found: found{product.Stale: 1}},
+		{run.Report{Result: run.Succeeded, Products: 50, Found: found{product.Stale: 1}, ByKind: byKind{product.Stale: {run.Found: 1}}},
 			"No missing products. (2s) Left alone: 1 stale; `etl sync --repair stale` repairs it."},
-		{run.Report{Result: run.InSync, Repair: run.Kinds{product.Missing, product.Stale}, Found: found{product.Orphaned: 1200}},
+		{run.Report{Result: run.Succeeded, Products: 50, ByKind: byKind{product.Missing: {run.InFlight: 2}}}, "No missing products. (2s) 2 products cannot be judged yet."},
+		{run.Report{Result: run.Succeeded, Repair: run.Kinds{product.Missing, product.Stale}, Found: found{product.Orphaned: 1200}},
 			"No missing or stale products. (2s) Left alone: 1,200 orphaned; `etl sync --repair orphaned` repairs them."},
-		{run.Report{Result: run.Succeeded, Found: found{product.Missing: 2000}, ByKind: byKind{product.Missing: {run.Verified: 2000}}, Acted: 2678, Attempts: 3},
-			"Repaired: 2,000 of 2,000 missing products verified in the cart, in 2s by replay."},
+		{run.Report{Result: run.Succeeded, Found: found{product.Missing: 2000}, ByKind: byKind{product.Missing: {run.Verified: 2000, run.InFlight: 1}}, Acted: 2678, Attempts: 3},
+			"Repaired: 2,000 of 2,000 missing products verified in the cart, in 2s by replay. 1 product cannot be judged yet."},
 		{run.Report{Result: run.Succeeded, Repair: all, Found: found{product.Missing: 2, product.Stale: 1, product.Orphaned: 3},
 			ByKind: byKind{product.Missing: {run.Verified: 1, run.Gone: 1}, product.Stale: {run.Verified: 1}, product.Orphaned: {run.Verified: 3}}},
 			"Repaired: 1 of 2 missing, 1 of 1 stale and 3 of 3 orphaned products verified in the cart, in 2s by replay."},
@@ -33,7 +34,7 @@ func TestResult(t *testing.T) {
 			"Stopped after 2s, a person decides first: 5 of 10 missing products verified so far."},
 		{run.Report{Result: run.Cancelled}, "Interrupted after 2s: nothing verified so far."},
 		{run.Report{Result: run.Broken, Found: found{product.Missing: 12}}, "Failed after 2s: 0 of 12 missing products verified so far."},
-		{run.Report{Result: run.Partial, DryRun: true, Found: found{product.Missing: 5, product.Orphaned: 2}, Outcomes: map[run.State]int64{run.InFlight: 3}},
+		{run.Report{Result: run.Partial, DryRun: true, Found: found{product.Missing: 5, product.Orphaned: 2}, ByKind: byKind{product.Stale: {run.InFlight: 3}}},
 			"Differences found: 5 missing, 0 stale, 2 orphaned, 3 cannot be judged yet. (2s, nothing was changed)"},
 		{run.Report{Result: run.Partial, Products: 7}, "No missing products any more among the 7 that could be compared. (2s)"},
 		{run.Report{Result: run.Partial, Unrepaired: 15, Found: found{product.Missing: 35, product.Stale: 1}, ByKind: byKind{product.Missing: {run.Verified: 20}}},
@@ -79,7 +80,8 @@ func TestExplain(t *testing.T) {
 			inTerms(t, d.Next, words.API)
 		}
 	}
-	for id, want := range map[product.ID]string{"it's ; rm": `etl sync --id 'it'\''s ; rm'`, "-x": "etl sync --id '-x'", "": "etl sync --id ''"} {
+	for id, want := range map[product.ID]string{"it's ; rm": `etl sync --id 'it'\''s ; rm'`, "-x": "etl sync --id '-x'", "": "etl sync --id ''",
+		"it's\nnew": `etl sync --id $'it\'s\nnew'`, `a \n "b"`: `etl sync --id 'a \n "b"'`} {
 		if _, next := words.Explain(&run.Explanation{ID: id, Verdict: run.VerdictMissing, InSource: true}, words.CLI); next[:len(want)+2] != "`"+want+"`" {
 			t.Errorf("%q: %s", id, next)
 		}
