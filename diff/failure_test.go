@@ -165,9 +165,9 @@ func TestErrorsNameTheRange(t *testing.T) {
 		order order
 		want  string
 	}{
-		{"the source", scanRead, orders()[0], "compare string (a..m]: the connection was reset"},
-		{"the cart's rows", spanRead, orders()[0], "compare string (a..m]: the connection was reset"},
-		{"the cart's rows by id", targetFindRead, orders()[1], "compare string (a..m]: the connection was reset"},
+		{"the source", scanRead, orders()[0], "compare string (\"a\"..\"m\"]: the connection was reset"},
+		{"the cart's rows", spanRead, orders()[0], "compare string (\"a\"..\"m\"]: the connection was reset"},
+		{"the cart's rows by id", targetFindRead, orders()[1], "compare string (\"a\"..\"m\"]: the connection was reset"},
 		{"the search for orphans", spanRead, orders()[1], "look for orphaned rows: the connection was reset"},
 		{"the source by id", sourceFindRead, orders()[1], "look for orphaned rows: the connection was reset"},
 	}

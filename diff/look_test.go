@@ -212,7 +212,7 @@ func TestDiffers(t *testing.T) {
 	}
 	p, row := newProduct(product.Strings, "p"), newRow("p")
 	renamed, restocked := with(product.Title, product.TextValue("New lamp")), with(product.Quantity, product.IntegerValue(6))
-	cheaper, dearer := with(product.Price, product.TextValue("777.0")), with(product.Price, product.FloatValue(777.5))
+	cheaper, dearer := with(product.Price, product.TextValue(" 777 ")), with(product.Price, product.FloatValue(777.5))
 	both := renamed
 	both.Values[product.SellerID] = product.NullValue()
 	tests := []struct {

@@ -99,6 +99,7 @@ func (r *Run) again(it *item, kind product.Kind, stamp time.Time) {
 		return
 	}
 	if kind != it.Kind {
+		r.sights[it.Kind].gone(it) // nothing of the old kind is waited for any more
 		r.line.become(it, kind)
 	}
 	it.stamp, it.firstSeen, it.confirmed, it.vain, it.pair = stamp, time.Now(), false, false, nil
