@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
@@ -29,6 +30,7 @@ func TestProcessesThatDieOfOneProduct(t *testing.T) {
 		_ = tx.Rollback(t.Context())
 	}()
 	env := map[string]string{"ETL_LEASE": "5s"}
+	begun := time.Now() // of the present process: sessions of the dead wait on for a while
 	r, process := s.serveApart(env)
 	shown := r.ready().post("/api/etl/sync", `{"mode": "direct", "maxRepairs": 100, "batchSize": 5}`)
 	const most = 4
@@ -36,7 +38,7 @@ func TestProcessesThatDieOfOneProduct(t *testing.T) {
 		ended := false
 		testenv.Eventually(t, 2*watchFor, func() bool {
 			ended = r.get("/api/etl/runs/"+shown.ID, &shown) == 200 && !shown.Status.Active()
-			return ended || s.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == deaths
+			return ended || s.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND backend_start > $1", begun) > 0
 		}, "the process to wait at the product, or the run to end")
 		if ended {
 			t.Logf("it ended behind %d deaths", deaths-1)
@@ -49,6 +51,7 @@ func TestProcessesThatDieOfOneProduct(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.wait()
+		begun = time.Now()
 		r, process = s.serveApart(env)
 		r.ready()
 	}
