@@ -100,6 +100,7 @@ func drawStores(t *rapid.T, o order) *stores {
 	sizes = append(sizes, rapid.IntRange(1, 9).Draw(t, "last page size"))
 	s.pages = sizes
 	s.overlap = rapid.SliceOfN(rapid.SampledFrom([]int{0, 0, 0, 1, 2}), 1, 4).Draw(t, "products that the cursor repeats")
+	s.Held = rapid.IntRange(0, 5).Draw(t, "products that are held at once")
 	classes := rapid.SampledFrom([][]product.Class{
 		{product.ObjectIDs}, {product.Strings}, {product.UUIDs}, {product.Integers},
 		{product.ObjectIDs, product.Strings}, product.Classes(), {},

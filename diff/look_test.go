@@ -3,7 +3,9 @@ package diff_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,7 +85,7 @@ func TestALookKeepsTheOrderOfItsIDs(t *testing.T) {
 		s := newStores(orders()[0])
 		s.put(newProduct(product.Strings, "a"), newProduct(product.Strings, "b"))
 		s.putRows(newRow("b"), newRow("c"))
-		finder := s.finder(1)
+		finder := s.finder(10)
 		ids := []product.ID{"c", "nobody", "b", "a", "b"}
 		pairs, err := look(finder, t.Context(), ids)
 		if err != nil || len(pairs) != len(ids) {
@@ -103,6 +105,45 @@ func TestALookKeepsTheOrderOfItsIDs(t *testing.T) {
 		}
 		if pairs, err := look(finder, t.Context(), nil); err != nil || len(pairs) != 0 {
 			t.Errorf("%s: no ids give %v, %v", last, pairs, err)
+		}
+	}
+}
+
+// What is too large to be held at once is looked at in parts, and after some looks without
+// asking for too much.
+func TestALookOfLargeProducts(t *testing.T) {
+	t.Parallel()
+	for last, look := range looks {
+		const products, held = 40, 3
+		s := newStores(orders()[0])
+		s.Held = held
+		var ids []product.ID
+		large := strings.Repeat("x", 1_000_000)
+		for i := range products {
+			id := product.ID(fmt.Sprintf("%024x", i))
+			p := newProduct(product.ObjectIDs, id)
+			p.Values[product.Image] = product.TextValue(large)
+			s.put(p)
+			s.putRows(newRow(id))
+			ids = append(ids, id)
+		}
+		reads := 0
+		s.onRead = func(context.Context, read) error { reads++; return nil }
+		finder := s.finder(products)
+		for seen := 0; seen < products; {
+			pairs, err := look(finder, t.Context(), ids[seen:])
+			if err != nil || len(pairs) == 0 || len(pairs) > held {
+				t.Fatalf("%s: %d pairs, %v", last, len(pairs), err)
+			}
+			for i, pair := range pairs {
+				if pair.ID != ids[seen+i] || pair.Product == nil || pair.Row == nil {
+					t.Fatalf("%s: pair %d is %+v", last, seen+i, pair)
+				}
+			}
+			seen += len(pairs)
+		}
+		if most := 2*(products/held+1) + 4; reads > most {
+			t.Errorf("%s: %d reads, want at most %d", last, reads, most)
 		}
 	}
 }

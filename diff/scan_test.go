@@ -83,14 +83,20 @@ func run(ctx context.Context, t interface{ Errorf(string, ...any) }, s *stores, 
 			o.of[b.Part][finding{s.Kind, s.ID}]++
 			ids = append(ids, s.ID)
 		}
-		pairs, err := o.finder.Look(ctx, ids)
-		if err != nil && o.err == nil {
-			o.err = err
-		}
-		for _, pair := range pairs {
-			if kind, _ := o.finder.Differs(pair); kind != "" {
-				o.confirmed[finding{kind, pair.ID}]++
+		for len(ids) > 0 {
+			pairs, err := o.finder.Look(ctx, ids)
+			if err != nil {
+				if o.err == nil {
+					o.err = err
+				}
+				break
 			}
+			for _, pair := range pairs {
+				if kind, _ := o.finder.Differs(pair); kind != "" {
+					o.confirmed[finding{kind, pair.ID}]++
+				}
+			}
+			ids = ids[len(pairs):]
 		}
 	}
 	if err := <-scanned; err != nil {

@@ -163,6 +163,10 @@ func (j *job) options() reconcile.Options {
 	if j.ids != nil {
 		o.IDs = j.ids
 	}
+	if j.lease != nil {
+		record := j.lease.Record()
+		o.Takeovers, o.Vanished = record.Takeovers, record.Vanished
+	}
 	if o.BatchSize == 0 {
 		o.BatchSize = j.config.Sync.BatchSize
 	}

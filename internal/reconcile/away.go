@@ -152,6 +152,10 @@ func (s patientSource) Find(ctx context.Context, ids []product.ID) (map[product.
 	return patiently(ctx, s.server, func() (map[product.ID]product.Product, error) { return s.Source.Find(ctx, ids) })
 }
 
+func (s patientSource) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	return patiently(ctx, s.server, func() (map[product.ID]bool, error) { return s.Source.Present(ctx, ids) })
+}
+
 func (s patientSource) Ranges(ctx context.Context, parts int) ([]product.Range, error) {
 	return patiently(ctx, s.server, func() ([]product.Range, error) { return s.Source.Ranges(ctx, parts) })
 }
@@ -181,6 +185,10 @@ func (t patientTarget) Span(ctx context.Context, after, through product.ID) iter
 
 func (t patientTarget) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {
 	return patiently(ctx, t.server, func() (map[product.ID]product.Row, error) { return t.Target.Find(ctx, ids) })
+}
+
+func (t patientTarget) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	return patiently(ctx, t.server, func() (map[product.ID]bool, error) { return t.Target.Present(ctx, ids) })
 }
 
 func (t patientTarget) Check(ctx context.Context, rows []product.Row) (map[product.ID]*product.Misfit, error) {

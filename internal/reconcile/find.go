@@ -156,7 +156,7 @@ func (r *Run) decide(ctx context.Context, s stage, batch func(context.Context, [
 		keys = append(keys, roomKey{s, kind})
 	}
 	for {
-		items, stalled, err := r.line.take(ctx, run.MaxBatchSize, keys...)
+		items, stalled, err := r.line.take(ctx, r.step, keys...)
 		if err != nil || len(items)+len(stalled) == 0 {
 			return err
 		}
@@ -166,7 +166,7 @@ func (r *Run) decide(ctx context.Context, s stage, batch func(context.Context, [
 		if len(items) == 0 {
 			continue
 		}
-		if err := batch(ctx, items); err != nil {
+		if err := r.alone(ctx, func() error { return batch(ctx, items) }, func() { r.line.move(s, items...) }); err != nil {
 			return err
 		}
 	}

@@ -91,12 +91,12 @@ func (g *guard) fewMissing(ctx context.Context) (bool, error) {
 	if err != nil || len(ids) == 0 {
 		return false, err
 	}
-	rows, err := g.r.Target.Find(ctx, ids)
+	present, err := g.r.Target.Present(ctx, ids)
 	if err != nil {
 		return false, err
 	}
-	missing := len(ids) - len(rows)
-	return len(rows) > 0 && float64(missing) <= share*float64(len(ids)), nil
+	missing := len(ids) - len(present)
+	return len(present) > 0 && float64(missing) <= share*float64(len(ids)), nil
 }
 
 // suspicious is the number of differences of one kind above which a person decides.

@@ -15,8 +15,8 @@ import (
 // has become another one waits anew.
 func (r *Run) judge(ctx context.Context) error { return r.decide(ctx, judging, r.judgeBatch) }
 
-// judgeBatch decides on items. With an error, those that are not decided are back in
-// their rooms.
+// judgeBatch decides on items. Those that it does not come to, because they are large or
+// with an error, are back in their rooms.
 func (r *Run) judgeBatch(ctx context.Context, items []*item) error {
 	err := r.pause.wait(ctx)
 	var pairs []diff.Pair
@@ -24,12 +24,12 @@ func (r *Run) judgeBatch(ctx context.Context, items []*item) error {
 	if err == nil {
 		pairs, err = r.finder.Look(ctx, idsOf(items))
 	}
+	r.line.move(judging, items[len(pairs):]...) // all, with an error
 	if err != nil {
-		r.line.move(judging, items...)
 		return err
 	}
 	var named, passed []*item
-	for i, it := range items {
+	for i, it := range items[:len(pairs)] {
 		switch {
 		case !r.confirmed(ctx, it, &pairs[i], looked):
 		case !r.repairable(it):
@@ -38,9 +38,18 @@ func (r *Run) judgeBatch(ctx context.Context, items []*item) error {
 			passed = append(passed, it)
 		}
 	}
+	for _, it := range passed {
+		if it.pair.Bytes() > largePair {
+			it.pair = nil
+		}
+	}
 	r.line.move(repairing, passed...)
 	return r.assess(ctx, named)
 }
+
+// largePair is from how many bytes on a product is read again for its repair: many wait
+// for one at a time.
+const largePair = 2 << 10
 
 // maxLooks bounds how often a product that becomes another difference again and again
 // is looked at.

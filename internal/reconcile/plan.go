@@ -98,21 +98,6 @@ func (r *Run) plan(ctx context.Context, at *run.Checkpoint) (diff.Scope, error) 
 	return scope, r.books.settle(ctx)
 }
 
-// takeOver lets in what an earlier process had in hand. It may have acted on it, so it
-// is proved first, behind all that is queued by now.
-func (r *Run) takeOver(at *run.Checkpoint) {
-	if at == nil || r.options.DryRun {
-		return
-	}
-	items := make([]*item, len(at.InHand))
-	for i, hand := range at.InHand {
-		items[i] = &item{Key: hand.Key, inHand: hand.Key, part: noPart, firstSeen: r.begun, confirmed: true,
-			attempt: hand.Attempt, acts: hand.Attempt, acted: r.begun, queued: r.options.Mode == run.Replay, until: r.begun, fate: product.Unknown, way: repairing, passed: hand.Kind, brought: !hand.Kind.Rule().InCart}
-		r.guard.tookOver(hand.Kind)
-	}
-	r.line.enter(proving, r.books.enter(items)...)
-}
-
 // restart begins another pass over the same scope.
 func (r *Run) restart(ctx context.Context, scope diff.Scope) (diff.Scope, error) {
 	r.finder.Counters.Reset()
@@ -154,7 +139,6 @@ func (r *Run) closeGone(ctx context.Context, scope diff.Scope) error {
 		if len(open) == 0 {
 			break
 		}
-		after = open[len(open)-1].Key
 		ids := make([]product.ID, len(open))
 		for i := range open {
 			ids[i] = open[i].ID
@@ -163,6 +147,7 @@ func (r *Run) closeGone(ctx context.Context, scope diff.Scope) error {
 		if err != nil {
 			return err
 		}
+		after = open[len(pairs)-1].Key
 		for i, pair := range pairs {
 			if kind, _ := r.finder.Differs(pair); kind != open[i].Kind {
 				r.books.gone(open[i].Key)

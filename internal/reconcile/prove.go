@@ -15,13 +15,15 @@ import (
 // consumed, and decides what became of it.
 func (r *Run) prove(ctx context.Context) error { return r.decide(ctx, proving, r.proveBatch) }
 
-// proveBatch decides on items of one kind, all or, with an error, none of them.
+// proveBatch decides on items of one kind. Those that it does not come to, or with an error
+// all, are back in their room.
 func (r *Run) proveBatch(ctx context.Context, items []*item) error {
 	pairs, err := r.finder.LookBack(ctx, idsOf(items))
+	r.line.move(proving, items[len(pairs):]...) // all, with an error
 	if err != nil {
-		r.line.move(proving, items...)
 		return err
 	}
+	items = items[:len(pairs)]
 	if err := r.vanishing(items, pairs); err != nil {
 		r.line.move(proving, items...)
 		return err
@@ -42,6 +44,10 @@ func (r *Run) proveBatch(ctx context.Context, items []*item) error {
 		case r.mayBeHeld(it):
 			it.until = time.Now()
 			r.line.move(proving, it)
+		case it.inherited: // which says nothing of repairs
+			it.inherited = false
+			r.sights[it.Kind].gone(it)
+			r.line.moveNow(it.way, it)
 		default:
 			r.attempts[it.Kind].count(it, false)
 			lost = append(lost, it)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
@@ -84,6 +85,9 @@ type Options struct {
 	MaxDeletes int
 	// BatchSize is the number of products read and acted on at once, 1..1000.
 	BatchSize int
+	// Takeovers is how often another process went on with the run, and Vanished how many of
+	// the last ones gave no sign of life any more and had settled nothing.
+	Takeovers, Vanished int
 }
 
 // Parts are what a run works with.
@@ -121,6 +125,7 @@ type Run struct {
 	options  Options
 	config   Config
 	capacity int
+	step     int // how many products are looked at together at most
 	finder   *diff.Finder
 	line     *line
 	guard    *guard
@@ -130,6 +135,7 @@ type Run struct {
 	attempts map[product.Kind]*attempts
 	progress progress
 	pause    pause
+	large    *semaphore.Weighted // held by a stage that has large documents in hand
 	begun    time.Time
 	stage    run.Stage
 	resumed  bool         // an earlier process has begun this run
@@ -157,7 +163,11 @@ func newRun(parts Parts, config Config, options Options, capacity int) (*Run, er
 	if options.MaxDeletes == 0 {
 		options.MaxDeletes = config.MaxDeletes
 	}
-	r := &Run{Parts: parts, options: options, config: config, capacity: capacity, sights: make(map[product.Kind]*sight), attempts: make(map[product.Kind]*attempts)}
+	step := run.MaxBatchSize
+	if options.cautious() {
+		step, options.BatchSize, config.Parallel = 1, 1, 1
+	}
+	r := &Run{step: step, Parts: parts, options: options, config: config, capacity: capacity, sights: make(map[product.Kind]*sight), attempts: make(map[product.Kind]*attempts), large: semaphore.NewWeighted(1)}
 	if r.main() == nil && !options.DryRun {
 		return nil, errors.New("a run that repairs needs a repairer")
 	}
@@ -165,7 +175,7 @@ func newRun(parts Parts, config Config, options Options, capacity int) (*Run, er
 		r.Ledger = noLedger{}
 	}
 	r.bePatient()
-	r.finder = diff.New(r.Source, r.Target, diff.Config{Compare: fields, Batch: run.MaxBatchSize})
+	r.finder = diff.New(r.Source, r.Target, diff.Config{Compare: fields, Batch: step})
 	r.line = newLine(capacity, options.repairs)
 	r.line.readiness = r.readiness
 	r.settling = newSettling(r)
@@ -258,8 +268,12 @@ func (r *Run) flow(ctx context.Context, scope diff.Scope, at *run.Checkpoint) er
 		looking.Go(func() { r.line.follow(lookCtx, w) })
 	}
 	looking.Go(func() { r.settling.learn(lookCtx) })
-	r.takeOver(at)
-	group.Go(func() error { return r.find(ctx, scope) })
+	group.Go(func() error {
+		if err := r.takeOver(ctx, at); err != nil {
+			return err
+		}
+		return r.find(ctx, scope)
+	})
 	group.Go(func() error { return r.judge(ctx) })
 	for _, w := range r.workers() {
 		group.Go(func() error { return w.repair(ctx) })

@@ -301,6 +301,24 @@ func (s source) Find(ctx context.Context, ids []product.ID) (map[product.ID]prod
 	return found, err
 }
 
+func (s source) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	found, err := s.Find(ctx, ids)
+	return keysOf(found), err
+}
+
+func keysOf[T any](found map[product.ID]T) map[product.ID]bool {
+	present := make(map[product.ID]bool, len(found))
+	for id := range found {
+		present[id] = true
+	}
+	return present
+}
+
+func (s target) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	found, err := s.Find(ctx, ids)
+	return keysOf(found), err
+}
+
 func (s target) Name() string { return "cart.public.product" }
 
 func (s target) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {

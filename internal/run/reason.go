@@ -59,4 +59,5 @@ const (
 	ReasonCeiling Code = "ceiling" // more than the Number that was judged
 	ReasonDeletes Code = "deletes" // the limit of Number deletes
 	ReasonGuard   Code = "guard"   // a person decides first
+	ReasonDeadly  Code = "deadly"  // Number processes ended while they had it in hand
 )

@@ -41,7 +41,11 @@ const uniqueViolation = "23505"
 // nothing of the server before.
 // https://www.postgresql.org/docs/15/sql-copy.html#id-1.9.3.55.9.2
 func (w *Writer) copy(ctx context.Context, columns []column, changes []change) error {
-	var data []byte
+	size := 0
+	for _, c := range changes {
+		size += textSize(&c.Row) + rowOverhead
+	}
+	data := make([]byte, 0, size)
 	for _, c := range changes {
 		for _, column := range columns {
 			data = append(appendCopied(data, column.of(&c.Row)), '\t')
@@ -54,6 +58,9 @@ func (w *Writer) copy(ctx context.Context, columns []column, changes []change) e
 		return err
 	})
 }
+
+// rowOverhead is about what COPY needs beside a row's texts: separators and short numbers.
+const rowOverhead = 64
 
 // appendCopied appends a value in COPY's text format.
 func appendCopied(data []byte, v product.Value) []byte {

@@ -15,7 +15,7 @@ type OutcomeDocument struct {
 	Column   string    `json:"column,omitempty"`
 	Code     run.Code  `json:"code,omitempty"`
 	Reason   string    `json:"reason,omitempty"`
-	// Fields are what differs, whole.
+	// Fields are what differs.
 	Fields []run.FieldChange `json:"fields,omitempty"`
 	Remedy string            `json:"remedy,omitempty"`
 }

@@ -62,6 +62,9 @@ var reasons = map[run.Code]func(o *run.Outcome, t Terms) string{
 		return "the limit of " + counted(o.Reason.Number, "deletion") + " is reached"
 	},
 	run.ReasonGuard: func(*run.Outcome, Terms) string { return "a person decides first" },
+	run.ReasonDeadly: func(o *run.Outcome, _ Terms) string {
+		return Number(o.Reason.Number) + " processes in a row ended while they had it in hand"
+	},
 }
 
 // Reason says why a product is in its state, and what differs in one that stays

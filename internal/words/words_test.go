@@ -181,6 +181,15 @@ func TestReason(t *testing.T) {
 	}
 }
 
+// A value that is shown in part has its length.
+func TestLongValuesHaveTheirLength(t *testing.T) {
+	t.Parallel()
+	field := run.FieldChange{Field: "image", Source: "…xx.jpg", Cart: "b.png", SourceWhole: run.Whole{Bytes: 300_000}}
+	if source, cart := words.Values(field); source != `"…xx.jpg" (300000 bytes)` || cart != `"b.png"` {
+		t.Errorf("%s, %s", source, cart)
+	}
+}
+
 // A product that still differs shows how, around the first difference.
 func TestFieldDifferences(t *testing.T) {
 	t.Parallel()

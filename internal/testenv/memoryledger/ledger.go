@@ -249,7 +249,7 @@ func (l *Ledger) add(request run.Request, status run.Status) (e, active *entry) 
 			return e, nil
 		}
 	}
-	record := run.Record{ID: request.ID, Version: 1, Status: status, Request: request, Wanted: run.WantRun}
+	record := run.Record{ID: request.ID, Version: 1, Status: status, Request: request, IDCount: len(request.IDs), Wanted: run.WantRun}
 	now := l.now()
 	late := status == run.StatusQueued && !request.Expires.IsZero() && !request.Expires.After(now.at)
 	if late {

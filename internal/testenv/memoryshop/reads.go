@@ -3,6 +3,7 @@ package memoryshop
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -143,6 +144,17 @@ func pages[T any](ctx context.Context, s *Stores, r Read, all func() []T, behind
 
 // Find reads products by id.
 func (s Source) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, error) {
+	found, err := s.find(ctx, ids)
+	return atOnce(s.Held, found, err)
+}
+
+// Present tells which products are there.
+func (s Source) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	found, err := s.find(ctx, ids)
+	return keysOf(found), err
+}
+
+func (s Source) find(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, error) {
 	if err := s.before(ctx, FindProducts, ids); err != nil {
 		return nil, err
 	}
@@ -163,6 +175,17 @@ func (s Source) Find(ctx context.Context, ids []product.ID) (map[product.ID]prod
 
 // Find reads rows by id.
 func (s Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {
+	found, err := s.find(ctx, ids)
+	return atOnce(s.Held, found, err)
+}
+
+// Present tells which rows are there.
+func (s Target) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	found, err := s.find(ctx, ids)
+	return keysOf(found), err
+}
+
+func (s Target) find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {
 	if err := s.before(ctx, FindRows, ids); err != nil {
 		return nil, err
 	}
@@ -175,6 +198,22 @@ func (s Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]prod
 		}
 	}
 	return found, nil
+}
+
+// atOnce is what was found by id where so much is held at once; held may be 0 for any.
+func atOnce[T any](held int, found map[product.ID]T, err error) (map[product.ID]T, error) {
+	if err == nil && held > 0 && len(found) > held {
+		return nil, fmt.Errorf("find: %w", &product.TooLargeError{Fits: held})
+	}
+	return found, err
+}
+
+func keysOf[T any](found map[product.ID]T) map[product.ID]bool {
+	present := make(map[product.ID]bool, len(found))
+	for id := range found {
+		present[id] = true
+	}
+	return present
 }
 
 // Storable tells whether PostgreSQL takes an id for text.

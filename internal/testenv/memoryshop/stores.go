@@ -33,6 +33,9 @@ type Stores struct {
 	// Page is the size of the nth page of a scan or span, and how many products of the page
 	// before a scan returns again.
 	Page func(n int) (size, again int)
+	// Held, if set, is how many products, or rows, are held at once when they are found by
+	// id: more of them are too large.
+	Held int
 	// Before, if set, is called before each read, while nothing is locked; its error is the
 	// read's. ids are those that are looked for.
 	Before func(ctx context.Context, r Read, ids []product.ID) error
