@@ -31,12 +31,15 @@ func (x *index) onID(id string) bool {
 	return x.unique && x.valid && x.predicate == "" && len(x.keys) == 1 && x.keys[0] == id
 }
 
+// readUniqueness reads the indexes and insists on ids that are unique. PostgreSQL locks the
+// table to tell of an index what is no column, so it is not asked where that can be known.
 func (c *catalogue) readUniqueness(ctx context.Context) error {
 	rows, err := c.tx.Query(ctx, `SELECT e.rel, x.relname::text, i.indisunique, i.indisexclusion, EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.oid AND k.contype IN ('u', 'p', 'x')),
 			am.amname = 'btree', coalesce(to_jsonb(i)->>'indnullsnotdistinct', 'false') = 'false', i.indimmediate, i.indisvalid,
 			array(SELECT coalesce(a.attname::text, '') FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS key (number, n)
 				LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = key.number AND a.attnum > 0 WHERE n <= i.indnkeyatts ORDER BY n),
-			array(SELECT pg_get_indexdef(x.oid, n, false) FROM generate_series(1, i.indnatts) AS n),
+			array(SELECT CASE WHEN key.number = 0 THEN pg_get_indexdef(x.oid, n::int, false) ELSE quote_ident(a.attname) END
+				FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS key (number, n) LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = key.number ORDER BY n),
 			coalesce(pg_get_expr(i.indpred, i.indrelid), ''), facts.*
 		FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am am ON am.oid = x.relam
 		CROSS JOIN LATERAL (SELECT i.indrelid AS rel, concat(i.indexprs::text, i.indpred::text) AS tree) AS e`+treeFacts+`

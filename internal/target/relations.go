@@ -23,7 +23,7 @@ type relation struct {
 	partition bool   // of this table or, for the table itself, of another one
 	bound     string // FOR VALUES … or DEFAULT
 	fulfils   string // what follows for its rows from this bound and those above
-	changes   int32  // bits of what can be done with its rows at all
+	changes   int32  // of a foreign table: bits of what can be done with its rows
 }
 
 // Kinds of relation: https://www.postgresql.org/docs/15/catalog-pg-class.html
@@ -60,7 +60,8 @@ func (c *catalogue) readRelations(ctx context.Context) error {
 			SELECT $1::oid, 0::oid
 			UNION SELECT i.inhrelid, i.inhparent FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid WHERE NOT i.inhdetachpending)
 		SELECT DISTINCT ON (c.oid <> $1::oid, c.oid) c.oid, tree.parent, format('%I.%I', n.nspname, c.relname), c.relkind::text, c.relispartition,
-			coalesce(pg_get_expr(c.relpartbound, c.oid), ''), coalesce(pg_get_partition_constraintdef(c.oid), ''), pg_relation_is_updatable(c.oid, false)
+			coalesce(pg_get_expr(c.relpartbound, c.oid), ''), coalesce(pg_get_partition_constraintdef(c.oid), ''),
+			CASE c.relkind WHEN 'f' THEN pg_relation_is_updatable(c.oid, false) ELSE 0 END
 		FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 		ORDER BY c.oid <> $1::oid, c.oid`, c.oid)
 	if err != nil {
