@@ -135,7 +135,9 @@ func TestCaseB5CommandsSayWhoHoldsTheLock(t *testing.T) {
 			}
 		})
 	}
-	at.Go(func() { s.mustDiagnose(exitService, "FAIL  cart rows: "+told, `FAIL  cart rows: application "testenv"`) })
+	at.Go(func() {
+		s.mustDiagnose(exitService, "FAIL  cart rows: "+told, `FAIL  cart rows: application "testenv"`)
+	})
 	at.Wait()
 }
 

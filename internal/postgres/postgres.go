@@ -19,7 +19,11 @@ import (
 	"github.com/ecom-micro/etl/internal/secret"
 )
 
-const connectTimeout = 10 * time.Second
+const (
+	connectTimeout = 10 * time.Second
+	// pingTimeout is for a connection that has rested, before it is used again.
+	pingTimeout = 5 * time.Second
+)
 
 // PoolConfig reads an address that came from a variable: a pool of at least
 // connections, which the server knows as application. The parser's own message may
@@ -36,6 +40,9 @@ func PoolConfig(address secret.URL, variable, application string, connections in
 		return nil, fmt.Errorf("%s %s is not a valid PostgreSQL URL: check its host, port, database and options", variable, address)
 	}
 	config.MaxConns = max(config.MaxConns, connections)
+	if config.PingTimeout == 0 {
+		config.PingTimeout = pingTimeout
+	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
@@ -106,7 +113,7 @@ func transient(err error) bool {
 			return false
 		}
 	}
-	return Away(err) && !errors.As(err, new(silence))
+	return Away(err) && !errors.As(err, new(silence)) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // Explained adds the remedy to the errors that operators meet. remedies are those

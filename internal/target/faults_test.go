@@ -129,7 +129,7 @@ func TestReadsSayThatTheServerStaysAway(t *testing.T) {
 	db := testenv.Cart(t)
 	db.Insert(testenv.Row{ID: "a"}, testenv.Row{ID: "b"})
 	target, proxy := proxied(t, db)
-	target.shape.checks = []check{{"rule", "true"}}
+	target.shape.checks = []check{{name: "rule", expression: expression{text: "true"}, scope: "true"}}
 	target.page = 1
 	writer := writerOf(t, target)
 	pages := 0
