@@ -14,14 +14,16 @@ import (
 // and the fields that callers of the former service know.
 type runDocument struct {
 	run.Record
-	Progress  *words.ProgressDocument `json:"progress,omitempty"`
-	Report    *words.ReportDocument   `json:"report,omitempty"`
-	Links     links                   `json:"links"`
-	Success   bool                    `json:"success"`
-	Message   string                  `json:"message"`
-	Timestamp time.Time               `json:"timestamp"`
-	*totals                           // of a run that has ended
-	Results   *results                `json:"results,omitempty"`
+	Progress *words.ProgressDocument `json:"progress,omitempty"`
+	Report   *words.ReportDocument   `json:"report,omitempty"`
+	Links    links                   `json:"links"`
+	// IDCount is how many ids the request names, where not all of them are shown.
+	IDCount   int       `json:"idCount,omitempty"`
+	Success   bool      `json:"success"`
+	Message   string    `json:"message"`
+	Timestamp time.Time `json:"timestamp"`
+	*totals             // of a run that has ended
+	Results   *results  `json:"results,omitempty"`
 }
 
 type links struct {
@@ -68,10 +70,12 @@ func document(record run.Record) *runDocument {
 // summary is a run without what may be long.
 func summary(record run.Record) *runDocument {
 	const most = 20
-	if ids := len(record.Request.IDs); ids > most {
-		record.Request.IDs, record.IDCount = record.Request.IDs[:most], ids
+	record.Request.IDs = record.Request.IDs[:min(len(record.Request.IDs), most)]
+	d := document(record)
+	if len(record.Request.IDs) < record.IDCount {
+		d.IDCount = record.IDCount
 	}
-	return document(record)
+	return d
 }
 
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }

@@ -117,6 +117,8 @@ func refused(err error, what string) error {
 	var reason *amqp.Error
 	switch {
 	case !errors.As(err, &reason):
+	case rabbit.Limited(reason) != nil:
+		return fmt.Errorf("declare %s: %w", what, rabbit.Limited(reason))
 	case reason.Code == amqp.PreconditionFailed:
 		return fmt.Errorf("declare %s: it was declared otherwise before, or the broker is older than RabbitMQ 3.13: when it is empty delete it (management UI, or rabbitmqctl delete_queue), then it is declared anew: %w", what, err)
 	case reason.Code == amqp.AccessRefused:

@@ -73,11 +73,6 @@ func unfit(kind product.Kind, r *product.Repair) *product.Misfit {
 	case kind == product.Stale && len(r.Fields) == 1 && r.Fields[0] == product.SellerID:
 		return &product.Misfit{Column: product.SellerID.String(), Reason: "no event changes it in the cart; repair it with --mode direct"}
 	}
-	for _, f := range product.CartFields() {
-		if v := r.Row.Values[f]; !v.ExactInJSON() {
-			return &product.Misfit{Column: f.String(), Reason: v.String() + " has more digits than a JSON number keeps on its way to the cart; repair it with --mode direct"}
-		}
-	}
 	return nil
 }
 
@@ -91,11 +86,11 @@ func whole(r *product.Repair) *full {
 	}
 	return &full{
 		ID:            r.Row.ID,
-		Title:         inJSON(row[product.Title]),
-		Price:         inJSON(row[product.Price]),
-		SellerID:      inJSON(row[product.SellerID]),
-		Image:         inJSON(row[product.Image]),
-		Quantity:      inJSON(row[product.Quantity]),
+		Title:         exactly(row[product.Title]),
+		Price:         exactly(row[product.Price]),
+		SellerID:      exactly(row[product.SellerID]),
+		Image:         exactly(row[product.Image]),
+		Quantity:      exactly(row[product.Quantity]),
 		Category:      inJSON(document[product.Category]),
 		OriginalPrice: inJSON(document[product.OriginalPrice]),
 		StockQuantity: inJSON(document[product.StockQuantity]),
@@ -105,6 +100,16 @@ func whole(r *product.Repair) *full {
 
 var null = json.RawMessage("null")
 
+// exactly is inJSON of what the cart's database shall read: a number that JSON's
+// readers would round, or that JSON does not have, travels as text, which the cart
+// passes on as it is.
+func exactly(v product.Value) any {
+	if !v.ExactInJSON() || v.Kind() == product.NotFinite {
+		return v.String()
+	}
+	return inJSON(v)
+}
+
 // inJSON is what the encoder shall write for a value; nil for one that is absent, or
 // that no event holds.
 func inJSON(v product.Value) any {
@@ -113,7 +118,9 @@ func inJSON(v product.Value) any {
 		return v.String()
 	case v.IsNumber():
 		return json.Number(v.String())
-	case v.Kind() == product.Null:
+	case v.Kind() == product.Boolean:
+		return json.RawMessage(v.String())
+	case v.Kind() == product.Null, v.Kind() == product.NotFinite:
 		return null
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/rabbit"
 )
 
 const (
@@ -141,12 +142,13 @@ func pauseBlocked(reason string) Pause {
 }
 
 // Bounds are the queues' own length limits, in messages, where half of them is less
-// than REPLAY_MAX_QUEUE_DEPTH.
-func (p *Producer) Bounds() map[product.Kind]int {
-	bounds := make(map[product.Kind]int)
+// than REPLAY_MAX_QUEUE_DEPTH. Where it is one of bytes these are set, and the messages
+// as many as fit of the largest size that was sent.
+func (p *Producer) Bounds() map[product.Kind]rabbit.QueueLimits {
+	bounds := make(map[product.Kind]rabbit.QueueLimits)
 	for kind, l := range p.lanes {
-		if length := l.limit.own(); length > 0 && length/2 < p.config.MaxQueueDepth {
-			bounds[kind] = length
+		if own := l.limit.own(); own.Messages > 0 && own.Messages/2 < p.config.MaxQueueDepth {
+			bounds[kind] = own
 		}
 	}
 	return bounds

@@ -287,7 +287,7 @@ func TestQueueWithALimitOfItsOwn(t *testing.T) {
 	if n := granted(); n != 25 {
 		t.Errorf("where the limit is 50: %d are granted", n)
 	}
-	if bounds := r.Bounds(); len(bounds) != 1 || bounds[product.Missing] != 50 {
+	if bounds := r.Bounds(); len(bounds) != 1 || bounds[product.Missing] != (rabbit.QueueLimits{Messages: 50}) {
 		t.Errorf("the queues' own limits: %v", bounds)
 	}
 	r.Lost(product.Missing)

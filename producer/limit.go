@@ -2,6 +2,7 @@ package producer
 
 import (
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/ecom-micro/etl/internal/rabbit"
@@ -16,9 +17,11 @@ type limit struct {
 	lower bool // it was lowered
 	// length is the queue's own limit, 0 where it has none or where that is not known.
 	length  int
-	known   bool // length is all that bounds the queue
-	asked   bool // length is as it was after the latest loss or nack
-	deepest int  // the most messages that were seen waiting, which its own limit allows
+	bytes   int64 // the same of all bodies together
+	largest int64 // body of ours, by which bytes are counted in messages
+	known   bool  // length is all that bounds the queue
+	asked   bool  // length is as it was after the latest loss or nack
+	deepest int   // the most messages that were seen waiting, which its own limit allows
 	// spared is how many events are still to be sent before losses count again: what is
 	// lost until then may have been sent before the limit was lowered.
 	spared int
@@ -30,6 +33,8 @@ func (l *limit) now() (int, string) {
 	defer l.mu.Unlock()
 	n := l.value()
 	switch {
+	case n < l.most && n < half(l.length):
+		return n, fmt.Sprintf("half of its own length limit of %d bytes, by the largest event", l.bytes)
 	case n < l.most:
 		return n, fmt.Sprintf("half of its own length limit of %d", l.length)
 	case l.lower:
@@ -39,18 +44,39 @@ func (l *limit) now() (int, string) {
 }
 
 // own is the queue's own limit in messages, 0 where it has none or where that is not
-// known.
-func (l *limit) own() int {
+// known. Bytes are set where they decide it.
+func (l *limit) own() rabbit.QueueLimits {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.length
+	own := rabbit.QueueLimits{Messages: l.length}
+	if l.bytes > 0 {
+		if n := int(max(l.bytes/l.size(), 1)); own.Messages == 0 || n < own.Messages {
+			own = rabbit.QueueLimits{Messages: n, Bytes: l.bytes}
+		}
+	}
+	return own
 }
 
+// size is that of an event, as far as it matters to a limit in bytes.
+func (l *limit) size() int64 { return max(l.largest, presumedSize) }
+
+// presumedSize is that of an event before there was one: a usual one has half of it.
+const presumedSize = 1 << 10
+
 func (l *limit) value() int {
-	if l.length == 0 {
-		return l.most
+	n := min(l.most, half(l.length))
+	if l.bytes > 0 {
+		n = int(min(int64(n), max(l.bytes/2/l.size(), 1)))
 	}
-	return min(l.most, max(l.length/2, 1))
+	return n
+}
+
+// half of a queue's own limit, which is no bound where it is 0.
+func half(length int) int {
+	if length == 0 {
+		return math.MaxInt
+	}
+	return max(length/2, 1)
 }
 
 // stale tells whether the queue's own limit is to be asked for.
@@ -65,9 +91,9 @@ func (l *limit) learn(limits rabbit.QueueLimits, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.asked = true
-	l.known = err == nil && limits.Bytes == 0 // which bounds no number of messages that we know
+	l.known = err == nil && limits.Bytes == 0 // which bounds a number of messages that is only estimated
 	if err == nil {
-		l.length = limits.Messages
+		l.length, l.bytes = limits.Messages, limits.Bytes
 	}
 }
 
@@ -76,6 +102,13 @@ func (l *limit) seen(ready int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.deepest = max(l.deepest, ready)
+}
+
+// weighed keeps the size of an event.
+func (l *limit) weighed(size int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.largest = max(l.largest, int64(size))
 }
 
 // sent counts events that the queue got.

@@ -273,8 +273,9 @@ func tooLarge(size int, most int64) *product.Misfit {
 
 // count tells what became of the events, and returns how many are unknown.
 func (b *batch) count() (unknown int) {
-	var confirmed, returned, nacked int
+	var confirmed, returned, nacked, largest int
 	for i := range b.results {
+		largest = max(largest, b.sent[i].size)
 		switch r := &b.results[i]; r.Fate {
 		case product.Confirmed:
 			confirmed++
@@ -288,6 +289,7 @@ func (b *batch) count() (unknown int) {
 			}
 		}
 	}
+	b.limit.weighed(largest)
 	b.limit.sent(confirmed + nacked + unknown)
 	if nacked > 0 {
 		b.limit.refused()

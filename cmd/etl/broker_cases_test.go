@@ -129,6 +129,25 @@ func TestCaseC4ALengthLimitIsKnown(t *testing.T) {
 	s.wantAgreement()
 }
 
+// The same in bytes, of which the events' own sizes make a number of them.
+func TestCaseC4ALengthLimitInBytesIsKnown(t *testing.T) {
+	t.Parallel()
+	const limit, lost = 10_000, 100
+	s := newShop(t, 500, every(5))
+	s.broker.Restrict(platform.ProductCreated, map[string]any{"max-length-bytes": limit, "overflow": testenv.DropHead})
+	s = s.with(map[string]string{"RABBITMQ_MANAGEMENT_URL": s.broker.Management})
+	consumer := s.consumer(slow(5 * time.Millisecond))
+	report := s.mustSync(t.Context(), exitOK)
+	if report.Outcomes[run.Verified] != lost || report.Attempts != 1 {
+		t.Errorf("%v by up to %d attempts, want %d verified by one", report.Outcomes, report.Attempts, lost)
+	}
+	if n := note(report, run.NoteQueueLimit); n == nil || !strings.Contains(n.Text, "its limit is 10,000 bytes") {
+		t.Errorf("the limit of %d bytes is not named: %+v", limit, report.Notes)
+	}
+	wantEvents(t, consumer, run.Replay, cart.Counts{Inserted: lost})
+	s.wantComplete()
+}
+
 // Without the management API the limit is found out: fewer at a time after losses.
 func TestCaseC4AnUnknownLengthLimitIsFoundOut(t *testing.T) {
 	t.Parallel()

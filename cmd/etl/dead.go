@@ -15,6 +15,7 @@ import (
 
 	"github.com/ecom-micro/etl/consumer"
 	"github.com/ecom-micro/etl/internal/rabbit"
+	plain "github.com/ecom-micro/etl/internal/text"
 )
 
 // newDeadCommand deals with sync requests that nobody could use.
@@ -100,10 +101,7 @@ func printLetters(t terminal, letters []shownLetter) error {
 		if !l.At.IsZero() {
 			died = l.At.UTC().Format(time.RFC3339)
 		}
-		body := printable(l.Body)
-		if len(body) > bodyShown {
-			body = body[:bodyShown] + "…"
-		}
+		body := plain.Cut(printable(l.Body), bodyShown)
 		rows.AppendRow(table.Row{l.Number, died, text.WrapSoft(printable(l.Reason), 40), text.WrapHard(body, 60)})
 	}
 	_, err := fmt.Fprintln(t.out, rows.Render())

@@ -26,6 +26,9 @@ func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
 	}
 	d.pass("cart service", "connected to "+tgt.Name())
 	d.clock("cart service clock", skew)
+	if limits := tgt.Limits(); len(limits) > 0 {
+		d.pass("cart service limits", "etl sets its own in the place of "+strings.Join(limits, ", "))
+	}
 	if err := tgt.Describe(ctx); err != nil {
 		d.fail("cart table", err)
 		return
@@ -36,11 +39,9 @@ func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
 		order = "ids sort as the source's, so ranges are read together"
 	}
 	d.pass("cart table", "has the columns that a product needs; "+order)
-	if unchecked := tgt.Unchecked(); len(unchecked) > 0 {
-		d.warn("cart constraints", fmt.Sprintf("only the database can judge %v, so replay is refused: use --mode direct", unchecked))
-	} else {
-		d.pass("cart constraints", "can be checked before a repair")
-	}
+	d.examineConstraints(tgt)
+	d.examineRows(ctx, tgt)
+	d.examineRoles(ctx, tgt)
 	d.examineDirect(tgt)
 	lock, err := tgt.Lock(ctx)
 	switch {
@@ -54,9 +55,58 @@ func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
 	}
 }
 
+// examineConstraints says what of the table is judged before a repair and what cannot
+// be, by the kinds of difference that cannot be replayed for it.
+func (d *doctor) examineConstraints(tgt *target.Target) {
+	parts := []string{"there is nothing to check before a repair but types and NOT NULL"}
+	if checked := tgt.Checked(); len(checked) > 0 {
+		parts[0] = "checked before a repair: " + strings.Join(checked, ", ")
+	}
+	say := d.pass
+	for _, kind := range product.Kinds() {
+		unchecked := tgt.Unchecked([]product.Kind{kind})
+		if len(unchecked) == 0 {
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("only the database can judge %s, so what is %s is not replayed: use --mode direct", strings.Join(unchecked, ", "), kind))
+		if d.kinds.Has(kind) {
+			say = d.warn
+		}
+	}
+	say("cart constraints", strings.Join(parts, "; "))
+}
+
+// examineRows reads as a run does, which a lock of another session may keep it from.
+func (d *doctor) examineRows(ctx context.Context, tgt *target.Target) {
+	if _, err := tgt.Find(ctx, []product.ID{"any"}); err != nil {
+		d.fail("cart rows", err)
+		return
+	}
+	d.pass("cart rows", "can be read")
+}
+
+// examineRoles looks whether the Cart Service means the table that is compared here.
+func (d *doctor) examineRoles(ctx context.Context, tgt *target.Target) {
+	astray, err := tgt.Astray(ctx)
+	if err != nil {
+		d.fail("cart roles", err)
+		return
+	}
+	if len(astray) == 0 {
+		d.pass("cart roles", "who may fill the table finds it by its bare name, or names its schema")
+	}
+	for _, role := range astray {
+		d.warn("cart roles", fmt.Sprintf("%s, not %s: ALTER ROLE … SET search_path, or name the other schema in CART_SCHEMA", role, tgt.Table().Name))
+	}
+}
+
 // examineDirect says which kinds of difference the role may repair directly. That it
 // may not repair one which nobody asks for is no reason to worry.
 func (d *doctor) examineDirect(tgt *target.Target) {
+	if err := tgt.ReadOnly(); err != nil {
+		d.warn("direct mode", err.Error())
+		return
+	}
 	var able run.Kinds
 	var unable []string
 	say := d.pass

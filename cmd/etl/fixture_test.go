@@ -39,9 +39,9 @@ func newShop(tb testing.TB, n int, lost func(i int) bool) *shop {
 	return newShopOn(tb, testenv.Vhost(tb), n, lost)
 }
 
-func newShopOn(tb testing.TB, broker *testenv.Broker, n int, lost func(i int) bool) *shop {
+func newShopOn(tb testing.TB, broker *testenv.Broker, n int, lost func(i int) bool, opts ...testenv.CartOption) *shop {
 	tb.Helper()
-	s := &shop{tb: tb, catalogue: testenv.Products(tb), cart: testenv.Cart(tb), broker: broker}
+	s := &shop{tb: tb, catalogue: testenv.Products(tb), cart: testenv.Cart(tb, opts...), broker: broker}
 	s.broker.DeclareTopology()
 	s.products = s.catalogue.Seed(n)
 	s.cart.Fill(s.products.Where(func(i int) bool { return !lost(i) }))

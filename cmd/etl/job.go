@@ -122,11 +122,15 @@ func (j *job) repairers(ctx context.Context, clean *cleanup, parts *reconcile.Pa
 }
 
 // bounds say which queues were too short for as many events as are wanted.
-func bounds(lengths map[product.Kind]int) []run.Note {
+func bounds(limits map[product.Kind]rabbit.QueueLimits) []run.Note {
 	var notes []run.Note
 	for _, kind := range product.Kinds() {
-		if length := lengths[kind]; length > 0 {
-			notes = append(notes, run.Note{Code: run.NoteQueueLimit, Kind: kind, Number: int64(length)})
+		if l := limits[kind]; l.Messages > 0 {
+			note := run.Note{Code: run.NoteQueueLimit, Kind: kind, Number: int64(l.Messages)}
+			if l.Bytes > 0 {
+				note.Detail = fmt.Sprintf("its limit is %s bytes", grouped(l.Bytes))
+			}
+			notes = append(notes, note)
 		}
 	}
 	return notes
@@ -135,8 +139,8 @@ func bounds(lengths map[product.Kind]int) []run.Note {
 // replay makes the producer of the run's events.
 func (j *job) replay(ctx context.Context, clean *cleanup, kinds run.Kinds) (*producer.Producer, error) {
 	tgt := j.stores.target
-	if unchecked := tgt.Unchecked(); len(unchecked) > 0 {
-		return nil, fmt.Errorf("%s has constraints or triggers that only the database can judge (%v), and an event that it refuses would stop the cart's consumer: use mode direct", tgt.Name(), unchecked)
+	if unchecked := tgt.Unchecked(kinds); len(unchecked) > 0 {
+		return nil, fmt.Errorf("%s has constraints or triggers that only the database can judge (%s), and an event that it refuses would stop the cart's consumer: use mode direct", tgt.Name(), strings.Join(unchecked, ", "))
 	}
 	conn := rabbit.NewConnection(j.config.Rabbit, producerName)
 	clean.add(func(context.Context) { conn.Close() })
@@ -146,7 +150,7 @@ func (j *job) replay(ctx context.Context, clean *cleanup, kinds run.Kinds) (*pro
 	if errors.Is(err, producer.ErrNoConsumer) && j.lease != nil && j.lease.Record().Takeovers > 0 {
 		err = nil // the run has begun before, and then this is only a pause
 	}
-	return replay, err
+	return replay, awaited(err)
 }
 
 // options are the run's, with the variables' defaults.
@@ -158,6 +162,10 @@ func (j *job) options() reconcile.Options {
 	}
 	if j.ids != nil {
 		o.IDs = j.ids
+	}
+	if j.lease != nil {
+		record := j.lease.Record()
+		o.Takeovers, o.Vanished = record.Takeovers, record.Vanished
 	}
 	if o.BatchSize == 0 {
 		o.BatchSize = j.config.Sync.BatchSize

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,6 +106,14 @@ type broker struct {
 	watches           diff.Watches
 }
 
+// awaited gives an error of a broker that is away the form that runs wait for.
+func awaited(err error) error {
+	if errors.As(err, new(*rabbit.AwayError)) {
+		return &product.AwayError{Server: "RabbitMQ", Err: err}
+	}
+	return err
+}
+
 // watchInterval is how often each of the cart's queues is looked at.
 const watchInterval = 200 * time.Millisecond
 
@@ -120,7 +127,7 @@ func openBroker(ctx context.Context, c *config, clean *cleanup) (*broker, error)
 	b := &broker{monitor: rabbit.NewConnection(c.Rabbit, monitorName), management: management}
 	clean.add(func(context.Context) { b.monitor.Close() })
 	if err := b.monitor.CheckTopology(ctx); err != nil {
-		return nil, fmt.Errorf("broker: %w", err)
+		return nil, awaited(fmt.Errorf("broker: %w", err))
 	}
 	retries, err := retryQueues(ctx, management)
 	if err != nil {
@@ -144,45 +151,24 @@ func openBroker(ctx context.Context, c *config, clean *cleanup) (*broker, error)
 	return b, nil
 }
 
-// diagnose says who else takes the cart's events, as far as the broker tells.
+// diagnose says by what the broker tells, why events that the cart's queue had may have
+// left no row; it is empty where the broker tells nothing of the kind.
 func (b *broker) diagnose(ctx context.Context) string {
 	sight := b.watches[product.Missing].Sight()
-	if sight.Err != nil || sight.Depth.Consumers < 2 {
+	if sight.Err != nil {
 		return ""
 	}
-	text := fmt.Sprintf("queue %s has %d consumers, and each event reaches only one of them", rabbit.CreatedQueue, sight.Depth.Consumers)
+	a := audience{count: sight.Depth.Consumers}
+	var risks []string
 	if b.management != nil {
-		if names, err := b.consumerNames(ctx, rabbit.CreatedQueue); err == nil {
-			text += " (" + strings.Join(names, ", ") + ")"
-		}
-	}
-	return text + "; give each service a queue of its own"
-}
-
-// consumerNames lists the consumers of a queue by their connections' names. The
-// management API lists a consumer that has just come before it knows its connection,
-// and lists none where it collects no statistics.
-func (b *broker) consumerNames(ctx context.Context, queue string) ([]string, error) {
-	details, err := b.management.Queue(ctx, queue)
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, 0, len(details.Consumers))
-	for _, c := range details.Consumers {
-		name := c.Connection
-		if name != "" {
-			known, err := b.management.ConnectionName(ctx, name)
-			if err != nil && !errors.Is(err, rabbit.ErrNotFound) {
-				return nil, err
+		if details, err := b.management.Queue(ctx, rabbit.CreatedQueue); err == nil {
+			risks = endangered(&details, 0)
+			if known, err := b.audience(ctx, a.count, &details); err == nil {
+				a = known
 			}
-			name = cmp.Or(known, name)
 		}
-		names = append(names, cmp.Or(name, "not known by name yet"))
 	}
-	if len(names) == 0 {
-		names = append(names, "not known by name")
-	}
-	return names, nil
+	return strings.Join(append(a.blamed(), risks...), "; ")
 }
 
 // watermarks are the sights of the cart's queues as a run wants them.

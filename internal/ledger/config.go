@@ -61,5 +61,7 @@ func poolConfig(address secret.URL, variable string) (*pgxpool.Config, error) {
 	// Each statement is planned for the rows that it brings: a plan for any number of them
 	// expects few, and takes minutes where they are thousands.
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	// What a database of another encoding has no character for must come back as it is.
+	config.ConnConfig.AfterConnect = postgres.AsBytes()
 	return config, nil
 }

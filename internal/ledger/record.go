@@ -53,7 +53,7 @@ func scanBrief(row pgx.CollectableRow) (run.Record, error) {
 func scanRecord(row pgx.CollectableRow) (run.Record, error) {
 	var request run.Request
 	r, err := scan(row, &request)
-	r.Request = request
+	r.Request, r.IDCount = request, len(request.IDs)
 	r.Request.ID = r.ID // as PostgreSQL writes it
 	return r, err
 }

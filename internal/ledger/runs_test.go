@@ -64,7 +64,7 @@ FROM etl_ledger.run, generate_series(1, $2) AS n WHERE id = $1`, named.ID, runs-
 	if err != nil || len(all) > 1<<20 {
 		t.Errorf("the page has %d bytes, %v", len(all), err)
 	}
-	if whole := found(t, l, named.ID); len(whole.Request.IDs) != run.MaxIDs || whole.IDCount != 0 {
+	if whole := found(t, l, named.ID); len(whole.Request.IDs) != run.MaxIDs || whole.IDCount != run.MaxIDs {
 		t.Errorf("by its id it has %d ids", len(whole.Request.IDs))
 	}
 }

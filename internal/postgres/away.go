@@ -46,9 +46,7 @@ func Away(err error) bool {
 // closed tells whether a connection broke under a statement without arguments, such as
 // COMMIT. The driver drops the cause then, says that the connection was closed before,
 // and calls it safe to try again.
-func closed(err error) bool {
-	return err != nil && strings.HasSuffix(err.Error(), "conn closed")
-}
+func closed(err error) bool { return errors.Is(err, pgconn.ErrConnClosed) }
 
 // Unanswered tells whether a statement was, or may have been, sent and its answer never
 // came. A pooler that loses the server says so by an error of its own, of class 08.

@@ -26,7 +26,7 @@ func newPatient(conn net.Conn) *patient {
 	c.limit.Store(int64(connectPatience))
 	c.timer = time.AfterFunc(connectPatience, func() {
 		c.silent.Store(true)
-		_ = c.Conn.Close()
+		_ = conn.Close()
 	})
 	c.timer.Stop()
 	return c

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// looks are how often two connections are compared. A pooler that shares its
-	// sessions hands out the one that was given back last, or the one that has rested
-	// longest; the first shows at the first look, the second at the next ones.
+	// looks are how often each of two connections asks for its session, twice in a row. A
+	// pooler that shares sessions hands out the one that was given back last, or the one
+	// that has rested longest: the first gives one session to both, the second gives two
+	// to one. Where others use the pool too, it is a matter of chance, soon enough.
 	looks = 4
 	// secondPatience is how long a pooler may take to give a second session.
 	secondPatience = 3 * time.Second
@@ -43,23 +44,31 @@ func (s *Session) alone(ctx context.Context, conn *pgconn.PgConn, config *pgconn
 		return s.noSecond(ctx, limited, err)
 	}
 	defer func() { _ = other.Close(ctx) }()
-	var otherPID string
+	pids := map[*pgconn.PgConn]string{conn: pid}
 	for range looks {
-		now, err := look(limited, other)
-		if err != nil {
-			return s.noSecond(ctx, limited, err)
+		for _, who := range []*pgconn.PgConn{other, other, conn, conn} {
+			now, err := sessionOf(limited, who)
+			if err != nil {
+				return s.noSecond(ctx, limited, err)
+			}
+			if known := pids[who]; known == "" && now != pid {
+				pids[who] = now
+			} else if now != known {
+				return &Unfit{Reason: fmt.Sprintf("%s leads to a connection pooler (such as PgBouncer) in transaction or statement mode, which gives a session to several clients: "+
+					"name PostgreSQL itself, or a pool in session mode", s.variable)}
+			}
 		}
-		again, err := look(ctx, conn)
-		if err != nil {
-			return err
-		}
-		if again.pid != pid || now.pid == pid || otherPID != "" && now.pid != otherPID {
-			return &Unfit{Reason: fmt.Sprintf("%s leads to a connection pooler (such as PgBouncer) in transaction or statement mode, which gives a session to several clients: "+
-				"name PostgreSQL itself, or a pool in session mode", s.variable)}
-		}
-		otherPID = now.pid
 	}
 	return nil
+}
+
+// sessionOf is the number of the session that answers a connection.
+func sessionOf(ctx context.Context, conn *pgconn.PgConn) (string, error) {
+	results, err := conn.Exec(ctx, "SELECT pg_backend_pid()").ReadAll()
+	if err != nil {
+		return "", err
+	}
+	return string(results[0].Rows[0][0]), nil
 }
 
 // noSecond explains why a pooler did not give a second session.

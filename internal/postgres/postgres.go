@@ -19,7 +19,11 @@ import (
 	"github.com/ecom-micro/etl/internal/secret"
 )
 
-const connectTimeout = 10 * time.Second
+const (
+	connectTimeout = 10 * time.Second
+	// pingTimeout is for a connection that has rested, before it is used again.
+	pingTimeout = 5 * time.Second
+)
 
 // PoolConfig reads an address that came from a variable: a pool of at least
 // connections, which the server knows as application. The parser's own message may
@@ -36,6 +40,9 @@ func PoolConfig(address secret.URL, variable, application string, connections in
 		return nil, fmt.Errorf("%s %s is not a valid PostgreSQL URL: check its host, port, database and options", variable, address)
 	}
 	config.MaxConns = max(config.MaxConns, connections)
+	if config.PingTimeout == 0 {
+		config.PingTimeout = pingTimeout
+	}
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = connectTimeout
 	}
@@ -44,7 +51,23 @@ func PoolConfig(address secret.URL, variable, application string, connections in
 	}
 	// Text is UTF-8 on every connection, whatever the role's settings say.
 	config.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
+	config.ConnConfig.AfterConnect = AsBytes("SQL_ASCII")
 	return config, nil
+}
+
+// AsBytes has texts pass between us and a database of one of these encodings as the
+// bytes that they are; of any encoding but UTF-8 where none is named. SQL_ASCII is an
+// encoding of anything: nothing can be converted, and the server would refuse to show
+// a text that is no UTF-8.
+// https://www.postgresql.org/docs/15/multibyte.html#MULTIBYTE-CHARSET-SUPPORTED
+func AsBytes(encodings ...string) pgconn.AfterConnectFunc {
+	return func(ctx context.Context, conn *pgconn.PgConn) error {
+		encoding := conn.ParameterStatus("server_encoding")
+		if encoding == "UTF8" || len(encodings) > 0 && !slices.Contains(encodings, encoding) {
+			return nil
+		}
+		return conn.Exec(ctx, "SET client_encoding = 'SQL_ASCII'").Close()
+	}
 }
 
 // withOneHost is an address with the first of its hosts alone: a list of them is no
@@ -90,7 +113,7 @@ func transient(err error) bool {
 			return false
 		}
 	}
-	return Away(err) && !errors.As(err, new(silence))
+	return Away(err) && !errors.As(err, new(silence)) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // Explained adds the remedy to the errors that operators meet. remedies are those

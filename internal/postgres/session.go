@@ -145,7 +145,7 @@ func look(ctx context.Context, conn *pgconn.PgConn) (*condition, error) {
 	results, err := conn.Exec(ctx, lookQuery).ReadAll()
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == queryCanceled {
-		results, err = conn.Exec(ctx, "SET LOCAL statement_timeout = 0;"+lookQuery).ReadAll()
+		results, err = persistently(ctx, conn, "SET LOCAL statement_timeout = 0;"+lookQuery)
 	}
 	if err != nil {
 		return nil, err
@@ -162,6 +162,19 @@ func look(ctx context.Context, conn *pgconn.PgConn) (*condition, error) {
 		c.settings[string(row[0])] = setting{string(row[1]), string(row[2])}
 	}
 	return c, nil
+}
+
+// persistently tries again what a limit of a few milliseconds has ended, until it is put
+// aside: PostgreSQL may be busy for that long even before it looks at a statement.
+func persistently(ctx context.Context, conn *pgconn.PgConn, statements string) (results []*pgconn.Result, err error) {
+	for range maxTries {
+		results, err = conn.Exec(ctx, statements).ReadAll()
+		var refused *pgconn.PgError
+		if !errors.As(err, &refused) || refused.Code != queryCanceled {
+			break
+		}
+	}
+	return results, err
 }
 
 const oldestVersion = 14
@@ -205,7 +218,7 @@ func (s *Session) setLimits(ctx context.Context, conn *pgconn.PgConn, config *pg
 		statements = append(statements, "SET client_encoding = 'UTF8'")
 	}
 	if len(statements) > 0 {
-		if _, err := conn.Exec(ctx, strings.Join(statements, "; ")).ReadAll(); err != nil {
+		if _, err := persistently(ctx, conn, "SET LOCAL statement_timeout = 0; "+strings.Join(statements, "; ")); err != nil {
 			return nil, err
 		}
 	}

@@ -79,10 +79,18 @@ type Range struct {
 func (r Range) String() string {
 	from, to := "start", "end"
 	if r.After != "" {
-		from = string(r.After)
+		from = r.bound(r.After)
 	}
 	if r.Through != "" {
-		to = string(r.Through)
+		to = r.bound(r.Through)
 	}
 	return fmt.Sprintf("%s (%s..%s]", r.Class, from, to)
+}
+
+// bound is an id in a message.
+func (r Range) bound(id ID) string {
+	if r.Class == Strings {
+		return quoted(string(id))
+	}
+	return string(id)
 }

@@ -97,7 +97,7 @@ func TestRangesReadWell(t *testing.T) {
 		want string
 	}{
 		{product.Range{Class: product.Integers}, "integer (start..end]"},
-		{product.Range{Class: product.Strings, After: "a", Through: "m"}, "string (a..m]"},
+		{product.Range{Class: product.Strings, After: "a", Through: "m"}, `string ("a".."m"]`},
 		{product.Range{Class: product.UUIDs, Through: "m"}, "uuid (start..m]"},
 		{product.Range{Class: product.ObjectIDs, After: "a"}, "objectId (a..end]"},
 	}

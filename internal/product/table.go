@@ -1,8 +1,9 @@
 package product
 
 import (
+	"errors"
 	"fmt"
-	"math"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -15,7 +16,7 @@ const (
 	IntegerColumn ColumnType = iota + 1 // smallint, integer, bigint
 	DecimalColumn                       // numeric, numeric(p,s)
 	FloatColumn                         // real, double precision
-	TextColumn                          // text, varchar, varchar(n)
+	TextColumn                          // text, varchar, varchar(n), char(n), citext
 )
 
 // Column is what the cart's table says of one of its columns.
@@ -25,13 +26,16 @@ type Column struct {
 	TypeName   string // as PostgreSQL prints it, for messages
 	Bits       int    // IntegerColumn: 16, 32 or 64; FloatColumn: 32 or 64
 	Precision  int    // DecimalColumn: total digits, 0 is unlimited
-	Scale      int    // DecimalColumn: digits behind the point, used with Precision
+	Scale      int    // DecimalColumn: digits behind the point, used with Precision; negative rounds before it
 	MaxLength  int    // TextColumn: characters (code points), 0 is unlimited
 	Nullable   bool
 	HasDefault bool
-	// ASCIIOnly is set where the database's encoding is not UTF-8, so that what
-	// else fits is unknown.
-	ASCIIOnly bool
+	// Padded: blanks at a text's end are padding and mean nothing (char(n)).
+	Padded bool
+	// CountsBytes: a byte counts as a character (a database of encoding SQL_ASCII).
+	CountsBytes bool
+	// Literals: "0x1F" and "1_000" are numbers too (since PostgreSQL 16).
+	Literals bool
 }
 
 // Table is what the cart's product table says of itself.
@@ -69,8 +73,11 @@ func (t *Table) Fit(p *Product) (Row, error) {
 	case len(p.ID()) > maxID:
 		return Row{}, t.ID.misfit("the id has %d bytes, and an index of PostgreSQL holds %d", len(p.ID()), maxID)
 	}
-	if _, err := t.ID.Fit(TextValue(string(p.ID()))); err != nil {
+	switch stored, err := t.ID.Fit(TextValue(string(p.ID()))); {
+	case err != nil:
 		return Row{}, err
+	case stored.s != string(p.ID()):
+		return Row{}, t.ID.misfit("the cart would store the id as %s: %s keeps no blanks at its end", quoted(stored.s), t.ID.TypeName)
 	}
 	for _, f := range CartFields() {
 		v, err := t.Fields[f].Fit(p.Values[f])
@@ -105,7 +112,9 @@ func (c *Column) same(source, stored Value) bool {
 	return err == nil && fitting == stored
 }
 
-// Fit returns v as the column would store it, or a *Misfit.
+// Fit returns v as the column would store it, or a *Misfit: what becomes of it on its
+// way through a JSON event and the cart's statement into the column. A direct write
+// stores the same.
 func (c *Column) Fit(v Value) (Value, error) {
 	switch v.kind {
 	case Absent:
@@ -118,13 +127,22 @@ func (c *Column) Fit(v Value) (Value, error) {
 			return v, nil
 		}
 		return Value{}, c.misfit("is missing in the source, and the column is NOT NULL")
-	case Null:
+	case Null, NotFinite: // JSON has no number for the latter, and JavaScript writes null
 		if c.Nullable {
-			return v, nil
+			return NullValue(), nil
+		}
+		if v.kind == NotFinite {
+			return Value{}, c.misfit("is %s in the source, which JSON writes as null, and the column is NOT NULL", v)
 		}
 		return Value{}, c.misfit("is null in the source, and the column is NOT NULL")
 	case Other:
 		return Value{}, c.misfit("is of type %s in the source, which %s cannot hold", v.s, c.TypeName)
+	case Integer, Decimal:
+		heard := v.throughJSON()
+		if heard.kind == NotFinite {
+			return Value{}, c.outOfRange(v.String())
+		}
+		v = heard
 	}
 	if c.Type == TextColumn {
 		return c.fitText(v)
@@ -134,78 +152,126 @@ func (c *Column) Fit(v Value) (Value, error) {
 
 func (c *Column) fitText(v Value) (Value, error) {
 	text := v.String()
+	if v.IsNumber() {
+		text = v.javaScript()
+	}
 	switch {
 	case strings.IndexByte(text, 0) >= 0:
 		return Value{}, c.misfit("contains a NUL character, which PostgreSQL cannot store")
 	case !utf8.ValidString(text):
 		return Value{}, c.misfit("is not valid UTF-8")
-	case c.MaxLength > 0 && len(text) > c.MaxLength && utf8.RuneCountInString(text) > c.MaxLength:
-		return Value{}, c.misfit("has %d characters, %s holds %d", utf8.RuneCountInString(text), c.TypeName, c.MaxLength)
-	case c.ASCIIOnly && strings.IndexFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0:
-		return Value{}, c.misfit("has characters outside ASCII, and the database's encoding is not UTF-8")
 	}
-	if v.kind == Text {
+	if c.Padded {
+		text = strings.TrimRight(text, " ")
+	}
+	if c.MaxLength > 0 && len(text) > c.MaxLength {
+		end, characters := c.end(text)
+		if strings.Trim(text[end:], " ") != "" {
+			return Value{}, c.misfit("has %d characters, %s holds %d", characters, c.TypeName, c.MaxLength)
+		}
+		text = text[:end] // PostgreSQL cuts what is too long by nothing but blanks
+	}
+	if v.kind == Text && len(text) == len(v.s) {
 		return v, nil
 	}
 	return TextValue(text), nil
 }
 
+// end is where the longest text that the column holds ends, in bytes, and how many
+// characters there are in all.
+func (c *Column) end(text string) (end, characters int) {
+	if c.CountsBytes {
+		return min(c.MaxLength, len(text)), len(text)
+	}
+	end = len(text)
+	for i := range text {
+		if characters == c.MaxLength {
+			end = i
+		}
+		characters++
+	}
+	return end, characters
+}
+
 func (c *Column) fitNumber(v Value) (Value, error) {
-	if v.kind == Text {
-		n, ok := ParseNumber(v.s)
+	switch {
+	case v.kind == Boolean:
+		return Value{}, c.misfit("is %s in the source, and the column is %s", v, c.TypeName)
+	case v.kind == Text && c.Type == FloatColumn:
+		return c.fitFloat(v.s)
+	case c.Type == FloatColumn:
+		return c.fitFloat(v.String())
+	case v.kind == Text:
+		n, ok := c.parse(v.s)
 		if !ok {
-			return Value{}, c.misfit("%s is not a number, and the column is %s", quoted(v.s), c.TypeName)
+			return Value{}, c.misread(v.s)
 		}
 		v = n
 	}
-	switch c.Type {
-	case IntegerColumn:
-		if v.kind == Decimal {
-			if strings.IndexByte(v.s, '.') >= 0 {
-				return Value{}, c.misfit("%s has a fraction, and the column is %s", shortened(v.s), c.TypeName)
-			}
-			return Value{}, c.misfit("%s is out of range for %s", shortened(v.s), c.TypeName)
-		}
-		limit := int64(1)<<(c.Bits-1) - 1
-		if v.n > limit || v.n < -limit-1 {
-			return Value{}, c.misfit("%d is out of range for %s", v.n, c.TypeName)
-		}
-		return v, nil
-	case DecimalColumn:
+	if c.Type == DecimalColumn {
 		return c.fitDecimal(v)
-	default:
-		f := v.float()
-		if math.IsInf(f, 0) {
-			return Value{}, c.misfit("%s is out of range for %s", shortened(v.String()), c.TypeName)
-		}
-		if c.Bits == 32 {
-			if math.IsInf(float64(float32(f)), 0) {
-				return Value{}, c.misfit("%s is out of range for %s", shortened(v.String()), c.TypeName)
-			}
-			return Float32Value(float32(f)), nil
-		}
-		return shortest(f, 64), nil // as PostgreSQL prints it
 	}
+	return c.fitInteger(v)
 }
 
-func (c *Column) fitDecimal(v Value) (Value, error) {
-	if c.Precision == 0 {
-		return v, nil
+func (c *Column) fitInteger(v Value) (Value, error) {
+	if v.kind == Decimal && strings.IndexByte(v.s, '.') >= 0 {
+		return Value{}, c.misfit("%s has a fraction, and the column is %s", shortened(v.s), c.TypeName)
 	}
-	whole, fraction, _ := strings.Cut(strings.TrimLeft(v.String(), "-"), ".")
-	if len(fraction) > c.Scale {
-		return Value{}, c.misfit("%s has %d digits behind the point, %s keeps %d", shortened(v.String()), len(fraction), c.TypeName, c.Scale)
-	}
-	// A scale above the precision demands zeros behind the point: numeric(3,5) ends at 0.00999.
-	zeros := fraction[:min(len(fraction), max(c.Scale-c.Precision, 0))]
-	if whole != "0" && len(whole) > c.Precision-c.Scale || strings.Trim(zeros, "0") != "" {
-		return Value{}, c.misfit("%s is out of range for %s", shortened(v.String()), c.TypeName)
+	limit := int64(1)<<(c.Bits-1) - 1
+	if v.kind == Decimal || v.n > limit || v.n < -limit-1 {
+		return Value{}, c.outOfRange(v.String())
 	}
 	return v, nil
 }
 
+// fitDecimal rounds to the column's scale, as PostgreSQL does.
+func (c *Column) fitDecimal(v Value) (Value, error) {
+	if c.Precision == 0 {
+		return v, nil
+	}
+	if v.kind == NotFinite {
+		if v.s != "NaN" {
+			return Value{}, c.outOfRange(v.s)
+		}
+		return v, nil
+	}
+	stored := v.rounded(c.Scale)
+	if _, digits, point := stored.decimal(); digits != "" && point > c.Precision-c.Scale {
+		return Value{}, c.outOfRange(v.String())
+	}
+	return stored, nil
+}
+
+// fitFloat rounds to what the column keeps, as PostgreSQL reads and writes it.
+func (c *Column) fitFloat(text string) (Value, error) {
+	f, err := parseFloat(text, c.Bits)
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return Value{}, c.outOfRange(text)
+	case err != nil:
+		return Value{}, c.misread(text)
+	}
+	return shortest(f, c.Bits), nil
+}
+
 func (c *Column) misfit(format string, args ...any) *Misfit {
 	return &Misfit{Column: c.Name, Reason: fmt.Sprintf(format, args...)}
+}
+
+func (c *Column) outOfRange(number string) *Misfit {
+	return c.misfit("%s is out of range for %s", shortened(number), c.TypeName)
+}
+
+// misread is the misfit of a text that the column does not take for a number.
+func (c *Column) misread(text string) *Misfit {
+	if n, ok := ParseNumber(strings.Trim(text, blanks)); ok && c.Type == IntegerColumn {
+		if n.kind == Decimal && strings.IndexByte(n.s, '.') >= 0 {
+			return c.misfit("%s has a fraction, and the column is %s", quoted(text), c.TypeName)
+		}
+		return c.misfit("%s is not written as a whole number, and the column is %s", quoted(text), c.TypeName)
+	}
+	return c.misfit("%s is not a number, and the column is %s", quoted(text), c.TypeName)
 }
 
 // quoted and shortened keep a hostile document from filling a report.

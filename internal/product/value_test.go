@@ -20,7 +20,8 @@ func TestValuesReadWellInReports(t *testing.T) {
 		{product.FloatValue(9.90), "9.9"},
 		{product.TextValue("Lamp"), "Lamp"},
 		{product.OtherValue("embedded document"), "<embedded document>"},
-		{product.FloatValue(math.Inf(-1)), "<-Inf>"},
+		{product.FloatValue(math.Inf(-1)), "-Infinity"},
+		{product.BooleanValue(true), "true"},
 	}
 	for _, test := range tests {
 		if got := fmt.Sprint(test.value); got != test.want {

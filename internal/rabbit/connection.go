@@ -2,8 +2,6 @@ package rabbit
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -18,6 +16,8 @@ const (
 	// broker after two.
 	heartbeat = 10 * time.Second
 )
+
+var errNoHandshake = &AwayError{fmt.Errorf("the connection is taken, and nobody answers within %s: check the port of RABBITMQ_ENDPOINT, and the broker's log for what it lacks (memory, file descriptors, its authentication backend)", dialTimeout)}
 
 // Connection is a named connection to the broker. It is dialled when a channel is
 // asked for, and again when it was lost; the client library's own recovery stays
@@ -121,6 +121,7 @@ func (c *Connection) dial(ctx context.Context) (*amqp.Connection, net.Conn, erro
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(c.name)
 	var socket net.Conn
+	var deadline time.Time // of the handshake
 	interrupted := func() bool { return false }
 	conn, err := amqp.DialConfig(c.config.URL.Reveal(), amqp.Config{
 		Properties: properties,
@@ -136,7 +137,8 @@ func (c *Connection) dial(ctx context.Context) (*amqp.Connection, net.Conn, erro
 				_ = tcp.SetLinger(0)
 			}
 			// Bounds the handshake; the library lifts it afterwards.
-			if err := socket.SetDeadline(time.Now().Add(dialTimeout)); err != nil {
+			deadline = time.Now().Add(dialTimeout)
+			if err := socket.SetDeadline(deadline); err != nil {
 				return nil, err
 			}
 			stop := context.AfterFunc(ctx, func() { _ = socket.SetDeadline(time.Now()) })
@@ -144,12 +146,17 @@ func (c *Connection) dial(ctx context.Context) (*amqp.Connection, net.Conn, erro
 			return socket, nil
 		},
 	})
-	if interrupted() {
+	switch late := !deadline.IsZero() && !time.Now().Before(deadline); {
+	case interrupted():
 		_ = socket.Close() // which ends conn, if there is one
 		err = context.Cause(ctx)
+	case err != nil && late: // of which the library makes a refusal
+		err = errNoHandshake
+	case err != nil:
+		err = explained(err)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("connect to RabbitMQ at %s: %w", c.config.URL, explained(err))
+		return nil, nil, fmt.Errorf("connect to RabbitMQ at %s: %w", c.config.URL, err)
 	}
 	return conn, socket, nil
 }
@@ -207,25 +214,4 @@ func Answered[T any](ctx context.Context, call func() (T, error)) (T, error) {
 		var none T
 		return none, context.Cause(ctx)
 	}
-}
-
-// explained adds the remedy to the errors that operators meet. Codes:
-// https://www.rabbitmq.com/amqp-0-9-1-reference#constants
-func explained(err error) error {
-	var refused *amqp.Error
-	switch {
-	case errors.Is(err, amqp.ErrCredentials), errors.As(err, &refused) && refused.Code == amqp.AccessRefused:
-		return fmt.Errorf("authentication failed: check user, password and vhost of RABBITMQ_ENDPOINT: %w", err)
-	case errors.Is(err, amqp.ErrVhost), errors.As(err, &refused) && refused.Code == amqp.NotAllowed:
-		return fmt.Errorf("the user may not use this vhost: check the vhost of RABBITMQ_ENDPOINT and the user's permissions: %w", err)
-	case errors.As(err, new(tls.RecordHeaderError)):
-		return fmt.Errorf("the broker does not speak TLS there: use amqp:// or the TLS port in RABBITMQ_ENDPOINT: %w", err)
-	case errors.As(err, new(*tls.CertificateVerificationError)):
-		return fmt.Errorf("the broker's certificate is not trusted: check the host of RABBITMQ_ENDPOINT and this machine's CA certificates: %w", err)
-	case errors.As(err, &refused) && refused.Code == amqp.FrameError && !refused.Server:
-		return fmt.Errorf("what answers is no AMQP broker, or it ended the connection: check host and port of RABBITMQ_ENDPOINT: %w", err)
-	case errors.As(err, new(net.Error)), errors.As(err, new(*net.OpError)):
-		return fmt.Errorf("no broker answers: check the host of RABBITMQ_ENDPOINT and the network: %w", err)
-	}
-	return err
 }

@@ -39,19 +39,21 @@ func TestLimitsOfAQueue(t *testing.T) {
 		}, "the limits of queue "+queue)
 	}
 	_, err := m.Limits(t.Context(), "absent")
-	testenv.CheckMessage(t, err, "ask the management API for the limits of queue absent", "does not exist")
+	testenv.CheckMessage(t, err, "read the limits of queue absent", "does not exist")
 }
 
 // The API writes an empty object as a list.
 func TestLengthsOfNothing(t *testing.T) {
 	t.Parallel()
-	for document, want := range map[string]lengths{
-		`[]`: {}, `{}`: {}, `null`: {}, `{"x-queue-type":"classic"}`: {},
-		`{"x-max-length":5}`: {Messages: 5}, `{"max-length":6,"overflow":"reject-publish"}`: {Messages: 6}, `{"max-length-bytes":7}`: {Bytes: 7},
+	for document, want := range map[string]QueueLimits{
+		`{"arguments":[],"effective_policy_definition":[]}`: {}, `{"arguments":{},"effective_policy_definition":null}`: {}, `{"arguments":{"x-queue-type":"classic"}}`: {},
+		`{"arguments":{"x-max-length":5}}`: {Messages: 5}, `{"effective_policy_definition":{"max-length":6,"overflow":"reject-publish"}}`: {Messages: 6},
+		`{"effective_policy_definition":{"max-length-bytes":7}}`: {Bytes: 7},
+		`{"arguments":{"x-max-length":0}}`:                       {Messages: 1}, // which is not none
 	} {
-		var got lengths
-		if err := json.Unmarshal([]byte(document), &got); err != nil || got != want {
-			t.Errorf("%s: %+v, %v", document, got, err)
+		var answer queueAnswer
+		if err := json.Unmarshal([]byte(document), &answer); err != nil || answer.rules().Length() != want {
+			t.Errorf("%s: %+v, %v", document, answer.rules().Length(), err)
 		}
 	}
 }

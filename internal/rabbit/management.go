@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,10 +16,11 @@ import (
 // Management asks RabbitMQ's management API. Its figures of messages, and its list of
 // consumers, are up to ten seconds old.
 type Management struct {
-	base   *url.URL
-	user   *url.Userinfo
-	vhost  string
-	client *http.Client
+	base     *url.URL
+	user     *url.Userinfo
+	vhost    string
+	amqpUser string // who connects to the vhost
+	client   *http.Client
 }
 
 // NewManagement makes a client; it is nil where no management URL is configured.
@@ -39,8 +41,14 @@ func NewManagement(config Config) (*Management, error) {
 	}
 	// A connection for each question: they are few, and nothing outlives whoever asks. No
 	// proxy of the environment gets to see the credentials.
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSHandshakeTimeout: 5 * time.Second}}
-	m := &Management{vhost: uri.Vhost, user: base.User, client: client}
+	client := &http.Client{
+		Timeout:   10 * time.Second,
+		Transport: &http.Transport{DisableKeepAlives: true, TLSHandshakeTimeout: 5 * time.Second},
+		// Nor does anybody to whom an answer redirects: another port or scheme of the same
+		// host would get them.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	m := &Management{vhost: uri.Vhost, amqpUser: uri.Username, user: base.User, client: client}
 	if m.user == nil {
 		m.user = url.UserPassword(uri.Username, uri.Password)
 	}
@@ -48,35 +56,30 @@ func NewManagement(config Config) (*Management, error) {
 	return m, nil
 }
 
-// ConnectionName finds the name that a client gave to the connection at address,
-// as Consumer.Connection has it; it is empty where the client gave none.
-func (m *Management) ConnectionName(ctx context.Context, address string) (string, error) {
-	var answer struct {
-		Properties struct {
-			Name string `json:"connection_name"`
-		} `json:"client_properties"`
-	}
-	if err := m.get(ctx, &answer, "api", "connections", address); err != nil {
-		return "", fmt.Errorf("ask the management API for connection %s: %w", address, err)
-	}
-	return answer.Properties.Name, nil
+// Client is what a program says of itself as it connects. Either may be empty.
+type Client struct {
+	Name    string // of the connection
+	Product string // of its AMQP library
 }
 
-// Bound tells whether the cart's exchange routes key to queue.
-func (m *Management) Bound(ctx context.Context, exchange, queue, key string) (bool, error) {
-	var bindings []struct {
-		Key string `json:"routing_key"`
+// Client finds who has opened the connection at address, as Consumer.Connection has it.
+// ErrNotFound where the API does not know it (yet), ErrNotAllowed where it does not tell
+// our user of others.
+func (m *Management) Client(ctx context.Context, address string) (Client, error) {
+	var answer struct {
+		Properties object[struct {
+			Name    string `json:"connection_name"`
+			Product string `json:"product"`
+		}] `json:"client_properties"`
 	}
-	if err := m.get(ctx, &bindings, "api", "bindings", m.vhost, "e", exchange, "q", queue); err != nil {
-		return false, fmt.Errorf("ask the management API for bindings of queue %s: %w", queue, err)
+	if err := m.get(ctx, &answer, "api", "connections", address); err != nil {
+		return Client{}, fmt.Errorf("ask the management API for connection %s: %w", address, err)
 	}
-	for _, b := range bindings {
-		if b.Key == key {
-			return true, nil
-		}
-	}
-	return false, nil
+	return Client(answer.Properties.is), nil
 }
+
+// ErrNotAllowed says that the management API does not answer this of our user.
+var ErrNotAllowed = errors.New("not authorized: the user needs the tag \"monitoring\", and access to the vhost")
 
 func (m *Management) get(ctx context.Context, answer any, path ...string) error {
 	target := *m.base
@@ -95,6 +98,10 @@ func (m *Management) get(ctx context.Context, answer any, path ...string) error 
 	request.SetBasicAuth(m.user.Username(), password)
 	response, err := m.client.Do(request)
 	if err != nil {
+		var failed *net.OpError // which names the address, and the path helps nobody
+		if errors.As(err, &failed) {
+			err = failed
+		}
 		return fmt.Errorf("no answer: check RABBITMQ_MANAGEMENT_URL: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
@@ -105,9 +112,12 @@ func (m *Management) get(ctx context.Context, answer any, path ...string) error 
 		}
 		return nil
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return errors.New("not authorized: the user needs the tag \"monitoring\", and access to the vhost")
+		return ErrNotAllowed
 	case http.StatusNotFound:
 		return ErrNotFound
+	}
+	if to, err := response.Location(); err == nil {
+		return fmt.Errorf("it answered %s: name what it points to, %s://%s, in RABBITMQ_MANAGEMENT_URL", response.Status, to.Scheme, to.Host)
 	}
 	return fmt.Errorf("it answered %s", response.Status)
 }

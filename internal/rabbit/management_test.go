@@ -8,7 +8,9 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,9 +120,9 @@ func TestManagementSeesAQueue(t *testing.T) {
 			t.Errorf("consumer %d is %+v", i, consumer)
 		}
 		testenv.Eventually(t, time.Minute, func() error {
-			name, err := m.ConnectionName(t.Context(), consumer.Connection)
-			if err == nil && name != want {
-				err = fmt.Errorf("it is %q", name)
+			client, err := m.Client(t.Context(), consumer.Connection)
+			if err == nil && (client.Name != want || client.Product == "") {
+				err = fmt.Errorf("it is %+v", client)
 			}
 			return err
 		}, fmt.Sprintf("the name %q of connection %s", want, consumer.Connection))
@@ -134,8 +136,14 @@ func TestManagementSeesBindings(t *testing.T) {
 	m := management(t, Config{URL: secret.URL(broker.URL), ManagementURL: secret.URL(broker.Management)})
 	expect := func(want bool, queue, key string) {
 		t.Helper()
-		if bound, err := m.Bound(t.Context(), Exchange, queue, key); err != nil || bound != want {
-			t.Errorf("queue %s bound with key %s: %t, %v; want %t", queue, key, bound, err, want)
+		binding := Binding{Exchange: Exchange, Destination: queue, Kind: "queue", Key: key}
+		to, err := m.To(t.Context(), queue)
+		if err != nil || slices.Contains(to, binding) != want {
+			t.Errorf("queue %s bound with key %s: %+v, %v; want %t", queue, key, to, err, want)
+		}
+		from, err := m.From(t.Context(), Exchange)
+		if err != nil || slices.Contains(from, binding) != want {
+			t.Errorf("queue %s bound with key %s: %+v, %v; want %t", queue, key, from, err, want)
 		}
 	}
 	for _, queue := range CartQueues() {
@@ -220,9 +228,9 @@ func TestManagementMessages(t *testing.T) {
 			m := management(t, tt.config)
 			_, err := m.Queue(t.Context(), CreatedQueue)
 			testenv.CheckMessage(t, err, append(tt.want, "ask the management API for queue product-created")...)
-			_, err = m.Bound(t.Context(), Exchange, CreatedQueue, CreatedQueue)
+			_, err = m.To(t.Context(), CreatedQueue)
 			testenv.CheckMessage(t, err, append(tt.want, "ask the management API for bindings of queue product-created")...)
-			_, err = m.ConnectionName(t.Context(), "127.0.0.1:1 -> 127.0.0.1:2")
+			_, err = m.Client(t.Context(), "127.0.0.1:1 -> 127.0.0.1:2")
 			testenv.CheckMessage(t, err, append(tt.want, "ask the management API for connection 127.0.0.1:1 -> 127.0.0.1:2")...)
 		})
 	}
@@ -230,7 +238,26 @@ func TestManagementMessages(t *testing.T) {
 	if _, err := m.Queue(t.Context(), "absent"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a queue that is not there: %v", err)
 	}
-	if _, err := m.ConnectionName(t.Context(), "127.0.0.1:1 -> 127.0.0.1:2"); !errors.Is(err, ErrNotFound) {
+	if _, err := m.Client(t.Context(), "127.0.0.1:1 -> 127.0.0.1:2"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a connection that is not there: %v", err)
+	}
+}
+
+// Whoever an answer redirects to gets neither a question nor the credentials, be it
+// another port of the same host.
+func TestCaseC12NoRedirectIsFollowed(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	t.Cleanup(other.Close)
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		api := httptest.NewServer(http.RedirectHandler(testenv.ChangedURL(t, other.URL, func(u *url.URL) { u.User = url.UserPassword("a", "hunter2") }), status))
+		t.Cleanup(api.Close)
+		m := management(t, Config{URL: "amqp://etl:hunter2@rabbitmq", ManagementURL: secret.URL(api.URL)})
+		_, err := m.Queue(t.Context(), CreatedQueue)
+		testenv.CheckMessage(t, err, strconv.Itoa(status), "name what it points to, "+other.URL+", in RABBITMQ_MANAGEMENT_URL")
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("it was followed %d times", n)
 	}
 }

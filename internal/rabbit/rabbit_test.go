@@ -44,6 +44,14 @@ func notABroker(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serving(t, listener, func(conn net.Conn) {
+		_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
+	})
+}
+
+// serving answers each connection and closes it, until the test ends. It returns where.
+func serving(t *testing.T, listener net.Listener, answer func(net.Conn)) (address string) {
+	t.Helper()
 	var server sync.WaitGroup
 	server.Go(func() {
 		for {
@@ -51,7 +59,7 @@ func notABroker(t *testing.T) string {
 			if err != nil {
 				return
 			}
-			_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
+			answer(conn)
 			_ = conn.Close()
 		}
 	})
@@ -80,11 +88,11 @@ func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 		{"unknown user", testenv.ChangedURL(t, broker.URL, func(u *url.URL) { u.User = url.UserPassword("nobody", "hunter2") }),
 			[]string{"authentication failed: check user, password and vhost of RABBITMQ_ENDPOINT"}},
 		{"unknown vhost", testenv.ChangedURL(t, broker.URL, func(u *url.URL) { u.Path = "/nosuchshop" }),
-			[]string{"check the vhost of RABBITMQ_ENDPOINT", "nosuchshop"}},
+			[]string{"there is no such vhost: check the vhost of RABBITMQ_ENDPOINT", "nosuchshop"}},
 		{"no right to the vhost", stranger, []string{"the user may not use this vhost: check the vhost of RABBITMQ_ENDPOINT and the user's permissions"}},
 		{"nobody listens", to(closed), []string{"no broker answers: check the host of RABBITMQ_ENDPOINT and the network", closed}},
 		{"unknown host", to("nowhere.invalid:5672"), []string{"no broker answers: check the host of RABBITMQ_ENDPOINT", "nowhere.invalid"}},
-		{"no AMQP", to(web), []string{"what answers is no AMQP broker, or it ended the connection: check host and port of RABBITMQ_ENDPOINT", web}},
+		{"no AMQP", to(web), []string{"what answers is no AMQP broker: check host and port of RABBITMQ_ENDPOINT", web}},
 		{"no TLS", strings.Replace(broker.URL, "amqp://", "amqps://", 1), []string{"the broker does not speak TLS there: use amqp:// or the TLS port in RABBITMQ_ENDPOINT"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -406,15 +414,7 @@ func TestQueueState(t *testing.T) {
 	broker.Publish(UpdatedQueue, []byte("1"), []byte("2"), []byte("3"))
 	expect(QueueState{Ready: 3})
 
-	conn, err := amqp.Dial(broker.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, ch := testenv.Dial(t, broker.URL)
 	if err := ch.Qos(1, 0, false); err != nil {
 		t.Fatal(err)
 	}
@@ -492,15 +492,19 @@ func TestRemedies(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"not found", missing(fromServer(amqp.NotFound), "queue a", "start it"), "queue a does not exist: start it"},
+		{"not found", missing(&amqp.Error{Code: amqp.NotFound, Reason: "NOT_FOUND - no queue 'a' in vhost '/'", Server: true}, "queue a", "start it"), "queue a does not exist: start it"},
+		{"a node is down", missing(&amqp.Error{Code: amqp.NotFound, Reason: "NOT_FOUND - home node 'rabbit@b' of durable queue 'a' in vhost '/' is down or inaccessible", Server: true}, "queue a", "start it"), "look at queue a: it does not answer: see to the node of the broker that has it: "},
+		{"a crash", missing(&amqp.Error{Code: amqp.NotFound, Reason: "NOT_FOUND - queue 'a' in vhost '/' has crashed and failed to restart", Server: true}, "queue a", "start it"), "look at queue a: it does not answer: see to the node of the broker that has it: "},
 		{"no permission", missing(fromServer(amqp.AccessRefused), "queue a", "start it"), "look at queue a: the broker's user needs the configure permission on it, even to look: "},
 		{"something else", missing(fromServer(amqp.InternalError), "queue a", "start it"), "look at queue a: first: "},
 		{"refused", explained(fromServer(amqp.AccessRefused)), "authentication failed: check user, password and vhost of RABBITMQ_ENDPOINT"},
 		{"not allowed", explained(fromServer(amqp.NotAllowed)), "the user may not use this vhost: check the vhost of RABBITMQ_ENDPOINT"},
 		{"a certificate", explained(&tls.CertificateVerificationError{Err: errors.New("unknown authority")}), "the broker's certificate is not trusted: check the host of RABBITMQ_ENDPOINT"},
-		{"no frame", explained(&amqp.Error{Code: amqp.FrameError, Reason: "EOF"}), "what answers is no AMQP broker, or it ended the connection: check host and port of RABBITMQ_ENDPOINT"},
+		{"no frame", explained(&amqp.Error{Code: amqp.FrameError, Reason: amqp.ErrFrame.Error()}), "what answers is no AMQP broker: check host and port of RABBITMQ_ENDPOINT"},
+		{"an end", explained(&amqp.Error{Code: amqp.FrameError, Reason: "EOF"}), "the connection was ended without a word: check host and port of RABBITMQ_ENDPOINT"},
 		{"the network", explained(&net.OpError{Op: "dial", Err: errors.New("no route")}), "no broker answers: check the host of RABBITMQ_ENDPOINT"},
-		{"something else", explained(fromServer(amqp.InternalError)), "first: "},
+		{"an end with a reason", explained(fromServer(amqp.ConnectionForced)), "the broker ended the connection: see its log: first: "},
+		{"something else", explained(fromServer(amqp.ResourceError)), "first: "},
 	} {
 		if !strings.HasPrefix(tt.err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q first", tt.name, tt.err, tt.want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -73,6 +74,8 @@ func missing(err error, what, remedy string) error {
 	var refused *amqp.Error
 	switch {
 	case !errors.As(err, &refused):
+	case refused.Code == amqp.NotFound && !strings.Contains(refused.Reason, " no "): // which it says too where a node is down, a queue has crashed, or after a timeout
+		return fmt.Errorf("look at %s: %w", what, away("it does not answer: see to the node of the broker that has it", err))
 	case refused.Code == amqp.NotFound:
 		return fmt.Errorf("%s %w: %s", what, ErrNotFound, remedy)
 	case refused.Code == amqp.AccessRefused:

@@ -44,12 +44,10 @@ const (
 
 // Record is a run as the ledger keeps it.
 type Record struct {
-	ID      string  `json:"id"`
-	Version int64   `json:"version"` // grows with each change
-	Status  Status  `json:"status"`
-	Request Request `json:"request"`
-	// IDCount is how many ids the request names, where not all of them are here.
-	IDCount   int       `json:"idCount,omitempty"`
+	ID        string    `json:"id"`
+	Version   int64     `json:"version"` // grows with each change
+	Status    Status    `json:"status"`
+	Request   Request   `json:"request"`
 	Wanted    Wanted    `json:"wanted"`
 	Started   time.Time `json:"startedAt,omitzero"`
 	Finished  time.Time `json:"finishedAt,omitzero"`
@@ -57,17 +55,19 @@ type Record struct {
 	Takeovers int       `json:"takeovers"`       // how often another process went on with it
 	// Vanished is how many owners in a row gave no sign of life any more and had
 	// settled nothing.
-	Vanished int       `json:"-"`
+	Vanished int `json:"-"`
+	// IDCount is how many ids the request names. Lists have none of them.
+	IDCount  int       `json:"-"`
 	Progress *Progress `json:"progress,omitempty"`
 	// Report is the run's so far, without samples: the outcomes are kept one by one.
 	Report    *Report `json:"report,omitempty"`
-	Error     string  `json:"error,omitempty"`     // what went wrong and what to do, at most MaxError bytes
+	Error     string  `json:"error,omitempty"`     // what went wrong, or what a run that was handed back waits for, and what to do; at most MaxError bytes
 	ActiveRun string  `json:"activeRun,omitempty"` // a skipped run: the one that was active
 }
 
 // Whole tells whether the run was to look at all products.
 func (r *Record) Whole() bool {
-	return len(r.Request.IDs) == 0 && r.IDCount == 0 && r.Request.Since.IsZero() && r.Request.Apply == ""
+	return r.IDCount == 0 && len(r.Request.IDs) == 0 && r.Request.Since.IsZero() && r.Request.Apply == ""
 }
 
 // Bounds of what the ledger keeps of one run.

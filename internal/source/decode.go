@@ -123,7 +123,12 @@ func value(v bsoncore.Value) product.Value {
 		if n, ok := product.ParseNumber(text); ok {
 			return n
 		}
+		if n, ok := product.ParseNotFinite(text); ok {
+			return n
+		}
 		return product.OtherValue("Decimal128 " + text)
+	case bsoncore.TypeBoolean:
+		return product.BooleanValue(v.Boolean())
 	default:
 		return product.OtherValue(v.Type.String())
 	}

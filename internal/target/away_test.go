@@ -76,12 +76,17 @@ func TestCaseD13ServerThatDoesNotAnswerAtPresent(t *testing.T) {
 	t.Run("silent", func(t *testing.T) {
 		t.Parallel()
 		proxy, address := testenv.ProxyTo(t, testenv.Cart(t).URL)
-		target := described(t, address+"&statement_timeout=500", "public") // that and 5 s are waited for
+		target := described(t, address+"&statement_timeout=500&connect_timeout=1", "public") // 500 ms and 5 s are waited for
 		err := target.pool.AcquireFunc(t.Context(), func(conn *pgxpool.Conn) error {
 			proxy.Freeze()
 			return conn.QueryRow(t.Context(), "SELECT $1::int", 1).Scan(new(int))
 		})
 		isAway(t, target.explained(t.Context(), err), "no answer within 5.5s")
+		begun := time.Now()
+		isAway(t, read(target), "no server answers")
+		if took := time.Since(begun); took > 20*time.Second {
+			t.Errorf("it took %s to give up", took)
+		}
 		proxy.Thaw()
 		if err := read(target); err != nil {
 			t.Error(err)

@@ -33,8 +33,9 @@ func shown(t *testing.T, address, setting string) (value string) {
 	return value
 }
 
-// refusedAtOnce checks that nothing is done over an address.
-func refusedAtOnce(t *testing.T, address string, wants ...string) error {
+// refusedAtOnce checks that nothing is done over an address. away tells whether waiting
+// may help.
+func refusedAtOnce(t *testing.T, address string, away bool, wants ...string) {
 	t.Helper()
 	target := open(t, address, "public")
 	begun := time.Now()
@@ -46,7 +47,9 @@ func refusedAtOnce(t *testing.T, address string, wants ...string) error {
 	if took := time.Since(begun); took > 30*time.Second {
 		t.Errorf("refused after %s", took)
 	}
-	return err
+	if errors.As(err, new(*product.AwayError)) != away {
+		t.Errorf("away is not %t: %v", away, err)
+	}
 }
 
 func TestCaseB1PoolerThatSharesItsSessions(t *testing.T) {
@@ -61,10 +64,7 @@ func TestCaseB1PoolerThatSharesItsSessions(t *testing.T) {
 			t.Parallel()
 			pooler := testenv.PoolerOf(t, testenv.Cart(t), settings...)
 			for _, mode := range []string{"transaction", "statement"} {
-				err := refusedAtOnce(t, pooler.URL(mode), "connection pooler (such as PgBouncer) in transaction or statement mode")
-				if errors.As(err, new(*product.AwayError)) {
-					t.Errorf("waiting does not help: %v", err)
-				}
+				refusedAtOnce(t, pooler.URL(mode), false, "connection pooler (such as PgBouncer) in transaction or statement mode")
 				for _, setting := range []string{"statement_timeout", "idle_session_timeout", "lock_timeout"} {
 					if value := shown(t, pooler.URL(mode), setting); value != "0" {
 						t.Errorf("%s is left at %s for others", setting, value)
@@ -105,8 +105,8 @@ func TestCaseB1PoolerInSessionMode(t *testing.T) {
 			t.Errorf("%s is left at %s for others", setting, value)
 		}
 	}
-	refusedAtOnce(t, address+"&options=-c%20geqo%3Doff", "unsupported startup parameter: options", "ignore_startup_parameters")
-	refusedAtOnce(t, address+"&extra_float_digits=3", "unsupported startup parameter: extra_float_digits", "ignore_startup_parameters")
+	refusedAtOnce(t, address+"&options=-c%20geqo%3Doff", false, "unsupported startup parameter: options", "ignore_startup_parameters")
+	refusedAtOnce(t, address+"&extra_float_digits=3", false, "unsupported startup parameter: extra_float_digits", "ignore_startup_parameters")
 
 	small := testenv.PoolerOf(t, db, "default_pool_size = 1")
 	_, err = open(t, small.URL("session"), "public").Ping(t.Context())
@@ -128,12 +128,10 @@ func TestCaseB2Standby(t *testing.T) {
 	}
 	on := func(hosts string) string { return strings.Replace(db.URL, host(primary.URL), hosts, 1) }
 
-	if err := refusedAtOnce(t, on(host(standby.URL)), "this is a standby"); !errors.As(err, new(*product.AwayError)) {
-		t.Errorf("it may be promoted: %v", err)
-	}
-	refusedAtOnce(t, on(host(standby.URL))+"&target_session_attrs=standby", "this is a standby")
+	refusedAtOnce(t, on(host(standby.URL)), true, "this is a standby")
+	refusedAtOnce(t, on(host(standby.URL))+"&target_session_attrs=standby", true, "this is a standby")
 	closed := testenv.ClosedAddress(t)
-	refusedAtOnce(t, on(closed+","+host(standby.URL)), "this is a standby", closed)
+	refusedAtOnce(t, on(closed+","+host(standby.URL)), true, "this is a standby", closed)
 
 	target := described(t, on(host(standby.URL)+","+host(primary.URL)), "public")
 	preferring := described(t, on(host(primary.URL)+","+host(standby.URL))+"&target_session_attrs=prefer-standby", "public")
@@ -147,9 +145,6 @@ func TestCaseB2Standby(t *testing.T) {
 	for _, target := range []*Target{target, preferring} {
 		if err := read(target); err != nil {
 			t.Error(err)
-		}
-		if host := target.pool.Stat().TotalConns(); host == 0 {
-			t.Error("no connection")
 		}
 	}
 	lock, err := target.Lock(t.Context())
@@ -265,7 +260,6 @@ func TestCaseB3ReadOnly(t *testing.T) {
 	db := testenv.Cart(t)
 	target := described(t, db.URL, "public")
 	writer := writerOf(t, target)
-	target.pool.Config().MaxConns = 1
 	_, err := target.pool.Exec(t.Context(), "SET default_transaction_read_only = on")
 	if err != nil {
 		t.Fatal(err)
@@ -277,10 +271,7 @@ func TestCaseB3ReadOnly(t *testing.T) {
 func TestCaseB4OldVersion(t *testing.T) {
 	t.Parallel()
 	db := testenv.Cart(t, testenv.OnPostgreSQL(testenv.OldPostgreSQL(t).URL))
-	err := refusedAtOnce(t, db.URL, "PostgreSQL 14 or later is needed", "13.")
-	if errors.As(err, new(*product.AwayError)) {
-		t.Errorf("waiting does not help: %v", err)
-	}
+	refusedAtOnce(t, db.URL, false, "PostgreSQL 14 or later is needed", "13.")
 }
 
 func TestCaseB5LockOfAnotherSession(t *testing.T) {

@@ -67,9 +67,17 @@ func textOf(v product.Value) *string {
 	case product.Null, product.Absent:
 		return nil
 	case product.Other:
-		text = strings.Trim(text, "<>") // NaN and the infinities, which a row may hold
+		text = strings.Trim(text, "<>") // a number that is longer than any of the source, which a row may hold
 	}
 	return &text
+}
+
+// plainName is the column's name without quotes.
+func (c column) plainName(s *shape) string {
+	if c.isID {
+		return s.table.ID.Name
+	}
+	return s.table.Fields[c.field].Name
 }
 
 // givenTable is a table of texts that a statement is given, one bound array a column.

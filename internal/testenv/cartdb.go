@@ -23,12 +23,17 @@ type CartDB struct {
 // CartOption changes the database that Cart makes.
 type CartOption func(*cartOptions)
 
-type cartOptions struct{ server, collation string }
+type cartOptions struct{ server, collation, encoding string }
 
 // Collated gives the database a collation such as "en_US.utf8". A server that lacks the locale uses ICU's rules
 // for the same language, which order text alike for a test's purposes: not by bytes.
 func Collated(name string) CartOption {
 	return func(o *cartOptions) { o.collation = name }
+}
+
+// Encoded gives the database an encoding such as "LATIN1", and the order of bytes.
+func Encoded(name string) CartOption {
+	return func(o *cartOptions) { o.encoding, o.collation = name, "C" }
 }
 
 // OnPostgreSQL makes the database on another server, given by the URL of a superuser.
@@ -39,7 +44,7 @@ func OnPostgreSQL(serverURL string) CartOption {
 // Cart makes a cart's database with empty tables. It is dropped when the test ends, whoever is still connected.
 func Cart(tb testing.TB, opts ...CartOption) *CartDB {
 	tb.Helper()
-	var options cartOptions
+	options := cartOptions{encoding: "UTF8"}
 	for _, opt := range opts {
 		opt(&options)
 	}
@@ -50,7 +55,7 @@ func Cart(tb testing.TB, opts ...CartOption) *CartDB {
 	c.URL = c.urlFor(nil)
 
 	ctx := setupContext(tb)
-	if err := c.create(ctx, options.collation); err != nil {
+	if err := c.create(ctx, options); err != nil {
 		tb.Fatalf("create the cart's database: %v", err)
 	}
 	tb.Cleanup(func() {
@@ -73,6 +78,7 @@ func (c *CartDB) open(ctx context.Context) {
 	}
 	config.MaxConns = 4
 	config.ConnConfig.RuntimeParams["application_name"] = "testenv"
+	config.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
 	if c.Pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		c.tb.Fatalf("connect to database %s: %v", c.Name, err)
 	}

@@ -10,14 +10,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func (c *CartDB) create(ctx context.Context, collation string) error {
+func (c *CartDB) create(ctx context.Context, options cartOptions) error {
 	return c.onServer(ctx, func(conn *pgx.Conn) error {
-		locale, err := localeClause(ctx, conn, collation)
+		locale, err := localeClause(ctx, conn, options.collation)
 		if err != nil {
 			return err
 		}
 		// Only template0 allows another locale than its own.
-		_, err = conn.Exec(ctx, "CREATE DATABASE "+c.Name+" TEMPLATE template0 ENCODING 'UTF8'"+locale)
+		_, err = conn.Exec(ctx, "CREATE DATABASE "+c.Name+" TEMPLATE template0 ENCODING '"+options.encoding+"'"+locale)
 		return err
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Ellipsis stands for what is left out.
@@ -71,18 +73,49 @@ func from(s string, start, most int) string {
 	return Ellipsis + Cut(s[start:], most-len(Ellipsis))
 }
 
-// Quoted is s in quotes, with what does not print escaped, blanks other than the
-// usual one included.
-func Quoted(s string) string { return strconv.Quote(s) }
+// Quoted is s in quotes, with what does not show escaped: what does not print, blanks
+// other than the usual one, what takes no room, and all beyond ASCII where another text
+// of other characters looks the same (an accent of its own behind its letter).
+func Quoted(s string) string {
+	if !plain(s) {
+		return strconv.QuoteToASCII(s)
+	}
+	quoted := strconv.Quote(s)
+	if !strings.ContainsFunc(quoted, unseen) {
+		return quoted
+	}
+	var shown strings.Builder
+	for _, r := range quoted {
+		if unseen(r) {
+			escaped := strconv.QuoteToASCII(string(r))
+			shown.WriteString(escaped[1 : len(escaped)-1])
+		} else {
+			shown.WriteRune(r)
+		}
+	}
+	return shown.String()
+}
+
+// plain tells whether s looks like no other text, and its first character like itself.
+func plain(s string) bool {
+	first, _ := utf8.DecodeRuneInString(s)
+	return norm.NFC.IsNormalString(s) && !unicode.Is(unicode.M, first)
+}
+
+// unseen tells of what counts as printed whether it shows nothing.
+func unseen(r rune) bool {
+	const brailleBlank = '\u2800'
+	return r == brailleBlank || unicode.In(r, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
+}
 
 // Word is s as one word of a line, at most most bytes of it: bare where nothing in it
 // can mislead a reader, else quoted, with the length of what was cut.
 func Word(s string, most int) string {
 	shown := Cut(s, most)
 	misleading := func(r rune) bool {
-		return r == '"' || r == utf8.RuneError || unicode.IsSpace(r) || !unicode.IsPrint(r)
+		return r == '"' || r == utf8.RuneError || unicode.IsSpace(r) || !unicode.IsPrint(r) || unseen(r)
 	}
-	if s == "" || strings.ContainsFunc(shown, misleading) {
+	if s == "" || !plain(shown) || strings.ContainsFunc(shown, misleading) {
 		shown = Quoted(shown)
 	}
 	if len(s) > most {

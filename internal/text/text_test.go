@@ -83,12 +83,36 @@ func TestWord(t *testing.T) {
 		"a\u00a0":                  `"a\u00a0"`,
 		"a\nb":                     `"a\nb"`,
 		"a\x1b[31m":                `"a\x1b[31m"`,
+		"e\u0301":                  `"e\u0301"`,
+		"\u0301a":                  `"\u0301a"`,
+		"a\ufe0fé":                 `"a\ufe0fé"`,
+		"a\u3164":                  `"a\u3164"`,
+		"a\u202e":                  `"a\u202e"`,
+		"a\u200b":                  `"a\u200b"`,
 		`"`:                        `"\""`,
 		"\xff":                     `"\xff"`,
 		strings.Repeat("k", 2700):  strings.Repeat("k", 37) + "… (2700 bytes)",
 		strings.Repeat("k ", 30):   `"` + strings.Repeat("k ", 18) + `k…" (60 bytes)`,
 	} {
 		if got := text.Word(s, 40); got != want {
+			t.Errorf("%q is shown as %s, want %s", s, got, want)
+		}
+	}
+}
+
+func TestQuoted(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]string{
+		"":                    `""`,
+		" 12 ":                `" 12 "`,
+		"Größe 日本 😀":          `"Größe 日本 😀"`,
+		"a\nb\u00a0":          `"a\nb\u00a0"`,
+		"❤\ufe0f \U000e0100é": `"❤\ufe0f \U000e0100é"`,
+		"Cafe\u0301 é":        `"Cafe\u0301 \u00e9"`,
+		"\u212b":              `"\u212b"`, // looks like Å
+		"\xffé":               `"\xffé"`,
+	} {
+		if got := text.Quoted(s); got != want {
 			t.Errorf("%q is shown as %s, want %s", s, got, want)
 		}
 	}

@@ -80,7 +80,8 @@ func TestExplain(t *testing.T) {
 			inTerms(t, d.Next, words.API)
 		}
 	}
-	for id, want := range map[product.ID]string{"it's ; rm": `etl sync --id 'it'\''s ; rm'`, "-x": "etl sync --id '-x'", "": "etl sync --id ''"} {
+	for id, want := range map[product.ID]string{"it's ; rm": `etl sync --id 'it'\''s ; rm'`, "-x": "etl sync --id '-x'", "": "etl sync --id ''",
+		"it's\nnew": `etl sync --id $'it\'s\nnew'`, `a \n "b"`: `etl sync --id 'a \n "b"'`} {
 		if _, next := words.Explain(&run.Explanation{ID: id, Verdict: run.VerdictMissing, InSource: true}, words.CLI); next[:len(want)+2] != "`"+want+"`" {
 			t.Errorf("%q: %s", id, next)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // Terms are those in which a person is told what to do.
@@ -53,20 +54,25 @@ func post(order run.Order) string {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)
-	text := "POST /api/etl/sync"
+	request := "POST /api/etl/sync"
 	if err := encoder.Encode(order); err != nil || body.String() == "{}\n" {
-		return text // the defaults; an order can always be encoded
+		return request // the defaults; an order can always be encoded
 	}
-	return text + " " + strings.TrimSpace(body.String())
+	return request + " " + strings.TrimSpace(body.String())
 }
 
-// shellWord is s as a shell takes it for one word.
+// shellWord is s as a shell takes it for one word. What does not show is escaped, as
+// bash, ksh and zsh read it.
 func shellWord(s string) string {
 	plain := func(r rune) bool {
 		return r == '-' || r == '_' || r == '.' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
 	}
 	if s != "" && s[0] != '-' && strings.TrimLeftFunc(s, plain) == "" {
 		return s
+	}
+	if strings.Contains(text.Quoted(strings.NewReplacer(`\`, "", `"`, "").Replace(s)), `\`) {
+		quoted := text.Quoted(s)
+		return "$'" + strings.ReplaceAll(quoted[1:len(quoted)-1], "'", `\'`) + "'"
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -21,6 +21,7 @@ func openStore(ctx context.Context, databaseURL string) (*store, error) {
 		return nil, fmt.Errorf("read the cart's database URL: %w", err)
 	}
 	config.RuntimeParams["application_name"] = ConnectionName
+	config.RuntimeParams["client_encoding"] = "UTF8" // as node-postgres asks for
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cart's database: %w", err)

@@ -51,6 +51,9 @@ func (f fields) parameter(name string) ([]byte, error) {
 	return parameter(raw)
 }
 
+// Parameter is what the real cart sends to its database for a JSON value of an event; nil is NULL.
+func Parameter(raw json.RawMessage) ([]byte, error) { return parameter(raw) }
+
 func parameter(raw json.RawMessage) ([]byte, error) {
 	raw = bytes.TrimSpace(raw)
 	switch raw[0] {

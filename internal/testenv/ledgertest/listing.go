@@ -71,7 +71,7 @@ func testRunPages(t *testing.T, l Fixture) {
 func testRunsWithoutIDs(t *testing.T, l Fixture) {
 	named := submitted(t, l, naming("b", "a", "c"))
 	plain := submitted(t, l, look)
-	if len(named.Request.IDs) != 3 || named.IDCount != 0 {
+	if len(named.Request.IDs) != 3 || named.IDCount != 3 {
 		t.Errorf("the run itself is %+v", named)
 	}
 	check := func(what string, r *run.Record, want run.Record, ids int) {
@@ -101,7 +101,7 @@ func testRunsWithoutIDs(t *testing.T, l Fixture) {
 		t.Fatal(err)
 	}
 	check("the latest", latest, named, 3)
-	if whole, err := l.Run(t.Context(), named.ID); err != nil || len(whole.Request.IDs) != 3 || whole.Whole() {
+	if whole, err := l.Run(t.Context(), named.ID); err != nil || len(whole.Request.IDs) != 3 || whole.IDCount != 3 || whole.Whole() {
 		t.Errorf("by its id it is %+v, %v", whole, err)
 	}
 }

@@ -25,7 +25,7 @@ func (l *Ledger) Run(ctx context.Context, id string) (run.Record, error) {
 
 // brief is a run as lists show it, without the ids that it was asked for.
 func brief(r run.Record) run.Record {
-	r.IDCount, r.Request.IDs = len(r.Request.IDs), nil
+	r.Request.IDs = nil
 	return r
 }
 
