@@ -69,10 +69,9 @@ func document(record run.Record) *runDocument {
 
 // summary is a run without what may be long.
 func summary(record run.Record) *runDocument {
-	const most = 20
-	ids := len(record.Request.IDs)
-	if ids > most {
-		record.Request.IDs = record.Request.IDs[:most]
+	ids := max(record.IDCount, len(record.Request.IDs))
+	if ids > run.ListedIDs {
+		record.Request.IDs = record.Request.IDs[:run.ListedIDs]
 	} else {
 		ids = 0
 	}

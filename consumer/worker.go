@@ -207,7 +207,16 @@ func giveUp(ctx context.Context, lease run.Lease, record run.Record) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
 	defer cancel()
 	return lease.Finish(ctx, run.StatusFailed, record.Report, fmt.Sprintf(
-		"given up: %d processes in a row took this run and ended, or lost the database, before they had settled anything; look into their logs for a panic or a lack of memory, then start it again", record.Vanished))
+		"given up: %d processes in a row took this run and ended, or lost the database, before they had settled anything%s; look into their logs for a panic or a lack of memory, then start it again", record.Vanished, whereabouts(ctx, lease)))
+}
+
+// whereabouts tells where a run is that does not get any further.
+func whereabouts(ctx context.Context, lease run.Lease) string {
+	at, err := lease.Resume(ctx)
+	if err != nil || at == nil || len(at.Ranges) == 0 { // which a run without ranges has not either
+		return ""
+	}
+	return fmt.Sprintf(", in key range %.200s or behind it", at.Ranges[0].String())
 }
 
 func (w *Worker) hold(id string) {

@@ -39,9 +39,9 @@ func (p pass) differing(n int) (*stores, diff.Scope) {
 	for i := range n {
 		id := product.ID(fmt.Sprintf("p%04d", i))
 		if p.kind == product.Missing {
-			s.products = append(s.products, newProduct(product.Strings, id))
+			s.put(newProduct(product.Strings, id))
 		} else {
-			s.rows = append(s.rows, newRow(id))
+			s.putRows(newRow(id))
 		}
 		if p.byName {
 			scope.IDs = append(scope.IDs, id)
@@ -60,14 +60,9 @@ func TestABatchHasAtMostAThousandSuspects(t *testing.T) {
 			const n = 2500
 			s, scope := p.differing(n)
 			s.pages = []int{5000}
-			batches := make(chan diff.Batch, 10)
-			if err := s.finder(5000).Scan(t.Context(), scope, batches); err != nil {
-				t.Fatal(err)
-			}
-			close(batches) // it must be open still
 			var sizes []int
 			var ids []product.ID
-			for b := range batches {
+			for _, b := range s.scanned(t, 5000, scope) {
 				if b.Part != p.part {
 					continue
 				}
@@ -152,9 +147,9 @@ func TestPartsAreNumberedAsTheirRanges(t *testing.T) {
 			{Class: product.Strings, After: "c"},
 		}}
 		for _, id := range ids[:3] {
-			s.products = append(s.products, newProduct(product.Strings, id))
+			s.put(newProduct(product.Strings, id))
 		}
-		s.rows = []product.Row{newRow("e")}
+		s.putRows(newRow("e"))
 		found := run(t.Context(), t, s, diff.Config{Compare: compared, Batch: 10}, scope)
 		if found.err != nil {
 			t.Fatal(found.err)
@@ -178,8 +173,8 @@ func TestPartsAreNumberedAsTheirRanges(t *testing.T) {
 func TestNamedProductsAreCounted(t *testing.T) {
 	t.Parallel()
 	s := newStores(orders()[0])
-	s.products = []product.Product{newProduct(product.Strings, "a"), newProduct(product.Strings, "b")}
-	s.rows = []product.Row{newRow("b"), newRow("c")}
+	s.put(newProduct(product.Strings, "a"), newProduct(product.Strings, "b"))
+	s.putRows(newRow("b"), newRow("c"))
 	scope := diff.Scope{IDs: []product.ID{"a", "b", "c", "nobody"}, Ranges: []product.Range{{Class: product.Strings}}}
 	found := run(t.Context(), t, s, diff.Config{Compare: compared, Batch: 3}, scope)
 	want := diff.FinishedRange{Products: 2, Rows: 2, Matched: 1}
@@ -201,19 +196,14 @@ func TestSuspectsHoldNoMemoryOfPages(t *testing.T) {
 	for _, p := range passes() {
 		s, scope := p.differing(5)
 		memory := make(map[*byte]bool)
-		for _, p := range s.products {
+		for _, p := range s.Products {
 			memory[unsafe.StringData(string(p.ID()))] = true
 		}
-		for _, row := range s.rows {
+		for _, row := range s.Rows {
 			memory[unsafe.StringData(string(row.ID))] = true
 		}
-		batches := make(chan diff.Batch, 10)
-		if err := s.finder(10).Scan(t.Context(), scope, batches); err != nil {
-			t.Fatal(err)
-		}
-		close(batches)
 		suspects := 0
-		for b := range batches {
+		for _, b := range s.scanned(t, 10, scope) {
 			for _, suspect := range b.Suspects {
 				suspects++
 				if memory[unsafe.StringData(string(suspect.ID))] {

@@ -4,26 +4,20 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/testenv/memoryshop"
 )
 
-// long is the time at which most of the catalogues' products were created.
-var longAgo = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+// longAgo is when most of the catalogues' products were created.
+var longAgo = memoryshop.LongAgo
 
-func newProduct(class product.Class, id product.ID) product.Product {
-	p := product.Product{Key: product.Key{Class: class, ID: id}, Created: longAgo, Updated: longAgo}
-	p.Values[product.Title] = product.TextValue("Lamp")
-	p.Values[product.Price] = product.FloatValue(777)
-	p.Values[product.Image] = product.TextValue("lamp.png")
-	p.Values[product.SellerID] = product.TextValue("seller")
-	p.Values[product.Quantity] = product.IntegerValue(5)
-	return p
-}
+var newProduct = memoryshop.Lamp
 
 func newRow(id product.ID) product.Row {
 	return product.Row{ID: id, Values: newProduct(product.Strings, id).Values}
@@ -62,12 +56,12 @@ func (f findings) differs(want findings) string {
 func (s *stores) oracle(scope diff.Scope) findings {
 	want := make(findings)
 	rows := make(map[product.ID]product.Row)
-	for _, row := range s.rows {
+	for _, row := range s.Rows {
 		rows[row.ID] = row
 	}
 	in := func(id product.ID) bool { return len(scope.IDs) == 0 || slices.Contains(scope.IDs, id) }
 	inSource := make(map[product.ID]bool)
-	for _, p := range s.products {
+	for _, p := range s.Products {
 		inSource[p.ID()] = true
 		if !in(p.ID()) || p.Created.Before(scope.Since) {
 			continue
@@ -88,6 +82,16 @@ func (s *stores) oracle(scope diff.Scope) findings {
 	return want
 }
 
+// eachOrder checks stores that differ at random, with each order of the id column.
+func eachOrder(t *testing.T, check func(*rapid.T, *stores)) {
+	for _, o := range orders() {
+		t.Run(o.name, func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) { check(t, drawStores(t, o)) })
+		})
+	}
+}
+
 // drawStores makes two stores that differ at random: ids of mixed classes, some
 // of them close to each other in one order and far apart in another.
 func drawStores(t *rapid.T, o order) *stores {
@@ -96,6 +100,7 @@ func drawStores(t *rapid.T, o order) *stores {
 	sizes = append(sizes, rapid.IntRange(1, 9).Draw(t, "last page size"))
 	s.pages = sizes
 	s.overlap = rapid.SliceOfN(rapid.SampledFrom([]int{0, 0, 0, 1, 2}), 1, 4).Draw(t, "products that the cursor repeats")
+	s.Held = rapid.IntRange(0, 5).Draw(t, "products that are held at once")
 	classes := rapid.SampledFrom([][]product.Class{
 		{product.ObjectIDs}, {product.Strings}, {product.UUIDs}, {product.Integers},
 		{product.ObjectIDs, product.Strings}, product.Classes(), {},
@@ -107,7 +112,7 @@ func drawStores(t *rapid.T, o order) *stores {
 		if _, known := state[k.ID]; !known {
 			states := []string{"same", "missing", "stale", "orphaned"}
 			switch {
-			case !storable(k.ID):
+			case !memoryshop.Storable(k.ID):
 				states = []string{"missing"}
 			case !inSource:
 				states = []string{"orphaned"}
@@ -118,13 +123,13 @@ func drawStores(t *rapid.T, o order) *stores {
 				if state[k.ID] == "stale" {
 					row.Values[product.Title] = product.TextValue("Old lamp")
 				}
-				s.rows = append(s.rows, row)
+				s.putRows(row)
 			}
 		}
 		if inSource && state[k.ID] != "orphaned" {
 			p := newProduct(k.Class, k.ID)
 			p.Created = rapid.SampledFrom([]time.Time{{}, longAgo, longAgo.Add(time.Hour)}).Draw(t, "created")
-			s.products = append(s.products, p)
+			s.put(p)
 		}
 	}
 	return s
@@ -155,21 +160,15 @@ func (s *stores) drawRanges(t *rapid.T) []product.Range {
 	var ranges []product.Range
 	for _, class := range product.Classes() {
 		var points []product.ID
-		holds := false
-		for _, p := range s.products {
-			if p.Key.Class == class {
-				holds = true
-				if p.ID() != "" && rapid.IntRange(0, 5).Draw(t, "split") == 0 {
-					points = append(points, p.ID())
-				}
-			}
-		}
-		if !holds {
+		held := s.Within(product.Range{Class: class}, time.Time{})
+		if len(held) == 0 {
 			continue
 		}
-		slices.SortFunc(points, func(a, b product.ID) int {
-			return compareKeys(product.Key{Class: class, ID: a}, product.Key{Class: class, ID: b})
-		})
+		for _, p := range held {
+			if p.ID() != "" && rapid.IntRange(0, 5).Draw(t, "split") == 0 {
+				points = append(points, p.ID())
+			}
+		}
 		r := product.Range{Class: class}
 		for _, point := range points {
 			r.Through = point

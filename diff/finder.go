@@ -23,7 +23,10 @@ type Source interface {
 	Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error]
 	// Find reads products by id. An id that is not in the result is not in the
 	// source; two documents with one canonical id come as one Ambiguous product.
+	// Several that are too large to be held together are a *product.TooLargeError.
 	Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, error)
+	// Present tells which of ids are in the source.
+	Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error)
 }
 
 // Target is the cart's product table.
@@ -33,8 +36,11 @@ type Target interface {
 	// Span yields the rows with after < id <= through in the id column's own
 	// order; an empty bound is open. Rows are the caller's.
 	Span(ctx context.Context, after, through product.ID) iter.Seq2[[]product.Row, error]
-	// Find reads rows by id.
+	// Find reads rows by id. Several that are too large to be held together are a
+	// *product.TooLargeError.
 	Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error)
+	// Present tells which of ids have a row.
+	Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error)
 }
 
 // Suspect is a difference that was seen once.
@@ -91,13 +97,16 @@ type Finder struct {
 	source Source
 	target Target
 	config Config
+	// How many documents, and rows, are read by id at once.
+	documents, rows *product.Portion
 	// Counters of the scans so far.
 	Counters Counters
 }
 
 // New makes a finder.
 func New(source Source, target Target, config Config) *Finder {
-	return &Finder{source: source, target: target, config: config}
+	return &Finder{source: source, target: target, config: config,
+		documents: product.NewPortion(config.Batch, portionBytes), rows: product.NewPortion(config.Batch, portionBytes)}
 }
 
 // Scope says what part of the two stores a run looks at.

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
@@ -14,33 +15,95 @@ type Pair struct {
 	Row     *product.Row
 }
 
-// Look reads products by id on both sides, in the order of ids, and counts nothing.
-// The cart is read last, so that a row that arrives in between counts, and its
+// Bytes is about how much memory the pair takes.
+func (p *Pair) Bytes() (n int) {
+	if p.Product != nil {
+		n += p.Product.Bytes()
+	}
+	if p.Row != nil {
+		n += p.Row.Bytes()
+	}
+	return n
+}
+
+// Look reads products by id on both sides, in the order of ids, and counts nothing: as
+// many of ids, from the first on, as are held at once, which are all unless they are
+// large. The cart is read last, so that a row that arrives in between counts, and its
 // product does not look missing. After an error nothing is known of any.
 func (f *Finder) Look(ctx context.Context, ids []product.ID) ([]Pair, error) {
-	products, err := f.source.Find(ctx, ids)
+	products, n, err := fitting(ctx, f.source.Find, f.documents, f.begin(ids), documentBytes)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := f.target.Find(ctx, ids)
+	rows, n, err := fitting(ctx, f.target.Find, f.rows, ids[:n], rowBytes)
 	if err != nil {
 		return nil, err
 	}
-	return pairs(ids, products, rows), nil
+	return pairs(ids[:n], products, rows), nil
 }
 
 // LookBack is Look with the source read last: a product that is still there then
 // was not deleted before its row was seen.
 func (f *Finder) LookBack(ctx context.Context, ids []product.ID) ([]Pair, error) {
-	rows, err := f.target.Find(ctx, ids)
+	rows, n, err := fitting(ctx, f.target.Find, f.rows, f.begin(ids), rowBytes)
 	if err != nil {
 		return nil, err
 	}
-	products, err := f.source.Find(ctx, ids)
+	products, n, err := fitting(ctx, f.source.Find, f.documents, ids[:n], documentBytes)
 	if err != nil {
 		return nil, err
 	}
-	return pairs(ids, products, rows), nil
+	return pairs(ids[:n], products, rows), nil
+}
+
+// Rows reads the rows of ids, from the first on as many as are held at once, and returns
+// of how many ids.
+func (f *Finder) Rows(ctx context.Context, ids []product.ID) (rows map[product.ID]product.Row, n int, err error) {
+	return fitting(ctx, f.target.Find, f.rows, ids, rowBytes)
+}
+
+// portionBytes is how many bytes are read by id at once, about. It is below what the
+// stores hold of several products.
+const portionBytes = 3 << 20
+
+func documentBytes(p product.Product) int { return p.Bytes() }
+
+func rowBytes(r product.Row) int { return r.Bytes() }
+
+// Large tells whether documents, or rows, are of late so large that few are held at once.
+func (f *Finder) Large() bool {
+	return min(f.documents.Now(), f.rows.Now()) < min(f.config.Batch, few)
+}
+
+// few products in a portion are large ones: of 30 KB and more.
+const few = 100
+
+// begin are the ids to read at once, where both sides have their product.
+func (f *Finder) begin(ids []product.ID) []product.ID {
+	return ids[:min(len(ids), f.documents.Now(), f.rows.Now())]
+}
+
+// fitting finds as many of ids, from the first on, as are held at once, and returns how
+// many it looked for.
+func fitting[T any](ctx context.Context, find func(context.Context, []product.ID) (map[product.ID]T, error), portion *product.Portion, ids []product.ID, bytes func(T) int) (map[product.ID]T, int, error) {
+	for {
+		n := min(len(ids), portion.Now())
+		found, err := find(ctx, ids[:n])
+		var tooLarge *product.TooLargeError
+		if errors.As(err, &tooLarge) && n > 1 {
+			portion.Shrink(min(tooLarge.Fits, n-1))
+			continue
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		size := 0
+		for _, one := range found {
+			size += bytes(one)
+		}
+		portion.Learn(len(found), size)
+		return found, n, nil
+	}
 }
 
 func pairs(ids []product.ID, products map[product.ID]product.Product, rows map[product.ID]product.Row) []Pair {

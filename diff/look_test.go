@@ -3,7 +3,9 @@ package diff_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,17 +41,17 @@ func TestWhatHappensBetweenTheReadsOfALook(t *testing.T) {
 		change   func(*stores)
 		want     map[read]product.Kind
 	}{
-		{"a row arrives", true, false, func(s *stores) { s.rows = []product.Row{row} },
+		{"a row arrives", true, false, func(s *stores) { s.putRows(row) },
 			map[read]product.Kind{targetFindRead: "", sourceFindRead: product.Missing}},
-		{"a product without a row is deleted", true, false, func(s *stores) { s.products = nil },
+		{"a product without a row is deleted", true, false, func(s *stores) { clear(s.Products) },
 			map[read]product.Kind{targetFindRead: product.Missing, sourceFindRead: ""}},
-		{"a product with a row is deleted", true, true, func(s *stores) { s.products = nil },
+		{"a product with a row is deleted", true, true, func(s *stores) { clear(s.Products) },
 			map[read]product.Kind{targetFindRead: "", sourceFindRead: product.Orphaned}},
-		{"a row is deleted", true, true, func(s *stores) { s.rows = nil },
+		{"a row is deleted", true, true, func(s *stores) { clear(s.Rows) },
 			map[read]product.Kind{targetFindRead: product.Missing, sourceFindRead: ""}},
-		{"the product of an orphan comes back", false, true, func(s *stores) { s.products = []product.Product{p} },
+		{"the product of an orphan comes back", false, true, func(s *stores) { s.put(p) },
 			map[read]product.Kind{targetFindRead: product.Orphaned, sourceFindRead: ""}},
-		{"a product comes with its row", false, false, func(s *stores) { s.products, s.rows = []product.Product{p}, []product.Row{row} },
+		{"a product comes with its row", false, false, func(s *stores) { s.put(p); s.putRows(row) },
 			map[read]product.Kind{targetFindRead: product.Orphaned, sourceFindRead: product.Missing}},
 	}
 	for _, test := range tests {
@@ -58,10 +60,10 @@ func TestWhatHappensBetweenTheReadsOfALook(t *testing.T) {
 				t.Parallel()
 				s := newStores(orders()[0])
 				if test.inSource {
-					s.products = []product.Product{p}
+					s.put(p)
 				}
 				if test.inCart {
-					s.rows = []product.Row{row}
+					s.putRows(row)
 				}
 				s.beforeTheLast(last, test.change)
 				finder := s.finder(10)
@@ -81,9 +83,9 @@ func TestALookKeepsTheOrderOfItsIDs(t *testing.T) {
 	t.Parallel()
 	for last, look := range looks {
 		s := newStores(orders()[0])
-		s.products = []product.Product{newProduct(product.Strings, "a"), newProduct(product.Strings, "b")}
-		s.rows = []product.Row{newRow("b"), newRow("c")}
-		finder := s.finder(1)
+		s.put(newProduct(product.Strings, "a"), newProduct(product.Strings, "b"))
+		s.putRows(newRow("b"), newRow("c"))
+		finder := s.finder(10)
 		ids := []product.ID{"c", "nobody", "b", "a", "b"}
 		pairs, err := look(finder, t.Context(), ids)
 		if err != nil || len(pairs) != len(ids) {
@@ -107,12 +109,51 @@ func TestALookKeepsTheOrderOfItsIDs(t *testing.T) {
 	}
 }
 
+// What is too large to be held at once is looked at in parts, and after some looks without
+// asking for too much.
+func TestALookOfLargeProducts(t *testing.T) {
+	t.Parallel()
+	for last, look := range looks {
+		const products, held = 40, 3
+		s := newStores(orders()[0])
+		s.Held = held
+		var ids []product.ID
+		large := strings.Repeat("x", 1_000_000)
+		for i := range products {
+			id := product.ID(fmt.Sprintf("%024x", i))
+			p := newProduct(product.ObjectIDs, id)
+			p.Values[product.Image] = product.TextValue(large)
+			s.put(p)
+			s.putRows(newRow(id))
+			ids = append(ids, id)
+		}
+		reads := 0
+		s.onRead = func(context.Context, read) error { reads++; return nil }
+		finder := s.finder(products)
+		for seen := 0; seen < products; {
+			pairs, err := look(finder, t.Context(), ids[seen:])
+			if err != nil || len(pairs) == 0 || len(pairs) > held {
+				t.Fatalf("%s: %d pairs, %v", last, len(pairs), err)
+			}
+			for i, pair := range pairs {
+				if pair.ID != ids[seen+i] || pair.Product == nil || pair.Row == nil {
+					t.Fatalf("%s: pair %d is %+v", last, seen+i, pair)
+				}
+			}
+			seen += len(pairs)
+		}
+		if most := 2*(products/held+1) + 4; reads > most {
+			t.Errorf("%s: %d reads, want at most %d", last, reads, most)
+		}
+	}
+}
+
 func TestALookThatFailsKnowsNothing(t *testing.T) {
 	t.Parallel()
 	for last, look := range looks {
 		for _, fails := range []read{sourceFindRead, targetFindRead} {
 			s := newStores(orders()[0])
-			s.products = []product.Product{newProduct(product.Strings, "p")}
+			s.put(newProduct(product.Strings, "p"))
 			var reads []read
 			s.onRead = func(_ context.Context, r read) error {
 				reads = append(reads, r)
@@ -144,17 +185,17 @@ func TestWhatArrivesDuringAScanIsNoSuspect(t *testing.T) {
 		before read
 		stores func(s *stores)
 	}{
-		{"a row, joined", orders()[0], whole, spanRead, func(s *stores) { s.products = []product.Product{p} }},
-		{"a row, by id", orders()[1], whole, targetFindRead, func(s *stores) { s.products = []product.Product{p} }},
-		{"the row of a named product", orders()[0], diff.Scope{IDs: []product.ID{"p"}}, targetFindRead, func(s *stores) { s.products = []product.Product{p} }},
-		{"the product of a row", orders()[1], whole, sourceFindRead, func(s *stores) { s.rows = []product.Row{row} }},
+		{"a row, joined", orders()[0], whole, spanRead, func(s *stores) { s.put(p) }},
+		{"a row, by id", orders()[1], whole, targetFindRead, func(s *stores) { s.put(p) }},
+		{"the row of a named product", orders()[0], diff.Scope{IDs: []product.ID{"p"}}, targetFindRead, func(s *stores) { s.put(p) }},
+		{"the product of a row", orders()[1], whole, sourceFindRead, func(s *stores) { s.putRows(row) }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := newStores(test.order)
 			test.stores(s)
-			s.beforeTheLast(test.before, func(s *stores) { s.products, s.rows = []product.Product{p}, []product.Row{row} })
+			s.beforeTheLast(test.before, func(s *stores) { s.put(p); s.putRows(row) })
 			found := run(t.Context(), t, s, diff.Config{Compare: compared, Batch: 10}, test.scope)
 			if found.err != nil || len(found.suspected) > 0 {
 				t.Errorf("suspected %v, %v", found.suspected, found.err)
@@ -172,7 +213,7 @@ func TestDiffers(t *testing.T) {
 	}
 	p, row := newProduct(product.Strings, "p"), newRow("p")
 	renamed, restocked := with(product.Title, product.TextValue("New lamp")), with(product.Quantity, product.IntegerValue(6))
-	cheaper, dearer := with(product.Price, product.TextValue("777.0")), with(product.Price, product.FloatValue(777.5))
+	cheaper, dearer := with(product.Price, product.TextValue(" 777 ")), with(product.Price, product.FloatValue(777.5))
 	both := renamed
 	both.Values[product.SellerID] = product.NullValue()
 	tests := []struct {
@@ -246,9 +287,10 @@ func TestAScanStampsItsSuspects(t *testing.T) {
 		missing.Created, missing.Updated, stale.Created, stale.Updated, bare.Created = created, updated, created, updated, time.Time{}
 		old := newRow(stale.ID())
 		old.Values[product.Title] = product.TextValue("Old lamp")
-		s.products = []product.Product{bare, missing, stale}
-		s.rows = []product.Row{old, newRow("64b7f0c2a1d3e4f5a6b7c8db")}
-		want := map[product.ID]time.Time{missing.ID(): created, stale.ID(): updated, fromKey: time.Unix(0x3a5c0000, 0), s.rows[1].ID: {}}
+		s.put(bare, missing, stale)
+		orphan := newRow("64b7f0c2a1d3e4f5a6b7c8db")
+		s.putRows(old, orphan)
+		want := map[product.ID]time.Time{missing.ID(): created, stale.ID(): updated, fromKey: time.Unix(0x3a5c0000, 0), orphan.ID: {}}
 		s.onRead = func(_ context.Context, r read) error {
 			if r == spanRead || r == targetFindRead {
 				time.Sleep(time.Second) // first sight is when it was read
@@ -257,16 +299,11 @@ func TestAScanStampsItsSuspects(t *testing.T) {
 		}
 		for name, scope := range map[string]diff.Scope{
 			"of ranges": {Ranges: []product.Range{{Class: product.ObjectIDs}}},
-			"by id":     {IDs: []product.ID{fromKey, missing.ID(), stale.ID(), s.rows[1].ID}},
+			"by id":     {IDs: []product.ID{fromKey, missing.ID(), stale.ID(), orphan.ID}},
 		} {
-			batches := make(chan diff.Batch, 10)
 			begun := time.Now()
-			if err := s.finder(10).Scan(t.Context(), scope, batches); err != nil {
-				t.Fatal(err)
-			}
-			close(batches)
 			found := 0
-			for b := range batches {
+			for _, b := range s.scanned(t, 10, scope) {
 				for _, suspect := range b.Suspects {
 					found++
 					if stamp, known := want[suspect.ID]; !known || !suspect.Stamp.Equal(stamp) {

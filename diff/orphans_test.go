@@ -44,11 +44,11 @@ func TestAScanFindsOrphansAsItIsTold(t *testing.T) {
 	t.Parallel()
 	s := newStores(orders()[0])
 	for _, id := range []product.ID{"a", "b", "c"} {
-		s.products = append(s.products, newProduct(product.Strings, id))
-		s.rows = append(s.rows, newRow(id))
+		s.put(newProduct(product.Strings, id))
+		s.putRows(newRow(id))
 	}
-	s.products = append(s.products, newProduct(product.Integers, "1"))
-	s.rows = append(s.rows, newRow("1"), newRow("a orphan"), newRow("b orphan"))
+	s.put(newProduct(product.Integers, "1"))
+	s.putRows(newRow("1"), newRow("a orphan"), newRow("b orphan"))
 	left := []product.Range{{Class: product.Strings, After: "b"}} // finished: the integers, and strings through "b"
 	for how, want := range map[diff.Orphans][]product.ID{
 		diff.OrphansJoined: {"b orphan"},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -202,26 +201,29 @@ func (s *rangeScan) join(ctx context.Context, page []product.Product, low, high 
 }
 
 func (s *rangeScan) lookUp(ctx context.Context, page []product.Product) error {
-	ids := make([]product.ID, len(page))
-	for i := range page {
-		ids[i] = page[i].ID()
-	}
-	rows, err := s.target.Find(ctx, ids)
-	if err != nil {
-		return err
-	}
-	matched := 0
-	for i, id := range ids {
-		pair := Pair{ID: id, Product: &page[i]}
-		if row, found := rows[id]; found {
-			matched++
-			pair.Row = &row
+	for len(page) > 0 {
+		ids := make([]product.ID, len(page))
+		for i := range page {
+			ids[i] = page[i].ID()
 		}
-		if err := s.compare(ctx, &s.out, pair); err != nil {
+		rows, n, err := s.Rows(ctx, ids)
+		if err != nil {
 			return err
 		}
+		matched := 0
+		for i, id := range ids[:n] {
+			pair := Pair{ID: id, Product: &page[i]}
+			if row, found := rows[id]; found {
+				matched++
+				pair.Row = &row
+			}
+			if err := s.compare(ctx, &s.out, pair); err != nil {
+				return err
+			}
+		}
+		s.out.saw(&s.Counters, n, len(rows), matched)
+		page = page[n:]
 	}
-	s.out.saw(&s.Counters, len(page), len(rows), matched)
 	return s.out.flush(ctx)
 }
 
@@ -246,12 +248,12 @@ func (f *Finder) scanOrphans(ctx context.Context, out *part) error {
 		for i := range rows {
 			ids[i] = rows[i].ID
 		}
-		products, err := f.source.Find(ctx, ids)
+		present, err := f.source.Present(ctx, ids)
 		if err != nil {
 			return err
 		}
 		for i, id := range ids {
-			if _, found := products[id]; !found { // the others were seen with their products
+			if !present[id] { // the others were seen with their products
 				out.saw(&f.Counters, 0, 1, 0)
 				if err := f.compare(ctx, out, Pair{ID: id, Row: &rows[i]}); err != nil {
 					return err
@@ -267,11 +269,12 @@ func (f *Finder) scanOrphans(ctx context.Context, out *part) error {
 
 // inspect compares the given products by id on both sides.
 func (f *Finder) inspect(ctx context.Context, ids []product.ID, out *part) error {
-	for batch := range slices.Chunk(ids, f.config.Batch) {
-		found, err := f.Look(ctx, batch)
+	for len(ids) > 0 {
+		found, err := f.Look(ctx, ids)
 		if err != nil {
 			return err
 		}
+		ids = ids[len(found):]
 		for _, pair := range found {
 			switch {
 			case pair.Product != nil && pair.Row != nil:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/testenv/memoryshop"
 )
 
 var compared = []product.Field{product.Title, product.Price, product.Image, product.SellerID}
@@ -20,7 +21,22 @@ func drawConfig(t *rapid.T) diff.Config {
 }
 
 func (s *stores) finder(batch int) *diff.Finder {
-	return diff.New(source{s}, target{s}, diff.Config{Compare: compared, Batch: batch})
+	return diff.New(source{Stores: s.Stores}, target{Stores: s.Stores}, diff.Config{Compare: compared, Batch: batch})
+}
+
+// scanned are the batches of a scan that nobody interrupts.
+func (s *stores) scanned(t *testing.T, batch int, scope diff.Scope) []diff.Batch {
+	t.Helper()
+	batches := make(chan diff.Batch, 10)
+	if err := s.finder(batch).Scan(t.Context(), scope, batches); err != nil {
+		t.Fatal(err)
+	}
+	close(batches) // it must be open still
+	var all []diff.Batch
+	for b := range batches {
+		all = append(all, b)
+	}
+	return all
 }
 
 // outcome is what a scan and a second look at what it suspects gave.
@@ -36,7 +52,7 @@ type outcome struct {
 // run scans, and looks at each suspect again while the scan goes on.
 func run(ctx context.Context, t interface{ Errorf(string, ...any) }, s *stores, config diff.Config, scope diff.Scope) outcome {
 	o := outcome{
-		finder:    diff.New(source{s}, target{s}, config),
+		finder:    diff.New(source{Stores: s.Stores}, target{Stores: s.Stores}, config),
 		suspected: make(findings), confirmed: make(findings),
 		of: make(map[int]findings), ended: make(map[int]diff.FinishedRange),
 	}
@@ -67,14 +83,20 @@ func run(ctx context.Context, t interface{ Errorf(string, ...any) }, s *stores, 
 			o.of[b.Part][finding{s.Kind, s.ID}]++
 			ids = append(ids, s.ID)
 		}
-		pairs, err := o.finder.Look(ctx, ids)
-		if err != nil && o.err == nil {
-			o.err = err
-		}
-		for _, pair := range pairs {
-			if kind, _ := o.finder.Differs(pair); kind != "" {
-				o.confirmed[finding{kind, pair.ID}]++
+		for len(ids) > 0 {
+			pairs, err := o.finder.Look(ctx, ids)
+			if err != nil {
+				if o.err == nil {
+					o.err = err
+				}
+				break
 			}
+			for _, pair := range pairs {
+				if kind, _ := o.finder.Differs(pair); kind != "" {
+					o.confirmed[finding{kind, pair.ID}]++
+				}
+			}
+			ids = ids[len(pairs):]
 		}
 	}
 	if err := <-scanned; err != nil {
@@ -85,61 +107,50 @@ func run(ctx context.Context, t interface{ Errorf(string, ...any) }, s *stores, 
 
 func TestFindingsEqualThoseOfASetComparison(t *testing.T) {
 	t.Parallel()
-	for _, o := range orders() {
-		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
-			rapid.Check(t, func(t *rapid.T) {
-				s := drawStores(t, o)
-				scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: rapid.IntRange(0, 4).Draw(t, "parallel")}
-				found := run(t.Context(), t, s, drawConfig(t), scope)
-				if found.err != nil {
-					t.Fatal(found.err)
-				}
-				if different := found.confirmed.differs(s.oracle(scope)); different != "" {
-					t.Fatal(different)
-				}
-			})
-		})
-	}
+	eachOrder(t, func(t *rapid.T, s *stores) {
+		scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: rapid.IntRange(0, 4).Draw(t, "parallel")}
+		found := run(t.Context(), t, s, drawConfig(t), scope)
+		if found.err != nil {
+			t.Fatal(found.err)
+		}
+		if different := found.confirmed.differs(s.oracle(scope)); different != "" {
+			t.Fatal(different)
+		}
+	})
 }
 
 func TestFindingsOfARestrictedRun(t *testing.T) {
 	t.Parallel()
-	for _, o := range orders() {
-		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
-			rapid.Check(t, func(t *rapid.T) {
-				s := drawStores(t, o)
-				scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: 2}
-				if rapid.Bool().Draw(t, "by id") {
-					all := []product.ID{"nobody", "64b7f0c2a1d3e4f5a6b7ffff"}
-					for _, p := range s.products {
-						all = append(all, p.ID())
-					}
-					for _, row := range s.rows {
-						all = append(all, row.ID)
-					}
-					scope.IDs = rapid.SliceOfN(rapid.SampledFrom(all), 1, 12).Draw(t, "ids")
-				} else {
-					scope.Since = rapid.SampledFrom([]time.Time{longAgo.Add(-time.Hour), longAgo, longAgo.Add(time.Minute), longAgo.Add(2 * time.Hour)}).Draw(t, "since")
-				}
-				found := run(t.Context(), t, s, drawConfig(t), scope)
-				if found.err != nil {
-					t.Fatal(found.err)
-				}
-				if different := found.confirmed.differs(s.oracle(scope)); different != "" {
-					t.Fatal(different)
-				}
-			})
-		})
-	}
+	eachOrder(t, func(t *rapid.T, s *stores) {
+		scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: 2}
+		if rapid.Bool().Draw(t, "by id") {
+			all := []product.ID{"nobody", "64b7f0c2a1d3e4f5a6b7ffff"}
+			products, rows := s.Look()
+			for _, p := range products {
+				all = append(all, p.ID())
+			}
+			for _, row := range rows {
+				all = append(all, row.ID)
+			}
+			scope.IDs = rapid.SliceOfN(rapid.SampledFrom(all), 1, 12).Draw(t, "ids")
+		} else {
+			scope.Since = rapid.SampledFrom([]time.Time{longAgo.Add(-time.Hour), longAgo, longAgo.Add(time.Minute), longAgo.Add(2 * time.Hour)}).Draw(t, "since")
+		}
+		found := run(t.Context(), t, s, drawConfig(t), scope)
+		if found.err != nil {
+			t.Fatal(found.err)
+		}
+		if different := found.confirmed.differs(s.oracle(scope)); different != "" {
+			t.Fatal(different)
+		}
+	})
 }
 
 // The products of the last hours are few among many rows: these are read by id.
 func TestARestrictedRunReadsNoRangesOfRows(t *testing.T) {
 	t.Parallel()
 	s := newStores(orders()[0])
-	s.products = []product.Product{newProduct(product.Strings, "a"), newProduct(product.Strings, "z")}
+	s.put(newProduct(product.Strings, "a"), newProduct(product.Strings, "z"))
 	s.onRead = func(_ context.Context, r read) error {
 		if r == spanRead {
 			return errBroken
@@ -159,37 +170,31 @@ func TestARestrictedRunReadsNoRangesOfRows(t *testing.T) {
 // behind it, and may be suspected as orphans until they are looked at again.)
 func TestEachFindingComesOnceAndTheCountersAreExact(t *testing.T) {
 	t.Parallel()
-	for _, o := range orders() {
-		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
-			rapid.Check(t, func(t *rapid.T) {
-				s := drawStores(t, o)
-				s.overlap = []int{0}
-				s.dropOddIDs()
-				scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: 3}
-				config := drawConfig(t)
-				found := run(t.Context(), t, s, config, scope)
-				if found.err != nil {
-					t.Fatal(found.err)
-				}
-				for f, times := range found.suspected {
-					if times != 1 {
-						t.Fatalf("%q was suspected as %s %d times", f.id, f.kind, times)
-					}
-				}
-				if different := found.suspected.differs(s.oracle(scope)); different != "" {
-					t.Fatalf("suspects of stores at rest are not the differences: %s", different)
-				}
-				want := s.oracle(scope)
-				matched := len(s.products) - len(want.of(product.Missing))
-				c := &found.finder.Counters
-				if compared, rows := c.Compared.Load(), c.Rows.Load(); compared != int64(len(s.products)) || rows != int64(len(s.rows)) || c.Matched.Load() != int64(matched) {
-					t.Fatalf("compared %d of %d products with %d of %d rows, %d of %d matched", compared, len(s.products), rows, len(s.rows), c.Matched.Load(), matched)
-				}
-				s.checkParts(t, found, scope)
-			})
-		})
-	}
+	eachOrder(t, func(t *rapid.T, s *stores) {
+		s.overlap = []int{0}
+		s.dropOddIDs()
+		scope := diff.Scope{Ranges: s.drawRanges(t), Parallel: 3}
+		config := drawConfig(t)
+		found := run(t.Context(), t, s, config, scope)
+		if found.err != nil {
+			t.Fatal(found.err)
+		}
+		for f, times := range found.suspected {
+			if times != 1 {
+				t.Fatalf("%q was suspected as %s %d times", f.id, f.kind, times)
+			}
+		}
+		if different := found.suspected.differs(s.oracle(scope)); different != "" {
+			t.Fatalf("suspects of stores at rest are not the differences: %s", different)
+		}
+		want := s.oracle(scope)
+		matched := len(s.Products) - len(want.of(product.Missing))
+		c := &found.finder.Counters
+		if compared, rows := c.Compared.Load(), c.Rows.Load(); compared != int64(len(s.Products)) || rows != int64(len(s.Rows)) || c.Matched.Load() != int64(matched) {
+			t.Fatalf("compared %d of %d products with %d of %d rows, %d of %d matched", compared, len(s.Products), rows, len(s.Rows), c.Matched.Load(), matched)
+		}
+		s.checkParts(t, found, scope)
+	})
 }
 
 // checkParts wants each part of a complete scan to have ended, with the counts of what
@@ -212,7 +217,7 @@ func (s *stores) checkParts(t *rapid.T, found outcome, scope diff.Scope) {
 			}
 			continue
 		}
-		inside := s.within(scope.Ranges[n], time.Time{})
+		inside := s.Within(scope.Ranges[n], time.Time{})
 		missing := int64(len(found.of[n].of(product.Missing)))
 		if seen.Range != scope.Ranges[n] || seen.Products != int64(len(inside)) || seen.Matched != seen.Products-missing {
 			t.Fatalf("part %d of %d products ended with %v, %d of them missing", n, len(inside), seen, missing)
@@ -223,19 +228,21 @@ func (s *stores) checkParts(t *rapid.T, found outcome, scope diff.Scope) {
 			}
 		}
 	}
-	if want := (diff.FinishedRange{Products: int64(len(s.products)), Rows: int64(len(s.rows)), Matched: found.finder.Counters.Matched.Load()}); sum != want {
+	if want := (diff.FinishedRange{Products: int64(len(s.Products)), Rows: int64(len(s.Rows)), Matched: found.finder.Counters.Matched.Load()}); sum != want {
 		t.Fatalf("the parts saw %v, want %v", sum, want)
 	}
 }
 
 func (s *stores) dropOddIDs() {
 	seen := map[product.ID]bool{"": true}
-	s.products = slices.DeleteFunc(s.products, func(p product.Product) bool {
-		odd := seen[p.ID()] || !storable(p.ID())
+	products, _ := s.Look()
+	for _, p := range products {
+		if seen[p.ID()] || !memoryshop.Storable(p.ID()) {
+			delete(s.Products, p.Key)
+		}
 		seen[p.ID()] = true
-		return odd
-	})
-	s.rows = slices.DeleteFunc(s.rows, func(row product.Row) bool { return row.ID == "" })
+	}
+	delete(s.Rows, "")
 }
 
 // Integers sort by value, and their texts do not, in whatever collation.
@@ -245,8 +252,8 @@ func TestIntegersAreNotJoined(t *testing.T) {
 		s := newStores(o)
 		for i := -30; i <= 30; i++ {
 			id := product.ID(fmt.Sprint(i))
-			s.products = append(s.products, newProduct(product.Integers, id))
-			s.rows = append(s.rows, newRow(id))
+			s.put(newProduct(product.Integers, id))
+			s.putRows(newRow(id))
 		}
 		scope := diff.Scope{Ranges: []product.Range{{Class: product.Integers, Through: "5"}, {Class: product.Integers, After: "5"}}, Parallel: 2}
 		found := run(t.Context(), t, s, diff.Config{Compare: compared, Batch: 10}, scope)

@@ -21,8 +21,8 @@ import (
 func full(o order) (*stores, diff.Scope) {
 	s := newStores(o)
 	for i := range 40 {
-		s.products = append(s.products, newProduct(product.Strings, product.ID(fmt.Sprintf("p%02d", i))))
-		s.rows = append(s.rows, newRow(product.ID(fmt.Sprintf("q%02d", i))))
+		s.put(newProduct(product.Strings, product.ID(fmt.Sprintf("p%02d", i))))
+		s.putRows(newRow(product.ID(fmt.Sprintf("q%02d", i))))
 	}
 	return s, diff.Scope{Parallel: 2, Ranges: []product.Range{
 		{Class: product.Strings, Through: "p20"}, {Class: product.Strings, After: "p20"},
@@ -127,7 +127,7 @@ func TestAnErrorInOneRangeEndsTheOthers(t *testing.T) {
 			}
 			return nil
 		}
-		err := diff.New(failing{source{s}, product.Integers}, target{s}, diff.Config{Compare: compared, Batch: 5}).Scan(t.Context(), scope, make(chan diff.Batch, 100))
+		err := diff.New(failing{source{Stores: s.Stores}, product.Integers}, target{Stores: s.Stores}, diff.Config{Compare: compared, Batch: 5}).Scan(t.Context(), scope, make(chan diff.Batch, 100))
 		if !errors.Is(err, errBroken) {
 			t.Errorf("error %v, want that of the range that failed", err)
 		}

@@ -111,15 +111,7 @@ func drainedBroker(b *testing.B) *testenv.Broker {
 	b.Helper()
 	broker := testenv.Vhost(b)
 	broker.DeclareTopology()
-	conn, err := amqp.Dial(broker.URL)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = conn.Close() })
-	ch, err := conn.Channel()
-	if err != nil {
-		b.Fatal(err)
-	}
+	_, ch := testenv.Dial(b, broker.URL)
 	deliveries, err := ch.Consume(rabbit.CreatedQueue, "", true, false, false, false, nil)
 	if err != nil {
 		b.Fatal(err)

@@ -79,15 +79,8 @@ func consume(t *testing.T, broker *testenv.Broker, queue string, hold bool) *con
 // consumeWith starts one that takes prefetch messages at once, all of them with 0.
 func consumeWith(t *testing.T, broker *testenv.Broker, queue string, prefetch int, hold bool) *consumer {
 	t.Helper()
-	conn, err := amqp.Dial(broker.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &consumer{conn: conn}
-	t.Cleanup(func() { c.leave(t) })
-	if c.ch, err = conn.Channel(); err != nil {
-		t.Fatal(err)
-	}
+	c := &consumer{}
+	c.conn, c.ch = testenv.Dial(t, broker.URL)
 	if err := c.ch.Qos(prefetch, 0, false); err != nil {
 		t.Fatal(err)
 	}

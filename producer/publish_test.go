@@ -120,7 +120,7 @@ func TestMisfitsAreNotPublished(t *testing.T) {
 	t.Parallel()
 	r := replaying(t, nil)
 	repairs := repairsOf(t, 1, 5)
-	repairs[1].Row.Values[product.Price] = product.IntegerValue(9007199254740993)
+	repairs[1].Row.ID = "a\xff"
 	repairs[3].Row.ID = ""
 	results, err := r.publish(t.Context(), 1, repairs)
 	if err != nil {
@@ -129,13 +129,9 @@ func TestMisfitsAreNotPublished(t *testing.T) {
 	var misfit *product.Misfit
 	for i, result := range results {
 		switch {
-		case i == 1:
-			if result.Fate != product.Untried || !errors.As(result.Err, &misfit) || misfit.Column != "price" {
-				t.Errorf("the long number: %+v", result)
-			}
-		case i == 3:
+		case i == 1, i == 3:
 			if result.Fate != product.Untried || !errors.As(result.Err, &misfit) || misfit.Column != "id" {
-				t.Errorf("no id: %+v", result)
+				t.Errorf("no id that an event could have: %+v", result)
 			}
 		case result.Fate != product.Confirmed || result.Err != nil || result.ID != repairs[i].Row.ID:
 			t.Errorf("result %d is %+v", i, result)

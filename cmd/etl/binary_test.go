@@ -75,21 +75,28 @@ func (p *process) runMeasured() (peak int64, err error) {
 	go func() { ended <- p.Wait() }()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	status := filepath.Join("/proc", strconv.Itoa(p.Process.Pid), "status")
 	for {
-		if text, err := os.ReadFile(status); err == nil {
-			_, line, _ := strings.Cut(string(text), "VmHWM:")
-			var kilobytes int64
-			if _, err := fmt.Sscan(line, &kilobytes); err == nil {
-				peak = max(peak, kilobytes<<10)
-			}
-		}
+		peak = max(peak, peakMemory(p.Process.Pid))
 		select {
 		case err := <-ended:
 			return peak, err
 		case <-tick.C:
 		}
 	}
+}
+
+// peakMemory is the peak resident memory of a process so far, 0 where it has ended.
+func peakMemory(pid int) int64 {
+	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		return 0
+	}
+	_, line, _ := strings.Cut(string(status), "VmHWM:")
+	var kilobytes int64
+	if _, err := fmt.Sscan(line, &kilobytes); err != nil {
+		return 0
+	}
+	return kilobytes << 10
 }
 
 func (p *process) report(tb testing.TB) *words.ReportDocument {

@@ -17,6 +17,7 @@ type audience struct {
 	count  int        // by AMQP
 	known  []listener // by the management API; nil where it is not used, or lists none
 	single bool       // one is the single active consumer, the others stand by
+	asked  bool       // the management API was asked
 }
 
 // listener is one consumer.
@@ -31,7 +32,7 @@ const maxNamed = 10
 
 // audience asks who the consumers of a queue are.
 func (b *broker) audience(ctx context.Context, count int, details *rabbit.QueueDetails) (audience, error) {
-	a := audience{count: count, single: details.Rules.SingleActive()}
+	a := audience{count: count, single: details.Rules.SingleActive(), asked: true}
 	for i, c := range details.Consumers {
 		l := listener{Consumer: c}
 		if c.Connection != "" && i < maxNamed {
@@ -157,6 +158,8 @@ func (a audience) sharing() (text string, worry bool) {
 		return "each event reaches only one; give each service its own queue", true
 	case a.single:
 		return a.activity(), false
+	case a.known == nil && a.asked:
+		return "each event reaches only one of them, and whose they are is not shown", false
 	case a.known == nil:
 		return "each event reaches only one of them; RABBITMQ_MANAGEMENT_URL shows whose they are", false
 	case len(services) == 1 && services[0][0].client.Name != "":

@@ -37,9 +37,13 @@ func (d *doctor) examineBroker(ctx context.Context, c *config, clean *cleanup) {
 	}
 	patience, cancel := context.WithTimeout(ctx, namesPatience)
 	defer cancel()
+	blind := false
 	for _, queue := range rabbit.CartQueues() {
 		q := queueExam{doctor: d, broker: b, queue: queue, depth: c.Replay.MaxQueueDepth}
-		q.examine(ctx, patience)
+		blind = q.examine(ctx, patience) || blind
+	}
+	if blind {
+		d.warn("management API", "shows no figures, so unacknowledged events and who consumes are not seen: see disable_metrics_collector")
 	}
 	d.examinePublishing(ctx, c, clean)
 	if b.management != nil {
@@ -94,9 +98,15 @@ func (d *doctor) examineNodes(ctx context.Context, m *rabbit.Management) {
 	}
 }
 
-// spare is how much of a limit should be left: the service has three connections, and
-// each run opens two more.
-const spare = 5
+// needs are how much of a limit should be left, and for what.
+var needs = map[rabbit.Resource]struct {
+	spare int
+	what  string
+}{
+	rabbit.Connections: {5, "the service needs 3, each run 2 more"},
+	rabbit.Channels:    {20, "each of our connections opens up to 4"},
+	rabbit.Queues:      {2, "`etl serve` declares 2 where they are not there yet"},
+}
 
 // examineRooms says which limits of the vhost and of its user there are.
 func (d *doctor) examineRooms(ctx context.Context, m *rabbit.Management) {
@@ -106,9 +116,9 @@ func (d *doctor) examineRooms(ctx context.Context, m *rabbit.Management) {
 		return
 	}
 	for _, r := range rooms {
-		text := fmt.Sprintf("%s of at most %s (%s)", grouped(int64(r.Used)), grouped(int64(r.Most))+" "+r.What, r.By)
-		if r.Most-r.Used < spare {
-			d.warn("broker limits", text+": the service needs 3, each run 2 more; raise it or close some")
+		text := fmt.Sprintf("%s of at most %s %s of %s (%s)", grouped(int64(r.Used)), grouped(int64(r.Most)), r.Of, r.Owner, r.By)
+		if need := needs[r.Of]; r.Most-r.Used < need.spare {
+			d.warn("broker limits", text+": "+need.what)
 		} else {
 			d.pass("broker limits", text)
 		}

@@ -291,7 +291,7 @@ func TestCaseC11DoctorNamesALimit(t *testing.T) {
 	}
 	limit("max-connections", 6)
 	limit("max-queues", 100)
-	examined(t, broker.URL, broker.Management, producer.ByQueue).want(t, 0, "ok broker limits 4 of at most 100 queues in vhost "+broker.Vhost+" (set_vhost_limits)\n")
+	examined(t, broker.URL, broker.Management, producer.ByQueue).want(t, 0, "ok broker limits 4 of at most 100 queues of vhost "+broker.Vhost+" (set_vhost_limits)\n")
 	limit("max-connections", 2) // the fixture's and the cart's
 	e := examined(t, broker.URL, broker.Management, producer.ByQueue)
 	e.want(t, 1, "FAIL broker connect to RabbitMQ at amqp://etl:********@", "ok management API ")
@@ -314,6 +314,30 @@ func wantWords(t *testing.T, text string, words ...string) {
 		if !strings.Contains(text, w) {
 			t.Errorf("%q is not in:\n%s", w, text)
 		}
+	}
+}
+
+// A broker that collects no statistics shows no figures and no consumers. None is claimed.
+func TestCaseC3DoctorWithoutFigures(t *testing.T) {
+	t.Parallel()
+	broker := testenv.Vhost(t)
+	broker.DeclareTopology()
+	consumes(t, broker.URL, "cart", nil)
+	consumes(t, broker.URL, "order", nil)
+	broker.LimitLength(rabbit.CreatedQueue, 50, testenv.DropHead)
+	figures := regexp.MustCompile(`"(messages|messages_unacknowledged|consumer_details)":`)
+	hide := func(path string, body []byte) []byte {
+		if strings.Contains(path, "/queues/") {
+			return figures.ReplaceAll(body, []byte(`"not_$1":`))
+		}
+		return body
+	}
+	e := examined(t, broker.URL, passing(t, broker.Management, hide), producer.ByQueue)
+	e.want(t, 0, "ok queue created 0 events waiting, 2 consumers: each event reaches only one of them, and whose they are is not shown\n",
+		"warn rules of created holds 50 events ", // which needs no statistics
+		"warn management API shows no figures, so unacknowledged events and who consumes are not seen: see disable_metrics_collector\n")
+	if n := strings.Count(e.text, "shows no figures"); n != 1 {
+		t.Errorf("it is said %d times", n)
 	}
 }
 

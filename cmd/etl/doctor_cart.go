@@ -39,11 +39,7 @@ func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
 		order = "ids sort as the source's, so ranges are read together"
 	}
 	d.pass("cart table", "has the columns that a product needs; "+order)
-	if unchecked := tgt.Unchecked(); len(unchecked) > 0 {
-		d.warn("cart constraints", fmt.Sprintf("only the database can judge %v, so replay is refused: use --mode direct", unchecked))
-	} else {
-		d.pass("cart constraints", "can be checked before a repair")
-	}
+	d.examineConstraints(tgt)
 	d.examineRows(ctx, tgt)
 	d.examineRoles(ctx, tgt)
 	d.examineDirect(tgt)
@@ -57,6 +53,27 @@ func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
 		lock.Release(ctx)
 		d.pass("other runs", "none is active")
 	}
+}
+
+// examineConstraints says what of the table is judged before a repair and what cannot
+// be, by the kinds of difference that cannot be replayed for it.
+func (d *doctor) examineConstraints(tgt *target.Target) {
+	parts := []string{"there is nothing to check before a repair but types and NOT NULL"}
+	if checked := tgt.Checked(); len(checked) > 0 {
+		parts[0] = "checked before a repair: " + strings.Join(checked, ", ")
+	}
+	say := d.pass
+	for _, kind := range product.Kinds() {
+		unchecked := tgt.Unchecked([]product.Kind{kind})
+		if len(unchecked) == 0 {
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("only the database can judge %s, so what is %s is not replayed: use --mode direct", strings.Join(unchecked, ", "), kind))
+		if d.kinds.Has(kind) {
+			say = d.warn
+		}
+	}
+	say("cart constraints", strings.Join(parts, "; "))
 }
 
 // examineRows reads as a run does, which a lock of another session may keep it from.

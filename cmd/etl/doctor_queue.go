@@ -23,26 +23,27 @@ type queueExam struct {
 func (q *queueExam) short() string { return strings.TrimPrefix(q.queue, "product-") }
 
 // examine looks at the queue. Consumers that have just come are waited for until
-// patience ends: the management API lists them before it knows who they are.
-func (q *queueExam) examine(ctx, patience context.Context) {
+// patience ends: the management API lists them before it knows who they are. It reports
+// whether that API shows no figures of the queue.
+func (q *queueExam) examine(ctx, patience context.Context) (blind bool) {
 	state, err := q.broker.monitor.Queue(q.queue).State(ctx)
 	if err != nil {
 		q.fail("queue "+q.short(), err)
-		return
+		return false
 	}
 	if q.broker.management == nil {
 		q.look(state, nil, audience{count: state.Consumers})
-		return
+		return false
 	}
 	details, consumers, err := q.ask(ctx, patience, state.Consumers)
 	if err != nil {
 		q.warn("queue "+q.short(), err.Error())
-		details, consumers = nil, audience{count: state.Consumers}
+		q.look(state, nil, audience{count: state.Consumers, asked: true})
+		return false
 	}
 	q.look(state, details, consumers)
-	if details != nil {
-		q.rules(ctx, details)
-	}
+	q.rules(ctx, details)
+	return details.Messages == nil
 }
 
 // ask asks the management API until it knows the consumers, or patience ends.

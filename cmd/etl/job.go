@@ -139,8 +139,8 @@ func bounds(limits map[product.Kind]rabbit.QueueLimits) []run.Note {
 // replay makes the producer of the run's events.
 func (j *job) replay(ctx context.Context, clean *cleanup, kinds run.Kinds) (*producer.Producer, error) {
 	tgt := j.stores.target
-	if unchecked := tgt.Unchecked(); len(unchecked) > 0 {
-		return nil, fmt.Errorf("%s has constraints or triggers that only the database can judge (%v), and an event that it refuses would stop the cart's consumer: use mode direct", tgt.Name(), unchecked)
+	if unchecked := tgt.Unchecked(kinds); len(unchecked) > 0 {
+		return nil, fmt.Errorf("%s has constraints or triggers that only the database can judge (%s), and an event that it refuses would stop the cart's consumer: use mode direct", tgt.Name(), strings.Join(unchecked, ", "))
 	}
 	conn := rabbit.NewConnection(j.config.Rabbit, producerName)
 	clean.add(func(context.Context) { conn.Close() })
@@ -162,6 +162,10 @@ func (j *job) options() reconcile.Options {
 	}
 	if j.ids != nil {
 		o.IDs = j.ids
+	}
+	if j.lease != nil {
+		record := j.lease.Record()
+		o.Takeovers, o.Vanished = record.Takeovers, record.Vanished
 	}
 	if o.BatchSize == 0 {
 		o.BatchSize = j.config.Sync.BatchSize

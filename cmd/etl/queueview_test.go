@@ -47,15 +47,7 @@ func TestAQueueIsSeenWithWhatComesBackToIt(t *testing.T) {
 		return err
 	})
 	broker.PublishTo("", queue, amqp.Publishing{Body: []byte("1")}, amqp.Publishing{Body: []byte("2")})
-	conn, err := amqp.Dial(broker.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, ch := testenv.Dial(t, broker.URL)
 	deliveries, err := ch.Consume(queue, "cart", false, false, false, false, nil)
 	if err != nil {
 		t.Fatal(err)

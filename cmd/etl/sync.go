@@ -262,7 +262,15 @@ func (s *syncing) run(ctx context.Context, env envconfig.Lookuper, output string
 	if err == nil {
 		_, err = memory.Sweep(ctx) // there may be no service that does it
 	}
-	return report, err
+	return report, left(j.request.ID, err)
+}
+
+// left says how a run goes on that this command had to leave.
+func left(id string, err error) error {
+	if !errors.Is(err, reconcile.ErrHandedBack) && !errors.Is(err, run.ErrFenced) {
+		return err
+	}
+	return fmt.Errorf("%w; a worker of `etl serve` goes on with run %s; where there is none, `etl sync` begins another one in a minute, which repairs what is still different", err, id)
 }
 
 // named says which run holds the lock, where the ledger knows it.

@@ -9,20 +9,21 @@ import (
 	"github.com/ecom-micro/etl/internal/run"
 )
 
-// write changes what the ledger keeps of the run, in one transaction that first
-// locks the run's row and makes sure of the lease. set are more columns of the run.
-func (l *lease) write(ctx context.Context, what, set string, args pgx.NamedArgs, then func(context.Context, pgx.Tx) error) error {
-	sql := "UPDATE " + runTable + " SET version = version + 1" + set + " WHERE " + mine
+// write changes what the ledger keeps of the run, in one transaction under which the
+// lease holds: whoever takes or ends a run locks its row FOR UPDATE, and waits. A beat
+// needs less, and waits only for do's own changes to that row, which come last.
+func (l *lease) write(ctx context.Context, what string, do func(context.Context, pgx.Tx) error) error {
+	const hold = `SELECT true FROM ` + runTable + ` WHERE ` + mine + ` FOR KEY SHARE`
 	_, err := retried(ctx, l.ledger, what+" of run "+l.record.ID, func() (struct{}, error) {
 		return struct{}{}, l.ledger.inTx(ctx, func(tx pgx.Tx) error {
-			tag, err := tx.Exec(ctx, sql, args)
+			held, err := first(ctx, tx, pgx.RowTo[bool], hold, l.args(nil))
 			if err != nil {
 				return err
 			}
-			if tag.RowsAffected() == 0 {
+			if held == nil {
 				return run.ErrFenced
 			}
-			return then(ctx, tx)
+			return do(ctx, tx)
 		})
 	})
 	return err
@@ -40,12 +41,13 @@ func exec(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs, statements ...stri
 
 // Plan keeps the key ranges of the run, all unfinished, instead of any before.
 func (l *lease) Plan(ctx context.Context, ranges []product.Range) error {
-	columns := columnsOf(ranges)
-	return l.write(ctx, "keep the plan", ", planned = true", l.args(columns), func(ctx context.Context, tx pgx.Tx) error {
-		return exec(ctx, tx, l.args(columns), `DELETE FROM `+rangeTable+` WHERE run = @id`,
+	args := l.args(columnsOf(ranges))
+	return l.write(ctx, "keep the plan", func(ctx context.Context, tx pgx.Tx) error {
+		return exec(ctx, tx, args, `DELETE FROM `+rangeTable+` WHERE run = @id`,
 			`INSERT INTO `+rangeTable+` (run, n, class, after, through)
 			SELECT @id, n, class, after, through
-			FROM unnest(@classes::text[], @afters::bytea[], @throughs::bytea[]) WITH ORDINALITY AS r (class, after, through, n)`)
+			FROM unnest(@classes::text[], @afters::bytea[], @throughs::bytea[]) WITH ORDINALITY AS r (class, after, through, n)`,
+			`UPDATE `+runTable+` SET version = version + 1, planned = true WHERE id = @id`)
 	})
 }
 
@@ -104,7 +106,7 @@ func (l *lease) Begin(ctx context.Context, hands []run.Hand) error {
 	}
 	args := l.args(keyColumns(keys))
 	args["attempts"], args["pipeline"] = attempts, l.ledger.pipeline
-	return l.write(ctx, "keep what is in hand", "", args, func(ctx context.Context, tx pgx.Tx) error {
+	return l.write(ctx, "keep what is in hand", func(ctx context.Context, tx pgx.Tx) error {
 		if err := exec(ctx, tx, args, takeInHand); err != nil {
 			return err
 		}

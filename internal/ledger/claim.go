@@ -12,13 +12,13 @@ import (
 
 // claimable are runs that a worker may begin, or go on with after another one.
 // Expiry is for runs that never began.
-const claimable = `(status = 'queued' AND wanted <> 'pause' AND (fence > 0 OR coalesce(expires_at > now(), true))
+const claimable = `(status = 'queued' AND wanted <> 'pause' AND coalesce(not_before <= now(), true) AND (fence > 0 OR coalesce(expires_at > now(), true))
 	OR status IN ('running', 'paused') AND lease_until < now())`
 
 const claimRun = `
 UPDATE ` + runTable + ` SET status = CASE status WHEN 'queued' THEN 'running' ELSE status END, version = version + 1, fence = fence + 1,
 	vanished = CASE status WHEN 'queued' THEN vanished ELSE vanished + 1 END,
-	owner = @owner, lease_until = now() + @lease::interval, started_at = coalesce(started_at, now())
+	owner = @owner, error = NULL, not_before = NULL, lease_until = now() + @lease::interval, started_at = coalesce(started_at, now())
 WHERE id = (
 	SELECT id FROM ` + runTable + `
 	WHERE pipeline = @pipeline AND status IN ('queued', 'running', 'paused') AND ` + claimable + `

@@ -22,10 +22,11 @@ func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (record 
 		return record, fmt.Errorf("%q is nothing that may be asked of a run", wanted)
 	}
 	const (
-		look   = `SELECT ` + columns + ` FROM ` + runTable + ` WHERE id = @id AND pipeline = @pipeline FOR UPDATE`
+		look   = `SELECT ` + columns + ` FROM ` + runTable + ` WHERE id = @id AND pipeline = @pipeline FOR NO KEY UPDATE`
 		change = `
 UPDATE ` + runTable + ` SET version = version + 1, wanted = @wanted,
 	status = CASE WHEN status = 'queued' AND @wanted = 'cancel' THEN 'cancelled' ELSE status END,
+	error = CASE WHEN status = 'queued' AND @wanted = 'cancel' THEN NULL ELSE error END,
 	finished_at = CASE WHEN status = 'queued' AND @wanted = 'cancel' THEN now() END
 WHERE id = @id RETURNING ` + columns
 	)

@@ -165,7 +165,7 @@ WHERE pipeline = @pipeline`
 func (l *lease) Known(ctx context.Context, ids []product.ID) ([]run.Standing, error) {
 	const look = `
 SELECT coalesce(d.product, h.product), coalesce(d.kind, h.kind), coalesce(d.state, @in_flight),
-	coalesce(d.opened_at, h.acted_at), greatest(d.acted_at, h.acted_at)
+	coalesce(d.opened_at, h.acted_at), greatest(d.acted_at, h.acted_at), CASE WHEN d.acted_by = @id THEN d.attempts ELSE 0 END
 FROM (
 	SELECT k.* FROM unnest(@products::text[]) AS o (product), LATERAL (
 		SELECT * FROM ` + differenceTable + ` WHERE pipeline = @pipeline AND product = o.product AND closed_at IS NULL OFFSET 0) AS k) AS d
@@ -195,11 +195,11 @@ FULL JOIN (
 // behind the given one; at most limit. An id that no column holds comes as it is kept.
 func (l *lease) Open(ctx context.Context, after run.Key, limit int) ([]run.Standing, error) {
 	const list = `
-SELECT product, kind, state, opened_at, acted_at FROM ` + differenceTable + `
+SELECT product, kind, state, opened_at, acted_at, CASE WHEN acted_by = @id THEN attempts ELSE 0 END FROM ` + differenceTable + `
 WHERE pipeline = @pipeline AND closed_at IS NULL AND (product, kind) > (@product, @kind)
 ORDER BY product, kind LIMIT @limit`
 	behind := storedKey(after)
-	args := pgx.NamedArgs{"pipeline": l.ledger.pipeline, "product": behind.product, "kind": behind.kind, "limit": limit}
+	args := pgx.NamedArgs{"id": l.id, "pipeline": l.ledger.pipeline, "product": behind.product, "kind": behind.kind, "limit": limit}
 	return retried(ctx, l.ledger, "list what is open", func() ([]run.Standing, error) {
 		return collect(ctx, l.ledger.pool, scanStanding, list, args)
 	})
@@ -207,7 +207,7 @@ ORDER BY product, kind LIMIT @limit`
 
 func scanStanding(row pgx.CollectableRow) (s run.Standing, err error) {
 	var acted *time.Time
-	err = row.Scan(&s.ID, &s.Kind, &s.State, &s.Opened, &acted)
+	err = row.Scan(&s.ID, &s.Kind, &s.State, &s.Opened, &acted, &s.Attempts)
 	s.Opened, s.Acted = s.Opened.UTC(), utc(acted)
 	return s, err
 }

@@ -1,13 +1,16 @@
 package ledger
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/testenv"
 )
 
 // The check of the lease and what follows it are one: a claim waits for the write
@@ -50,5 +53,47 @@ func TestIdleTransactionsEnd(t *testing.T) {
 	})
 	if err != nil || limit != "10s" {
 		t.Errorf("the limit is %q, %v", limit, err)
+	}
+}
+
+// A settlement may last longer than the lease: the run beats meanwhile, hears what is
+// wanted, and goes to nobody else, even where it does not beat.
+func TestABeatDoesNotWaitForASettlement(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	owned := begun(t, l, gone)
+	held := owned.(*lease)
+	lasting, over, settled := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		settled <- held.write(t.Context(), "settle for long", func(context.Context, pgx.Tx) error {
+			close(lasting)
+			<-over
+			return nil
+		})
+	}()
+	<-lasting
+	if next, err := l.Claim(t.Context(), "next", long); err != nil || next != nil {
+		t.Errorf("claimed %v in the middle of a settlement, %v", next, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := l.Ask(ctx, owned.Record().ID, run.WantPause); err != nil {
+		t.Errorf("asked in the middle of a settlement: %v", err)
+	}
+	if wanted, err := owned.Beat(ctx, run.StatusRunning, run.Progress{}); err != nil || wanted != run.WantPause {
+		t.Errorf("a beat in the middle of a settlement: %q, %v", wanted, err)
+	}
+	// Whoever ends the run waits for what it writes.
+	ended := make(chan error, 1)
+	go func() { ended <- held.Finish(t.Context(), run.StatusSucceeded, nil, "") }()
+	testenv.Eventually(t, 10*time.Second, func() bool {
+		return count(t, l, "pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%finished_at%' AND datname = current_database()") > 0
+	}, "whoever ends the run to wait for the settlement")
+	close(over)
+	if err := errors.Join(<-settled, <-ended); err != nil {
+		t.Error(err)
+	}
+	if err := held.write(t.Context(), "settle late", func(context.Context, pgx.Tx) error { return nil }); !errors.Is(err, run.ErrFenced) {
+		t.Errorf("settled behind the end: %v", err)
 	}
 }

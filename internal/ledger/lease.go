@@ -28,8 +28,12 @@ func newLease(l *Ledger, record run.Record, length time.Duration) *lease {
 // Record is the run as it was when the lease was taken.
 func (l *lease) Record() run.Record { return l.record }
 
-// mine is true of the run only while it is this lease's.
-const mine = `id = @id AND fence = @fence AND status IN ('running', 'paused')`
+// mine is true of the run only while it is this lease's. taken picks it, behind whatever
+// the lease is writing at this moment.
+const (
+	mine  = `id = @id AND fence = @fence AND status IN ('running', 'paused')`
+	taken = `id = (SELECT id FROM ` + runTable + ` WHERE ` + mine + ` FOR UPDATE)`
+)
 
 // args are the arguments of mine and more.
 func (l *lease) args(more pgx.NamedArgs) pgx.NamedArgs {
@@ -84,17 +88,19 @@ func (l *lease) Finish(ctx context.Context, status run.Status, report *run.Repor
 	}
 	const finish = `
 UPDATE ` + runTable + ` SET version = version + 1, status = @status, report = coalesce(@report, report), error = nullif(@problem, ''), finished_at = now()
-WHERE ` + mine + ` RETURNING true`
+WHERE ` + taken + ` RETURNING true`
 	const done = `SELECT true FROM ` + runTable + ` WHERE id = @id AND fence = @fence AND status = @status AND error IS NOT DISTINCT FROM nullif(@problem, '')`
 	args := l.args(pgx.NamedArgs{"status": string(status), "report": kept, "problem": cut(problem, run.MaxError)})
 	return l.end(ctx, what, finish, done, args, func(tx pgx.Tx) error { return l.ledger.abandon(ctx, tx, l.id) })
 }
 
-// HandBack gives the run to whoever claims it next.
-func (l *lease) HandBack(ctx context.Context) error {
-	const handBack = `UPDATE ` + runTable + ` SET version = version + 1, status = 'queued', owner = NULL, lease_until = NULL WHERE ` + mine + ` RETURNING true`
+// HandBack gives the run to whoever claims it next, after the pause.
+func (l *lease) HandBack(ctx context.Context, problem string, pause time.Duration) error {
+	const handBack = `
+UPDATE ` + runTable + ` SET version = version + 1, status = 'queued', error = nullif(@problem, ''), owner = NULL, lease_until = NULL, not_before = now() + @pause::interval
+WHERE ` + taken + ` RETURNING true`
 	const done = `SELECT true FROM ` + runTable + ` WHERE id = @id AND fence = @fence AND status = 'queued'`
-	return l.end(ctx, "hand back run "+l.record.ID, handBack, done, l.args(nil), func(pgx.Tx) error { return nil })
+	return l.end(ctx, "hand back run "+l.record.ID, handBack, done, l.args(pgx.NamedArgs{"problem": cut(problem, run.MaxError), "pause": pause}), func(pgx.Tx) error { return nil })
 }
 
 // end does the lease's last write, and what goes with it. Where the lease is over

@@ -51,18 +51,7 @@ func (l *lease) Measured(ctx context.Context, gap time.Duration) error {
 INSERT INTO ` + gapTable + ` AS g (pipeline, minute, longest) VALUES (@pipeline, date_trunc('minute', now()), @gap)
 ON CONFLICT (pipeline, minute) DO UPDATE SET longest = excluded.longest WHERE g.longest < excluded.longest`
 	const forget = `DELETE FROM ` + gapTable + ` WHERE pipeline = @pipeline AND minute < now() - interval '2 hours'`
-	const held = `SELECT true FROM ` + runTable + ` WHERE ` + mine + ` FOR SHARE`
-	args := l.args(pgx.NamedArgs{"pipeline": l.ledger.pipeline, "gap": gap})
-	_, err := retried(ctx, l.ledger, "keep a gap", func() (struct{}, error) {
-		return struct{}{}, l.ledger.inTx(ctx, func(tx pgx.Tx) error {
-			if held, err := first(ctx, tx, pgx.RowTo[bool], held, args); err != nil || held == nil {
-				if err == nil {
-					err = run.ErrFenced
-				}
-				return err
-			}
-			return exec(ctx, tx, args, keep, forget)
-		})
+	return l.write(ctx, "keep a gap", func(ctx context.Context, tx pgx.Tx) error {
+		return exec(ctx, tx, pgx.NamedArgs{"pipeline": l.ledger.pipeline, "gap": gap}, keep, forget)
 	})
-	return err
 }

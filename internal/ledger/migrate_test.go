@@ -302,7 +302,7 @@ func TestRestrictedRole(t *testing.T) {
 	if past, err := l.History(t.Context(), "a", 9); err != nil || len(past) != 1 {
 		t.Errorf("the history is %v, %v", past, err)
 	}
-	if err := lease.HandBack(t.Context()); err != nil {
+	if err := lease.HandBack(t.Context(), "", 0); err != nil {
 		t.Error(err)
 	}
 	if err := claimed(t, l, "next", long).Finish(t.Context(), run.StatusPartial, &run.Report{}, ""); err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // columns are what scanRecord reads. The first lease is no takeover, each other is.
-const columns = `id, version, status, wanted, request, started_at, finished_at, coalesce(owner, ''), greatest(fence - 1, 0), vanished,
+const columns = `id, version, status, wanted, request, coalesce(json_array_length(request -> 'ids'), 0), started_at, finished_at, coalesce(owner, ''), greatest(fence - 1, 0), vanished,
 	progress, report, coalesce(error, ''), coalesce(active_run::text, '')`
 
 func scanRecord(row pgx.CollectableRow) (run.Record, error) {
@@ -22,7 +22,7 @@ func scanRecord(row pgx.CollectableRow) (run.Record, error) {
 		started, finished         *time.Time
 		request, progress, report []byte
 	)
-	if err := row.Scan(&id, &r.Version, &r.Status, &r.Wanted, &request, &started, &finished, &r.Owner, &r.Takeovers, &r.Vanished,
+	if err := row.Scan(&id, &r.Version, &r.Status, &r.Wanted, &request, &r.IDCount, &started, &finished, &r.Owner, &r.Takeovers, &r.Vanished,
 		&progress, &report, &r.Error, &r.ActiveRun); err != nil {
 		return r, err
 	}

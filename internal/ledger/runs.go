@@ -33,8 +33,14 @@ func (l *Ledger) find(ctx context.Context, id string) (*run.Record, error) {
 		pgx.NamedArgs{"id": parseID(id), "pipeline": l.pipeline})
 }
 
-const listRuns = `
-SELECT ` + columns + ` FROM ` + runTable + `
+// briefRequest is a request with a few of its ids.
+const briefRequest = `CASE WHEN json_array_length(request -> 'ids') > @listed THEN (
+	SELECT json_object_agg(key, CASE key WHEN 'ids' THEN (
+		SELECT json_agg(id) FROM (SELECT id FROM json_array_elements(value) AS given (id) LIMIT @listed) AS listed) ELSE value END)
+	FROM json_each(request)) ELSE request END`
+
+var listRuns = `
+SELECT ` + strings.Replace(columns, "request", briefRequest, 1) + ` FROM ` + runTable + `
 WHERE pipeline = @pipeline
 	AND (requested_at, id) < (coalesce(@before, 'infinity'::timestamptz), coalesce(@before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
 	AND requested_at >= coalesce(@since, '-infinity'::timestamptz)
@@ -51,6 +57,7 @@ func (l *Ledger) Runs(ctx context.Context, f run.Filter) (run.Page, error) {
 	args := pgx.NamedArgs{
 		"pipeline": l.pipeline, "before": nil, "before_id": nil, "since": nil, "status": texts(f.Status), "trigger": texts(f.Trigger),
 		"mode": string(f.Mode), "dry_run": f.DryRun, "limit": limit + 1,
+		"listed": run.ListedIDs,
 	}
 	if f.Before != "" {
 		at, id, err := parseRunCursor(f.Before)

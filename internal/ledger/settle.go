@@ -28,20 +28,27 @@ func (l *lease) Settle(ctx context.Context, s run.Settlement) error {
 		memory = &text
 	}
 	args := l.args(pgx.NamedArgs{"stage": string(s.Stage), "memory": memory, "report": report})
-	const set = ", vanished = 0, stage = @stage, memory = coalesce(@memory, memory), report = coalesce(@report, report)"
-	return l.write(ctx, what, set, args, func(ctx context.Context, tx pgx.Tx) error {
+	const set = `
+UPDATE ` + runTable + ` SET version = version + 1, vanished = 0, stage = @stage, memory = coalesce(@memory, memory), report = coalesce(@report, report),
+	kept = @kept, dropped = @dropped WHERE id = @id`
+	return l.write(ctx, what, func(ctx context.Context, tx pgx.Tx) error {
 		if s.Restart {
 			if err := l.restart(ctx, tx); err != nil {
 				return err
 			}
 		}
-		if err := l.settle(ctx, tx, rows, resolvedRows(s.Resolved, rows)); err != nil {
+		now, err := l.settle(ctx, tx, s.Restart, rows, resolvedRows(s.Resolved, rows))
+		if err != nil {
 			return err
 		}
 		if err := l.finish(ctx, tx, s.Finished); err != nil {
 			return err
 		}
-		return l.looked(ctx, tx, s.Look)
+		if err := l.looked(ctx, tx, s.Look); err != nil {
+			return err
+		}
+		args["kept"], args["dropped"] = now.kept, now.dropped
+		return exec(ctx, tx, args, set)
 	})
 }
 
@@ -50,7 +57,6 @@ func (l *lease) Settle(ctx context.Context, s run.Settlement) error {
 func (l *lease) restart(ctx context.Context, tx pgx.Tx) error {
 	return exec(ctx, tx, pgx.NamedArgs{"id": l.id},
 		`DELETE FROM `+outcomeTable+` WHERE run = @id`,
-		`UPDATE `+runTable+` SET kept = 0, dropped = 0 WHERE id = @id`,
 		`UPDATE `+rangeTable+` SET finished = false, products = 0, rows = 0, matched = 0 WHERE run = @id AND finished`)
 }
 
@@ -61,23 +67,24 @@ type tally struct {
 }
 
 // settle keeps outcomes, and closes the differences of those and of resolved ones that
-// do not stand any more.
-func (l *lease) settle(ctx context.Context, tx pgx.Tx, rows, resolved []outcomeRow) error {
-	if len(rows)+len(resolved) == 0 {
-		return nil
+// do not stand any more. It returns how much is kept by now; after a restart the run
+// begins with nothing.
+func (l *lease) settle(ctx context.Context, tx pgx.Tx, restart bool, rows, resolved []outcomeRow) (now tally, err error) {
+	if len(rows)+len(resolved) > 0 {
+		if now.open, err = l.ledger.lockDifferences(ctx, tx); err != nil {
+			return now, err
+		}
 	}
-	open, err := l.ledger.lockDifferences(ctx, tx)
-	if err != nil {
-		return err
+	if !restart {
+		err = tx.QueryRow(ctx, `SELECT kept, dropped FROM `+runTable+` WHERE id = $1`, l.id).Scan(&now.kept, &now.dropped)
+		if err != nil {
+			return now, err
+		}
 	}
-	now := tally{open: open}
-	if err := tx.QueryRow(ctx, `SELECT kept, dropped FROM `+runTable+` WHERE id = $1`, l.id).Scan(&now.kept, &now.dropped); err != nil {
-		return err
-	}
-	before := now
+	open := now.open
 	for batch := range batches(resolved) {
 		if err := l.closeDifferences(ctx, tx, batch, &now); err != nil {
-			return err
+			return now, err
 		}
 	}
 	for batch := range batches(rows) {
@@ -85,16 +92,14 @@ func (l *lease) settle(ctx context.Context, tx pgx.Tx, rows, resolved []outcomeR
 			l.putDown, l.closeDifferences, l.openDifferences, l.keepOutcomes,
 		} {
 			if err := keep(ctx, tx, batch, &now); err != nil {
-				return err
+				return now, err
 			}
 		}
 	}
-	if now == before {
-		return nil
+	if now.open == open {
+		return now, nil
 	}
-	return exec(ctx, tx, pgx.NamedArgs{"id": l.id, "pipeline": l.ledger.pipeline, "open": now.open, "kept": now.kept, "dropped": now.dropped},
-		`UPDATE `+pipelineTable+` SET open = @open WHERE pipeline = @pipeline AND open <> @open`,
-		`UPDATE `+runTable+` SET kept = @kept, dropped = @dropped WHERE id = @id`)
+	return now, exec(ctx, tx, pgx.NamedArgs{"pipeline": l.ledger.pipeline, "open": now.open}, `UPDATE `+pipelineTable+` SET open = @open WHERE pipeline = @pipeline`)
 }
 
 // putDown takes products out of hand.

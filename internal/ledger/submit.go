@@ -44,7 +44,8 @@ func (l *Ledger) Accept(ctx context.Context, request run.Request) (run.Record, e
 
 // Begin enters a run that this process executes itself, and takes its lease. A slot
 // that is taken is a *run.ActiveError, but for one whose holder's lease has
-// expired: there may be no worker to take that run over, so it ends as failed.
+// expired, or that was handed back and left: there may be no worker to take that run
+// over, so it ends as failed.
 func (l *Ledger) Begin(ctx context.Context, request run.Request, owner string, length time.Duration) (run.Lease, error) {
 	owner = cut(owner, maxText)
 	record, active, err := l.enter(ctx, request, entry{status: run.StatusRunning, owner: &owner, lease: &length})
@@ -141,6 +142,7 @@ func (l *Ledger) arguments(r *run.Request, e entry) (pgx.NamedArgs, error) {
 		"request": request, "requested_at": r.At, "expires_at": nil,
 		"status": string(e.status), "problem": cut(e.problem, run.MaxError), "active": e.active, "owner": e.owner, "lease": e.lease,
 		"stale": "its process gave no sign of life any more; run " + r.ID + " took its place",
+		"left":  "it was handed back, and no worker took it up again; run " + r.ID + " took its place",
 	}
 	if r.Key != "" {
 		args["key"] = r.Key
@@ -170,9 +172,16 @@ FROM (SELECT @expires_at::timestamptz AS expires_at, @status = 'queued' AND coal
 ON CONFLICT DO NOTHING
 RETURNING ` + columns
 
+// left is true of a run that was handed back and that no worker has taken up again, each
+// of which looks every few seconds. One that a person has paused waits for that person.
+const left = `status = 'queued' AND fence > 0 AND wanted <> 'pause' AND not_before < now() - interval '1 minute'`
+
 const failStale = `
-UPDATE ` + runTable + ` SET status = 'failed', error = @stale, finished_at = now(), version = version + 1
-WHERE pipeline = @pipeline AND slot = @slot AND status IN ('running', 'paused') AND lease_until < now() RETURNING id`
+UPDATE ` + runTable + ` SET status = 'failed', error = CASE status WHEN 'queued' THEN @left ELSE @stale END, finished_at = now(), version = version + 1
+WHERE id = (
+	SELECT id FROM ` + runTable + `
+	WHERE pipeline = @pipeline AND slot = @slot AND (status IN ('running', 'paused') AND lease_until < now() OR ` + left + `) FOR UPDATE)
+RETURNING id`
 
 var errInTheWay = errors.New("another run is in the way")
 

@@ -26,21 +26,11 @@ func TestAcceptRefusesARequestForAnotherPipeline(t *testing.T) {
 	}
 }
 
-func TestSlots(t *testing.T) {
+// A pipeline has slots of its own.
+func TestSlotsOfAnotherPipeline(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	repair, comparison := submitted(t, l), submitted(t, l, look)
-	_, err := l.Submit(t.Context(), wanting(t))
-	isActive(t, err, repair.ID)
-	_, err = l.Submit(t.Context(), wanting(t, look))
-	isActive(t, err, comparison.ID)
-	_, err = l.Begin(t.Context(), wanting(t), "cli", long)
-	isActive(t, err, repair.ID)
-	for slot, want := range map[run.Slot]string{run.RepairSlot: repair.ID, run.LookSlot: comparison.ID} {
-		if active, err := l.Active(t.Context(), slot); err != nil || active == nil || active.ID != want {
-			t.Errorf("%s: active is %v, %v", slot, active, err)
-		}
-	}
 	other := open(t, l.pool.Config().ConnString(), "another")
 	if active, err := other.Active(t.Context(), run.RepairSlot); err != nil || active != nil {
 		t.Errorf("another pipeline sees %v, %v", active, err)
@@ -49,7 +39,7 @@ func TestSlots(t *testing.T) {
 		t.Errorf("another pipeline finds the run: %v", err)
 	}
 	submitted(t, other)
-	_, err = other.Submit(t.Context(), repair.Request)
+	_, err := other.Submit(t.Context(), repair.Request)
 	isActive(t, err, found(t, other, mustActive(t, other).ID).ID)
 	_, err = other.Submit(t.Context(), comparison.Request)
 	testenv.CheckMessage(t, err, "id is that of a run of another pipeline")

@@ -13,7 +13,7 @@ import (
 // What the schema has of times, but for those until which something holds, the last
 // health checks, and when a comparison began, which callers say.
 var times = []string{
-	runTable + ".requested_at", runTable + ".expires_at", runTable + ".started_at", runTable + ".finished_at", handTable + ".acted_at",
+	runTable + ".requested_at", runTable + ".expires_at", runTable + ".started_at", runTable + ".finished_at", runTable + ".not_before", handTable + ".acted_at",
 	outcomeTable + ".at", differenceTable + ".opened_at", differenceTable + ".changed_at", differenceTable + ".closed_at", differenceTable + ".acted_at",
 	lookTable + ".began", gapTable + ".minute",
 }

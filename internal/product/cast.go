@@ -107,10 +107,11 @@ func parseFloat(text string, bits int) (float64, error) {
 	if strings.Contains(number, "_") {
 		return 0, strconv.ErrSyntax
 	}
-	mantissa, _, exponent := strings.Cut(number, "e")
+	mantissa, _, _ := strings.Cut(number, "e")
 	if strings.Contains(number, "0x") {
+		var exponent bool
 		if mantissa, _, exponent = strings.Cut(number, "p"); !exponent {
-			number += "p0"
+			number += "p0" // which Go insists on
 		}
 	}
 	f, err := strconv.ParseFloat(number, bits)

@@ -56,7 +56,7 @@ func TestExactNumbersSurviveAJSONReader(t *testing.T) {
 		if err := json.Unmarshal([]byte(v.String()), &f); err != nil {
 			t.Fatalf("%s is no JSON: %v", v, err)
 		}
-		if read := product.FloatValue(f); v.ExactInJSON() && read != v {
+		if read := product.StoredFloat(f, 64); v.ExactInJSON() && read != v {
 			t.Fatalf("%s is called exact, and the reader gets %s", v, read)
 		}
 		if len(strings.Trim(text, "-")) <= 15 && !v.ExactInJSON() {

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -183,22 +182,7 @@ func tlsServer(t *testing.T, config *tls.Config, clients tls.ClientAuthType) (ad
 	if err != nil {
 		t.Fatal(err)
 	}
-	var server sync.WaitGroup
-	server.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = conn.Read(make([]byte, 16))
-			_ = conn.Close()
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		server.Wait()
-	})
-	return listener.Addr().String()
+	return serving(t, listener, func(conn net.Conn) { _, _ = conn.Read(make([]byte, 16)) })
 }
 
 // certificateFile holds the certificate of a server, to be trusted.

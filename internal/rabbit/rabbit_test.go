@@ -44,6 +44,14 @@ func notABroker(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serving(t, listener, func(conn net.Conn) {
+		_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
+	})
+}
+
+// serving answers each connection and closes it, until the test ends. It returns where.
+func serving(t *testing.T, listener net.Listener, answer func(net.Conn)) (address string) {
+	t.Helper()
 	var server sync.WaitGroup
 	server.Go(func() {
 		for {
@@ -51,7 +59,7 @@ func notABroker(t *testing.T) string {
 			if err != nil {
 				return
 			}
-			_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"))
+			answer(conn)
 			_ = conn.Close()
 		}
 	})
@@ -406,15 +414,7 @@ func TestQueueState(t *testing.T) {
 	broker.Publish(UpdatedQueue, []byte("1"), []byte("2"), []byte("3"))
 	expect(QueueState{Ready: 3})
 
-	conn, err := amqp.Dial(broker.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	ch, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, ch := testenv.Dial(t, broker.URL)
 	if err := ch.Qos(1, 0, false); err != nil {
 		t.Fatal(err)
 	}

@@ -7,10 +7,21 @@ import (
 	"slices"
 )
 
+// Resource is what the broker may have limits of.
+type Resource string
+
+// The resources.
+const (
+	Connections Resource = "connections"
+	Channels    Resource = "channels"
+	Queues      Resource = "queues"
+)
+
 // Room is one limit of the broker, and how much of it is in use.
 type Room struct {
-	What       string // such as "connections to vhost shop"
-	By         string // where it is set
+	Of         Resource
+	Owner      string // vhost or user, by its name
+	By         string // what sets it, of rabbitmqctl
 	Most, Used int
 }
 
@@ -36,22 +47,23 @@ func (m *Management) Rooms(ctx context.Context) ([]Room, error) {
 		return nil, fmt.Errorf("ask the management API for limits: %w", err)
 	}
 	var rooms []Room
-	add := func(most *int, what, by, field string, path ...string) {
+	add := func(most *int, room Room, field string, path ...string) {
 		if most == nil || *most < 0 || err != nil {
 			return
 		}
-		var used int
-		if used, err = m.count(ctx, field, path...); err == nil {
-			rooms = append(rooms, Room{What: what, By: by, Most: *most, Used: used})
+		room.Most = *most
+		if room.Used, err = m.count(ctx, field, path...); err == nil {
+			rooms = append(rooms, room)
 		}
 	}
+	vhost, user := "vhost "+m.vhost, "user "+m.amqpUser
 	for _, l := range ofVhost {
-		add(l.Value.Connections, "connections to vhost "+m.vhost, "set_vhost_limits", "", "api", "vhosts", m.vhost, "connections")
-		add(l.Value.Queues, "queues in vhost "+m.vhost, "set_vhost_limits", "", "api", "queues", m.vhost)
+		add(l.Value.Connections, Room{Of: Connections, Owner: vhost, By: "set_vhost_limits"}, "", "api", "vhosts", m.vhost, "connections")
+		add(l.Value.Queues, Room{Of: Queues, Owner: vhost, By: "set_vhost_limits"}, "", "api", "queues", m.vhost)
 	}
 	for _, l := range ofUser {
-		add(l.Value.Connections, "connections of user "+m.amqpUser, "set_user_limits", "", "api", "connections", "username", m.amqpUser)
-		add(l.Value.Channels, "channels of user "+m.amqpUser, "set_user_limits", "channels", "api", "connections", "username", m.amqpUser)
+		add(l.Value.Connections, Room{Of: Connections, Owner: user, By: "set_user_limits"}, "", "api", "connections", "username", m.amqpUser)
+		add(l.Value.Channels, Room{Of: Channels, Owner: user, By: "set_user_limits"}, "channels", "api", "connections", "username", m.amqpUser)
 	}
 	return rooms, err
 }

@@ -159,7 +159,7 @@ func TestOnlyWhatArrivesIsWorthAnotherAttempt(t *testing.T) {
 			t.Errorf("%d attempts, %v; want 1", report.Attempts, err)
 		}
 		wantCounts(t, report, map[run.State]int64{run.Verified: 10, run.Gone: 19, run.Lost: 71})
-		wantNotes(t, report, run.Note{Code: run.NoteConsumed, Kind: product.Missing, Number: 71, Of: 100}, run.Note{Code: run.NoteHopeless, Number: 10, Of: 81})
+		wantNotes(t, report, run.Note{Code: run.NoteConsumed, Kind: product.Missing, Number: 71, Of: 100}, run.Note{Code: run.NoteHopeless, Kind: product.Missing, Number: 10, Of: 81})
 	})
 }
 
@@ -382,8 +382,19 @@ func TestCaseE15ARunThatGivesUpSaysSo(t *testing.T) {
 			t.Errorf("%d attempts, %v", report.Attempts, err)
 		}
 		wantCounts(t, report, map[run.State]int64{run.Lost: 300})
-		wantNotes(t, report, run.Note{Code: run.NoteConsumed, Kind: product.Missing, Number: 300, Of: 300}, run.Note{Code: run.NoteHopeless, Of: 300})
+		wantNotes(t, report, run.Note{Code: run.NoteConsumed, Kind: product.Missing, Number: 300, Of: 300}, run.Note{Code: run.NoteHopeless, Kind: product.Missing, Of: 300})
 	})
+}
+
+// behind breaks a repairer down behind n products.
+func behind(n int) func(product.ID) error {
+	tried := 0
+	return func(product.ID) error {
+		if tried++; tried > n {
+			return errReset
+		}
+		return nil
+	}
 }
 
 // A fallback is for what attempts could not bring, not for a run that fails.
@@ -392,13 +403,7 @@ func TestNoFallbackAfterAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newShop(10, all)
 		set := s.replay()
-		tried := 0
-		set.Replay = &repairer{shop: s, fate: verifies(4), breaks: func(product.ID) error {
-			if tried++; tried > 7 {
-				return errReset
-			}
-			return nil
-		}}
+		set.Replay = &repairer{shop: s, fate: verifies(4), breaks: behind(7)}
 		set.Direct = &repairer{shop: s, direct: true, fate: func(int, product.ID) fate {
 			t.Error("the fallback writes")
 			return arrives
@@ -419,13 +424,7 @@ func TestAFallbackThatFails(t *testing.T) {
 		set := s.replay()
 		set.config.MaxRounds = 1
 		set.Replay = &repairer{shop: s, fate: verifies()}
-		tried := 0
-		set.Direct = &repairer{shop: s, direct: true, breaks: func(product.ID) error {
-			if tried++; tried > 3 {
-				return errReset
-			}
-			return nil
-		}}
+		set.Direct = &repairer{shop: s, direct: true, breaks: behind(3)}
 		report, err := s.do(t.Context(), t, set)
 		if !errors.Is(err, errReset) {
 			t.Error(err)

@@ -52,22 +52,33 @@ func (a *audit) sawProducts(ids []product.ID, products map[product.ID]product.Pr
 	}
 }
 
-// fresh is how old a look may be that is acted on.
-const fresh = time.Second + 50*time.Millisecond
+// fresh is how old a look may be that is acted on, and late where a server was waited
+// for since.
+const fresh, late = time.Second + 50*time.Millisecond, 5*time.Second + 50*time.Millisecond
 
 // acting judges one product in a call of Repair; really is whether it is acted on.
 func (s *shop) acting(kind product.Kind, repair *product.Repair, really bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, id := s.audit, repair.Row.ID
+	if really {
+		a.acted++
+	}
+	if s.quick {
+		return
+	}
 	row, p := a.rowLooks[id], a.looks[id]
+	most := fresh
+	if s.away.After(p.when) {
+		most = late
+	}
 	rule := kind.Rule()
 	switch {
 	case id == "":
 		a.wrong("a %s repair without an id", kind)
 	case rule.InSource && id != repair.Product.ID():
 		a.wrong("%s is repaired with the row of %s", repair.Product.ID(), id)
-	case p.when.IsZero() || row.when.IsZero() || time.Since(p.when) > fresh || time.Since(row.when) > fresh:
+	case p.when.IsZero() || row.when.IsZero() || time.Since(p.when) > most || time.Since(row.when) > most:
 		a.wrong("%s is repaired as %s and was not read right before", id, kind)
 	case p.found != rule.InSource || row.found != rule.InCart:
 		a.wrong("%s is repaired as %s, and was seen in the source: %v, in the cart: %v", id, kind, p.found, row.found)
@@ -84,7 +95,6 @@ func (s *shop) acting(kind product.Kind, repair *product.Repair, really bool) {
 	}
 	if really {
 		a.acts[id] = append(a.acts[id], act{time.Now(), kind, repair.Undo})
-		a.acted++
 	}
 }
 

@@ -23,11 +23,16 @@ const lastWords = 5 * time.Second
 // process may have taken the run over.
 var errSilent = fmt.Errorf("%w: the ledger has not answered for the length of the lease", run.ErrFenced)
 
+// awayPause is how long a run rests whose server has been away for long, before it is
+// taken up again.
+const awayPause = 10 * time.Second
+
 // Execute makes a run and does it under its lease, whose length is given: it shows
 // the run's progress, obeys what is wanted of it, and ends it in the ledger. Where
-// the context's cause is ErrHandedBack, or the lease is lost, another process goes
-// on with the run, and the error says so. The report is nil where the run could not
-// be made.
+// the context's cause is ErrHandedBack, a server stays away, or the lease is lost,
+// another process goes on with the run, and the error says so. The report is nil where
+// the run could not be made; one that has begun before goes on later where that is for
+// a server that is away.
 func Execute(ctx context.Context, lease run.Lease, length time.Duration, prepare func(context.Context) (*Run, error)) (*run.Report, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -49,6 +54,9 @@ func Execute(ctx context.Context, lease run.Lease, length time.Duration, prepare
 		if errors.Is(err, context.Canceled) {
 			status = run.StatusCancelled
 		}
+		if isAway(err) && lease.Record().Takeovers > 0 && !goesOn(err) {
+			err = fmt.Errorf("%w: %w", ErrHandedBack, err)
+		}
 		problem = err.Error()
 	}
 	close(h.ended)
@@ -63,7 +71,11 @@ func Execute(ctx context.Context, lease run.Lease, length time.Duration, prepare
 	}
 	var unkept error
 	if errors.Is(err, ErrHandedBack) {
-		unkept = lease.HandBack(ctx)
+		pause := time.Duration(0)
+		if isAway(err) {
+			pause = awayPause
+		}
+		unkept = lease.HandBack(ctx, problem, pause)
 	} else {
 		if status == run.StatusCancelled { // which says it
 			problem = ""
@@ -75,6 +87,8 @@ func Execute(ctx context.Context, lease run.Lease, length time.Duration, prepare
 	}
 	return report, err
 }
+
+func isAway(err error) bool { return errors.As(err, new(*product.AwayError)) }
 
 // heart keeps a lease while a run is made and done.
 type heart struct {

@@ -28,9 +28,11 @@ type lease struct {
 	ended    run.Status
 	problem  string
 	handed   bool
+	pause    time.Duration
+	record   run.Record
 }
 
-func (l *lease) Record() run.Record { return run.Record{} }
+func (l *lease) Record() run.Record { return l.record }
 
 func (l *lease) Beat(_ context.Context, status run.Status, progress run.Progress) (run.Wanted, error) {
 	l.mu.Lock()
@@ -46,10 +48,10 @@ func (l *lease) Finish(_ context.Context, status run.Status, _ *run.Report, prob
 	return l.unkept
 }
 
-func (l *lease) HandBack(context.Context) error {
+func (l *lease) HandBack(_ context.Context, problem string, pause time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.handed = true
+	l.handed, l.problem, l.pause = true, problem, pause
 	return l.unkept
 }
 
@@ -159,7 +161,7 @@ func TestExecuteOfARunThatCannotBeMade(t *testing.T) {
 					}
 					return nil, errAway
 				})
-				if report != nil || err == nil || l.ended != test.status || l.handed != test.handed || (l.problem == "") != (test.status != run.StatusFailed) {
+				if report != nil || err == nil || l.ended != test.status || l.handed != test.handed || (l.problem == "") != (test.status == run.StatusCancelled) || l.pause != 0 {
 					t.Errorf("error %v, ended %q because of %q, handed back %v", err, l.ended, l.problem, l.handed)
 				}
 			})

@@ -58,13 +58,14 @@ func Explain(ctx context.Context, source Source, target Target, config Config, m
 func comparison(table *product.Table, pair *diff.Pair, compared []product.Field) []run.FieldComparison {
 	var all []run.FieldComparison
 	for _, f := range product.CartFields() {
-		c := run.FieldComparison{FieldChange: run.FieldChange{Field: f.String()}, Compared: slices.Contains(compared, f)}
+		var source, cart string
 		if pair.Product != nil {
-			c.Source = pair.Product.Values[f].String()
+			source = pair.Product.Values[f].String()
 		}
 		if pair.Row != nil {
-			c.Cart = pair.Row.Values[f].String()
+			cart = pair.Row.Values[f].String()
 		}
+		c := run.FieldComparison{FieldChange: change(f, source, cart), Compared: slices.Contains(compared, f)}
 		c.Equal = pair.Product != nil && pair.Row != nil && len(table.Differing(pair.Product, pair.Row, []product.Field{f})) == 0
 		all = append(all, c)
 	}

@@ -63,7 +63,7 @@ func TestExplain(t *testing.T) {
 			t.Parallel()
 			s := newShop(1, none)
 			test.arrange(s)
-			e, err := reconcile.Explain(t.Context(), source{s}, target{s}, s.replay().config, run.Replay, id(1))
+			e, err := reconcile.Explain(t.Context(), s.source(), s.target(), s.replay().config, run.Replay, id(1))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,7 +94,7 @@ func TestExplainForADirectRun(t *testing.T) {
 	t.Parallel()
 	s := newShop(1, none)
 	s.change(id(1), func(p *product.Product) { p.Values[product.SellerID] = product.TextValue("other") })
-	e, err := reconcile.Explain(t.Context(), source{s}, target{s}, s.replay().config, run.Direct, id(1))
+	e, err := reconcile.Explain(t.Context(), s.source(), s.target(), s.replay().config, run.Direct, id(1))
 	if err != nil || e.Verdict != run.VerdictStale || e.Reason != (run.Reason{}) {
 		t.Errorf("%v, %+v", err, e)
 	}
@@ -109,7 +109,7 @@ func TestExplainReturnsTheErrorsOfTheStores(t *testing.T) {
 			s.arrive(s.rowOf(newProduct(id(1))))
 		}
 		s.fail(o, 1)
-		if e, err := reconcile.Explain(t.Context(), source{s}, target{s}, s.replay().config, run.Replay, id(1)); err == nil {
+		if e, err := reconcile.Explain(t.Context(), s.source(), s.target(), s.replay().config, run.Replay, id(1)); err == nil {
 			t.Errorf("%s fails, and the explanation is %+v", o, e)
 		}
 	}

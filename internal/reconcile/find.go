@@ -96,7 +96,8 @@ func (r *Run) unjudged(ctx context.Context, items []*item) ([]*item, error) {
 	return left, nil
 }
 
-// recall adds what the ledger knows of the products.
+// recall adds what the ledger knows of the products. The attempts of one that this run
+// has repaired before go on where they were.
 func (r *Run) recall(ctx context.Context, items []*item) error {
 	if !r.anyKnown || len(items) == 0 {
 		return nil
@@ -111,6 +112,9 @@ func (r *Run) recall(ctx context.Context, items []*item) error {
 	}
 	for _, it := range items {
 		it.known = of[it.ID]
+		for _, s := range it.known {
+			it.attempt = max(it.attempt, s.Attempts)
+		}
 	}
 	return nil
 }
@@ -152,7 +156,7 @@ func (r *Run) decide(ctx context.Context, s stage, batch func(context.Context, [
 		keys = append(keys, roomKey{s, kind})
 	}
 	for {
-		items, stalled, err := r.line.take(ctx, run.MaxBatchSize, keys...)
+		items, stalled, err := r.line.take(ctx, r.step, keys...)
 		if err != nil || len(items)+len(stalled) == 0 {
 			return err
 		}
@@ -162,7 +166,7 @@ func (r *Run) decide(ctx context.Context, s stage, batch func(context.Context, [
 		if len(items) == 0 {
 			continue
 		}
-		if err := batch(ctx, items); err != nil {
+		if err := r.alone(ctx, func() error { return batch(ctx, items) }, func() { r.line.move(s, items...) }); err != nil {
 			return err
 		}
 	}

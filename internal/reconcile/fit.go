@@ -2,12 +2,15 @@ package reconcile
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"slices"
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // fit is the row that the cart shall hold, or, with a reason, why it cannot.
@@ -97,7 +100,24 @@ func changes(fields []product.Field, pair *diff.Pair) []run.FieldChange {
 	}
 	all := make([]run.FieldChange, len(fields))
 	for i, f := range fields {
-		all[i] = run.FieldChange{Field: f.String(), Source: pair.Product.Values[f].String(), Cart: pair.Row.Values[f].String()}
+		all[i] = change(f, pair.Product.Values[f].String(), pair.Row.Values[f].String())
 	}
 	return all
+}
+
+// change is a field as each side has it, bounded.
+func change(f product.Field, source, cart string) run.FieldChange {
+	c := run.FieldChange{Field: f.String()}
+	c.Source, c.Cart = text.Apart(source, cart, run.MaxValue)
+	c.SourceWhole, c.CartWhole = whole(source, c.Source), whole(cart, c.Cart)
+	return c
+}
+
+// whole tells of a value that is shown in part.
+func whole(value, shown string) (w run.Whole) {
+	if shown != value {
+		sum := sha256.Sum256([]byte(value))
+		w = run.Whole{Bytes: len(value), SHA256: hex.EncodeToString(sum[:])}
+	}
+	return w
 }

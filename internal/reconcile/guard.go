@@ -91,12 +91,12 @@ func (g *guard) fewMissing(ctx context.Context) (bool, error) {
 	if err != nil || len(ids) == 0 {
 		return false, err
 	}
-	rows, err := g.r.Target.Find(ctx, ids)
+	present, err := g.r.Target.Present(ctx, ids)
 	if err != nil {
 		return false, err
 	}
-	missing := len(ids) - len(rows)
-	return len(rows) > 0 && float64(missing) <= share*float64(len(ids)), nil
+	missing := len(ids) - len(present)
+	return len(present) > 0 && float64(missing) <= share*float64(len(ids)), nil
 }
 
 // suspicious is the number of differences of one kind above which a person decides.
@@ -137,7 +137,9 @@ func (g *guard) gate(it *item) (pass bool, outcome *run.Outcome) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	gate := g.gates[it.Kind]
-	gate.Judged++
+	if !it.returned() {
+		gate.Judged++
+	}
 	switch {
 	case gate.refused:
 		outcome = &run.Outcome{State: run.Found}
@@ -156,10 +158,16 @@ func (g *guard) gate(it *item) (pass bool, outcome *run.Outcome) {
 	return pass, outcome
 }
 
+// returned tells whether an item comes to its gate although this run has let it pass and
+// has repaired it before, in an earlier pass or process.
+func (it *item) returned() bool { return it.passed == "" && it.attempt > 0 }
+
 // pass lets an item pass an open gate, or returns the limit that is reached. A person's
-// limit is one for all kinds together. The lock is held.
+// limit is one for all kinds together, and a product counts once: not anew where it has
+// become another difference, or returned. The lock is held.
 func (g *guard) pass(it *item, gate *gate) run.Reason {
-	if most := int64(g.r.options.MaxRepairs); most > 0 {
+	before := g.gates[it.passed] // nil where it has passed none
+	if most := int64(g.r.options.MaxRepairs); most > 0 && before == nil && !it.returned() {
 		var used int64
 		for _, gate := range g.gates {
 			used += gate.Ended + gate.taken
@@ -170,6 +178,12 @@ func (g *guard) pass(it *item, gate *gate) run.Reason {
 	}
 	if gate.Ceiling != unlimited && gate.Ended+gate.taken >= gate.Ceiling {
 		return run.Reason{Code: gate.Code, Number: gate.Ceiling}
+	}
+	switch {
+	case before != nil:
+		before.taken--
+	case it.returned() && gate.Ended > 0:
+		gate.Ended--
 	}
 	gate.taken++
 	it.passed, it.until = it.Kind, time.Time{}
@@ -298,8 +312,8 @@ func (g *guard) taking(kind product.Kind) (held []*item, judged int64, closed bo
 // exceeded says where more differs than the guard lets pass unattended.
 func (g *guard) exceeded(kind product.Kind) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	gate := g.gates[kind]
+	gate := *g.gates[kind]
+	g.mu.Unlock() // the books ask for the gates while they are locked
 	switch {
 	case gate.Ceiling == unlimited || gate.Judged <= gate.Ceiling:
 	case gate.Code == run.ReasonGuard:

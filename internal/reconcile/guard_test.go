@@ -12,6 +12,7 @@ import (
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/testenv/memoryledger"
 )
 
 // wantCounts compares the outcomes of a report, by state.
@@ -48,9 +49,9 @@ func (s *shop) stale(ids ...product.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {
-		p := s.products[id]
+		p, _ := s.product(id)
 		retitle(&p)
-		s.products[id] = p
+		s.put(p)
 	}
 }
 
@@ -303,6 +304,54 @@ func TestWhatIsLostBeforeASecondPassCountsOnce(t *testing.T) {
 	})
 }
 
+// What was lost before a second pass is tried there under a new number, and takes
+// nobody's place among those that may be repaired.
+func TestASecondPassGoesOnCounting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const missing, orphaned = 3, 20
+		s := newShop(100, first(missing))
+		for _, id := range idsFrom(50, 50+orphaned-1) {
+			s.delete(id)
+		}
+		set := s.replay(product.Missing, product.Orphaned)
+		set.capacity, set.config.MaxRounds, set.options.MaxRepairs = 8, 2, missing+orphaned
+		set.Ledger = begin(t.Context(), t, memoryledger.New())
+		var attempts []int
+		set.Replay = &repairer{shop: s, fate: func(attempt int, p product.ID) fate {
+			if p != id(1) {
+				return arrives
+			}
+			attempts = append(attempts, attempt)
+			return vanishes
+		}}
+		report, err := s.do(t.Context(), t, set)
+		if err != nil || !slices.Equal(attempts, []int{1, 2, 3}) {
+			t.Errorf("the attempts are %v, %v", attempts, err)
+		}
+		wantCounts(t, report, map[run.State]int64{run.Verified: missing - 1 + orphaned, run.Lost: 1})
+	})
+}
+
+// A product that becomes another difference, and passes a second gate, counts once
+// among those that may be repaired.
+func TestTwoGatesCountAProductOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(20, none)
+		s.stale(id(1))
+		s.delete(id(2))
+		s.once(func(c call) bool { return c.operation == repairing && c.kind == product.Stale }, func() { s.delete(id(1)) })
+		set := s.direct(product.Stale, product.Orphaned)
+		set.options.MaxRepairs = 2
+		report, err := s.do(t.Context(), t, set)
+		if err != nil {
+			t.Error(err)
+		}
+		wantCounts(t, report, map[run.State]int64{run.Verified: 2})
+	})
+}
+
 // A product that a cursor returns twice is repaired once.
 func TestACursorThatRepeatsItself(t *testing.T) {
 	t.Parallel()
@@ -404,7 +453,7 @@ func TestTheCeilingOfTheSecondPass(t *testing.T) {
 			for i := 150; i < 170; i++ {
 				s.removeRow(id(i))
 			}
-			s.look() // the second scan has begun by then
+			s.Look() // the second scan has begun by then
 		})
 		set := s.replay()
 		set.capacity = 64
@@ -441,7 +490,7 @@ func TestTheSecondPassHasTheSameScope(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newShop(40, func(i int) bool { return test.repair == product.Missing && i <= 20 })
 				for i := 1; i <= 10; i++ {
-					p := s.products[id(i)]
+					p, _ := s.product(id(i))
 					p.Created = longAgo.AddDate(1, 0, 0)
 					s.add(p, false)
 				}
@@ -451,8 +500,8 @@ func TestTheSecondPassHasTheSameScope(t *testing.T) {
 				set := s.replay(test.repair)
 				set.options.IDs, set.options.Since, set.capacity = test.options.IDs, test.options.Since, 4
 				report, err := s.do(t.Context(), t, set)
-				if err != nil || len(s.rows) != test.rows {
-					t.Errorf("%v, %d rows, want %d", err, len(s.rows), test.rows)
+				if err != nil || len(s.Rows) != test.rows {
+					t.Errorf("%v, %d rows, want %d", err, len(s.Rows), test.rows)
 				}
 				wantCounts(t, report, test.want)
 			})
@@ -475,7 +524,7 @@ func TestTheRunningCeiling(t *testing.T) {
 						for i := 1; i <= vanished; i++ {
 							s.removeRow(id(i))
 						}
-						s.look()
+						s.Look()
 					})
 					set := s.replay()
 					set.capacity = capacity
@@ -574,8 +623,8 @@ func TestOrphansAreDeletedWithCare(t *testing.T) {
 							rows, want = n, map[run.State]int64{run.Found: int64(test.orphans)}
 						}
 						wantCounts(t, report, want)
-						if len(s.rows) != rows || (report.Result == run.Stopped) != (rows == n) {
-							t.Errorf("the run %s and leaves %d rows, want %d", report.Result, len(s.rows), rows)
+						if len(s.Rows) != rows || (report.Result == run.Stopped) != (rows == n) {
+							t.Errorf("the run %s and leaves %d rows, want %d", report.Result, len(s.Rows), rows)
 						}
 					})
 				})
@@ -593,7 +642,7 @@ func TestNothingIsDeletedBehindAFailedScan(t *testing.T) {
 			s.orphan(idsFrom(1, 3)...)
 			s.fail(side, 6)
 			report, err := s.do(t.Context(), t, s.replay(product.Orphaned))
-			if err == nil || report.Acted != 0 || len(s.rows) != 40 {
+			if err == nil || report.Acted != 0 || len(s.Rows) != 40 {
 				t.Errorf("%v, %+v", err, report)
 			}
 			wantCounts(t, report, map[run.State]int64{run.Found: 3})
@@ -640,7 +689,7 @@ func TestScopes(t *testing.T) {
 				if err != nil || report.Result != test.result || report.Products != test.compared {
 					t.Errorf("%v, the run %s after %d products, want %s after %d", err, report.Result, report.Products, test.result, test.compared)
 				}
-				if there := slices.DeleteFunc(slices.Sorted(maps.Keys(s.rows)), func(p product.ID) bool { return p > id(2) }); !slices.Equal(there, test.verified) {
+				if there := slices.DeleteFunc(slices.Sorted(maps.Keys(s.Rows)), func(p product.ID) bool { return p > id(2) }); !slices.Equal(there, test.verified) {
 					t.Errorf("repaired are %v, want %v", there, test.verified)
 				}
 				wantNotes(t, report, test.notes...)

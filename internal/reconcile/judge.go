@@ -15,31 +15,41 @@ import (
 // has become another one waits anew.
 func (r *Run) judge(ctx context.Context) error { return r.decide(ctx, judging, r.judgeBatch) }
 
-// judgeBatch decides on items. With an error, those that are not decided are back in
-// their rooms.
+// judgeBatch decides on items. Those that it does not come to, because they are large or
+// with an error, are back in their rooms.
 func (r *Run) judgeBatch(ctx context.Context, items []*item) error {
 	err := r.pause.wait(ctx)
 	var pairs []diff.Pair
+	looked := time.Now()
 	if err == nil {
 		pairs, err = r.finder.Look(ctx, idsOf(items))
 	}
+	r.line.move(judging, items[len(pairs):]...) // all, with an error
 	if err != nil {
-		r.line.move(judging, items...)
 		return err
 	}
 	var named, passed []*item
-	for i, it := range items {
+	for i, it := range items[:len(pairs)] {
 		switch {
-		case !r.confirmed(ctx, it, &pairs[i]):
+		case !r.confirmed(ctx, it, &pairs[i], looked):
 		case !r.repairable(it):
 			named = append(named, it)
 		case r.guard.admit(it):
 			passed = append(passed, it)
 		}
 	}
+	for _, it := range passed {
+		if it.pair.Bytes() > largePair {
+			it.pair = nil
+		}
+	}
 	r.line.move(repairing, passed...)
 	return r.assess(ctx, named)
 }
+
+// largePair is from how many bytes on a product is read again for its repair: many wait
+// for one at a time.
+const largePair = 2 << 10
 
 // maxLooks bounds how often a product that becomes another difference again and again
 // is looked at.
@@ -47,7 +57,7 @@ const maxLooks = 3
 
 // confirmed tells whether an item is still the difference that settled. One that is
 // not goes its way.
-func (r *Run) confirmed(ctx context.Context, it *item, pair *diff.Pair) bool {
+func (r *Run) confirmed(ctx context.Context, it *item, pair *diff.Pair, looked time.Time) bool {
 	kind, fields := r.finder.Differs(*pair)
 	stamp := pair.Stamp(kind)
 	switch {
@@ -63,7 +73,7 @@ func (r *Run) confirmed(ctx context.Context, it *item, pair *diff.Pair) bool {
 		r.line.move(judging, it)
 		return false
 	}
-	it.pair, it.judged, it.fields = pair, time.Now(), changes(fields, pair)
+	it.pair, it.judged, it.fields = pair, looked, changes(fields, pair)
 	return true
 }
 
@@ -90,6 +100,7 @@ func (r *Run) again(it *item, kind product.Kind, stamp time.Time) {
 		return
 	}
 	if kind != it.Kind {
+		r.sights[it.Kind].gone(it) // nothing of the old kind is waited for any more
 		r.line.become(it, kind)
 	}
 	it.stamp, it.firstSeen, it.confirmed, it.vain, it.pair = stamp, time.Now(), false, false, nil

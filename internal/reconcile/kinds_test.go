@@ -16,9 +16,9 @@ func differ(n int) *shop {
 	for i := 1; i <= n; i++ {
 		switch i % 6 {
 		case 2:
-			p := s.products[id(i)]
+			p, _ := s.product(id(i))
 			p.Values[product.Title] = product.TextValue("New lamp")
-			s.products[id(i)] = p
+			s.put(p)
 		case 3:
 			s.delete(id(i))
 		}
@@ -65,14 +65,15 @@ func (s *shop) wantAgreement(t *testing.T) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, p := range s.products {
-		row, there := s.rows[id]
-		if !there || len(s.table.Differing(&p, &row, product.ProofFields())) > 0 {
+	for key, p := range s.Products {
+		id := key.ID
+		row, there := s.Rows[id]
+		if !there || len(s.Columns.Differing(&p, &row, product.ProofFields())) > 0 {
 			t.Errorf("%s is in the cart: %v, as %v", id, there, row)
 		}
 	}
-	for id := range s.rows {
-		if _, there := s.products[id]; !there {
+	for id := range s.Rows {
+		if _, there := s.product(id); !there {
 			t.Errorf("%s is in the cart only", id)
 		}
 	}
@@ -85,9 +86,9 @@ func TestAStandingQueueDelaysNoOtherKind(t *testing.T) {
 		s := newShop(6000, func(i int) bool { return i > 5900 })
 		for i := 1; i <= 5000; i++ {
 			s.change(id(i), func(p *product.Product) { p.Values[product.Title] = product.TextValue("New lamp") })
-			p := s.products[id(i)]
+			p, _ := s.product(id(i))
 			p.Updated = longAgo
-			s.products[id(i)] = p
+			s.put(p)
 		}
 		s.page = 500
 		s.queues[product.Stale].stands = true

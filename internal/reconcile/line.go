@@ -31,13 +31,15 @@ type item struct {
 	passed    product.Kind      // the gate that let it pass
 	way       stage             // how it is repaired
 	inHand    run.Key           // the difference that the ledger has in hand
-	attempt   int
-	acts      int       // repairs of the product, those that were taken back among them
-	acted     time.Time // the last repair
-	queued    bool      // which went through the cart's queue
-	vain      bool      // and had no effect
-	brought   bool      // a repair of this run may have brought the row
+	attempt   int               // of this run
+	spent     int               // attempts before it was to be taken back
+	acts      int               // repairs of the product, those that were taken back among them
+	acted     time.Time         // the last repair
+	queued    bool              // which went through the cart's queue
+	vain      bool              // and had no effect
+	brought   bool              // a repair of this run may have brought the row
 	fate      product.Fate
+	inherited bool // from a process that may have ended before that repair
 	nacks     int
 	room      roomKey      // where it waits
 	until     time.Time    // it moves on when this has passed, by the clock and the watermark
@@ -172,13 +174,16 @@ func (l *line) admit(ctx context.Context, s stage, items []*item, full func(prod
 // fullInterval is how often it is seen whether something can leave a full engine.
 const fullInterval = time.Second
 
-// enter counts items in, whether there is room or not, and puts them into a stage.
+// enter counts items in, whether there is room or not, and puts them into a stage, or
+// nowhere.
 func (l *line) enter(s stage, items ...*item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, it := range items {
 		l.inside[it.Kind]++
-		l.put(s, it)
+		if s != nowhere {
+			l.put(s, it)
+		}
 	}
 	l.wake()
 }

@@ -3,7 +3,6 @@ package reconcile_test
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -51,18 +50,19 @@ func checkRun(t *rapid.T, mode run.Mode) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, p := range s.products {
-		row, there := s.rows[id]
-		if _, err := s.table.Fit(&p); err != nil || s.refused[id] != nil {
+	for key, p := range s.Products {
+		id := key.ID
+		row, there := s.Rows[id]
+		if _, err := s.Columns.Fit(&p); err != nil || s.refused[id] != nil {
 			continue
 		}
-		if !there || len(s.table.Differing(&p, &row, product.ProofFields())) > 0 {
+		if !there || len(s.Columns.Differing(&p, &row, product.ProofFields())) > 0 {
 			t.Errorf("%s is in the cart: %v, after a calm run, which says %+v", id, there, report)
 		}
 	}
-	for id := range s.rows {
+	for id := range s.Rows {
 		// An empty source deletes nothing.
-		if _, there := s.products[id]; !there && s.references[id] == "" && len(s.products) > 0 {
+		if _, there := s.product(id); !there && s.references[id] == "" && len(s.Products) > 0 {
 			t.Errorf("%s is in the cart only, after a calm run, which says %+v", id, report)
 		}
 	}
@@ -76,7 +76,7 @@ func (s *shop) afterwards(t *rapid.T, mode run.Mode) setting {
 	defer stop()
 	for _, q := range s.queues {
 		s.mu.Lock()
-		q.stands = false
+		q.stands, q.leaderless = false, nil
 		s.mu.Unlock()
 		q.ring()
 		for left := 1; left > 0; {
@@ -107,7 +107,7 @@ func drawShop(t *rapid.T) *shop {
 		switch state {
 		case "stale":
 			p.Values[product.Title] = product.TextValue("New lamp")
-			s.products[p.ID()] = p
+			s.put(p)
 		case "orphaned":
 			s.delete(p.ID())
 		case "held":
@@ -115,7 +115,7 @@ func drawShop(t *rapid.T) *shop {
 			s.references[p.ID()] = "cart"
 		case "misfit":
 			p.Values[product.Price] = product.FloatValue(9.99)
-			s.products[p.ID()] = p
+			s.put(p)
 		case "refused":
 			s.refused[p.ID()] = &product.Misfit{Column: "price_positive", Reason: "the row violates the check constraint"}
 		}
@@ -131,8 +131,22 @@ func drawShop(t *rapid.T) *shop {
 	for _, kind := range product.Kinds() {
 		s.queues[kind].pace = rapid.SampledFrom([]time.Duration{0, pace, time.Second}).Draw(t, "pace")
 		s.queues[kind].stands = rapid.IntRange(0, 19).Draw(t, "stands") == 0
+		s.queues[kind].leaderless = drawLeaderless(t)
 	}
 	return s
+}
+
+// drawLeaderless draws the times at which a quorum queue has no leader, nil for never:
+// again and again, for less than the minute after which an empty look counts.
+func drawLeaderless(t *rapid.T) func() bool {
+	if rapid.IntRange(0, 2).Draw(t, "leaders are lost") > 0 {
+		return nil
+	}
+	every := rapid.SampledFrom([]time.Duration{5 * time.Second, 70 * time.Second, 3 * time.Minute}).Draw(t, "a leader is lost every")
+	most := min(every*3/4, 50*time.Second)
+	lasting := time.Duration(rapid.Int64Range(int64(time.Second), int64(most)).Draw(t, "for"))
+	began := time.Now().Add(-time.Duration(rapid.Int64Range(0, int64(every)).Draw(t, "first after")))
+	return func() bool { return time.Since(began)%every < lasting }
 }
 
 func drawSetting(t *rapid.T, s *shop, mode run.Mode) setting {
@@ -214,6 +228,7 @@ type weather struct {
 	events     int // percent of operations before which something happens to the stores
 	errors     int // per thousand of operations that fail
 	stops      int // per thousand of operations before which the run is stopped
+	away       int // per thousand of looks that a server does not answer
 	made       int // products created
 	publishing sync.WaitGroup
 }
@@ -224,6 +239,7 @@ func drawWeather(t *rapid.T, s *shop, cancel context.CancelCauseFunc) *weather {
 		events: rapid.SampledFrom([]int{0, 10, 40}).Draw(t, "percent of events"),
 		errors: rapid.SampledFrom([]int{0, 0, 10}).Draw(t, "errors in a thousand"),
 		stops:  rapid.SampledFrom([]int{0, 0, 10}).Draw(t, "stops in a thousand"),
+		away:   rapid.SampledFrom([]int{0, 0, 20}).Draw(t, "servers away in a thousand"),
 	}
 }
 
@@ -233,6 +249,9 @@ func (w *weather) before(_ context.Context, c call) error {
 	}
 	if w.upTo(1000) < w.stops {
 		w.cancel([]error{nil, errLockLost, fmt.Errorf("a signal: %w", context.Canceled)}[w.upTo(3)])
+	}
+	if w.upTo(1000) < w.away && c.operation != reserving && c.operation != repairing {
+		return errAwayFrom("a server")
 	}
 	if w.upTo(1000) < w.errors {
 		if c.operation == reserving && w.percent(50) {
@@ -267,8 +286,12 @@ func (w *weather) happen() {
 		return
 	}
 	w.mu.Lock()
-	ids := slices.Sorted(maps.Keys(w.products))
+	var ids []product.ID
+	for key := range w.Products {
+		ids = append(ids, key.ID)
+	}
 	w.mu.Unlock()
+	slices.Sort(ids)
 	if len(ids) == 0 {
 		return
 	}
@@ -284,14 +307,14 @@ func (w *weather) happen() {
 		}
 	case "updated":
 		p := w.change(victim, func(p *product.Product) { p.Values[product.Title] = product.TextValue(time.Now().String()) })
-		if _, err := w.table.Fit(&p); live && err == nil {
+		if _, err := w.Columns.Fit(&p); live && err == nil {
 			w.publish(product.Stale, w.rowOf(p))
 		}
 	case "misfit":
 		w.change(victim, func(p *product.Product) { p.Values[product.Price] = product.FloatValue(9.99) })
 	case "referenced":
 		w.mu.Lock()
-		if _, there := w.rows[victim]; there { // so that a customer can put it into a cart
+		if _, there := w.Rows[victim]; there { // so that a customer can put it into a cart
 			w.references[victim] = "cart"
 		}
 		w.mu.Unlock()

@@ -2,10 +2,8 @@ package reconcile
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
@@ -41,10 +39,9 @@ func (r *Run) resume(ctx context.Context) (*run.Checkpoint, error) {
 		return nil, nil
 	}
 	if len(at.Memory) > 0 {
-		if err := json.Unmarshal(at.Memory, &r.books.memory); err != nil {
+		if err := r.books.recall(at.Memory); err != nil {
 			return nil, fmt.Errorf("read what an earlier process of this run left: %w", err)
 		}
-		maps.Copy(r.books.live, r.books.memory.Total.Found)
 		r.stage = at.Stage
 		r.guard.restore(r.books.memory.Gates)
 	}
@@ -101,27 +98,12 @@ func (r *Run) plan(ctx context.Context, at *run.Checkpoint) (diff.Scope, error) 
 	return scope, r.books.settle(ctx)
 }
 
-// takeOver lets in what an earlier process had in hand. It may have acted on it, so it
-// is proved first, behind all that is queued by now.
-func (r *Run) takeOver(at *run.Checkpoint) {
-	if at == nil || r.options.DryRun {
-		return
-	}
-	items := make([]*item, len(at.InHand))
-	for i, hand := range at.InHand {
-		items[i] = &item{Key: hand.Key, inHand: hand.Key, part: noPart, firstSeen: r.begun, confirmed: true,
-			attempt: hand.Attempt, acts: hand.Attempt, acted: r.begun, queued: r.options.Mode == run.Replay, until: r.begun, fate: product.Unknown, way: repairing, passed: hand.Kind, brought: !hand.Kind.Rule().InCart}
-		r.guard.tookOver(hand.Kind)
-	}
-	r.line.enter(proving, r.books.enter(items)...)
-}
-
 // restart begins another pass over the same scope.
 func (r *Run) restart(ctx context.Context, scope diff.Scope) (diff.Scope, error) {
 	r.finder.Counters.Reset()
 	r.books.restart()
 	r.guard.reopen()
-	r.resumed = false
+	r.resumed, r.anyKnown = false, true
 	if err := r.books.keep(ctx, run.Settlement{Restart: true}); err != nil {
 		return diff.Scope{}, err
 	}
@@ -157,7 +139,6 @@ func (r *Run) closeGone(ctx context.Context, scope diff.Scope) error {
 		if len(open) == 0 {
 			break
 		}
-		after = open[len(open)-1].Key
 		ids := make([]product.ID, len(open))
 		for i := range open {
 			ids[i] = open[i].ID
@@ -166,6 +147,7 @@ func (r *Run) closeGone(ctx context.Context, scope diff.Scope) error {
 		if err != nil {
 			return err
 		}
+		after = open[len(pairs)-1].Key
 		for i, pair := range pairs {
 			if kind, _ := r.finder.Differs(pair); kind != open[i].Kind {
 				r.books.gone(open[i].Key)

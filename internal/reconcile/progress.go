@@ -81,8 +81,12 @@ func (r *Run) Progress() run.Progress {
 		Total:    r.progress.total.Load(),
 		Scanned:  r.progress.scanned.Load(),
 		Ranges:   int(r.progress.ranges.Load()), RangesDone: int(r.progress.done.Load()),
-		Phases: times, Waits: r.waits(waiting),
+		Phases: times,
 	}
+	for _, s := range r.servers {
+		p.Waits = append(p.Waits, s.waits(phase)...)
+	}
+	p.Waits = append(p.Waits, r.waits(waiting)...)
 	r.books.show(&p)
 	if r.Throttle != nil {
 		p.Throttle = r.Throttle()

@@ -144,7 +144,7 @@ func TestProgressSaysWhatIsWaitedFor(t *testing.T) {
 	}{
 		{"products settle", func(s *shop) {
 			for i := 1; i <= 3; i++ {
-				p := s.products[id(i)]
+				p, _ := s.product(id(i))
 				p.Created = time.Now()
 				s.add(p, false)
 			}

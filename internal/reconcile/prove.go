@@ -15,13 +15,15 @@ import (
 // consumed, and decides what became of it.
 func (r *Run) prove(ctx context.Context) error { return r.decide(ctx, proving, r.proveBatch) }
 
-// proveBatch decides on items of one kind, all or, with an error, none of them.
+// proveBatch decides on items of one kind. Those that it does not come to, or with an error
+// all, are back in their room.
 func (r *Run) proveBatch(ctx context.Context, items []*item) error {
 	pairs, err := r.finder.LookBack(ctx, idsOf(items))
+	r.line.move(proving, items[len(pairs):]...) // all, with an error
 	if err != nil {
-		r.line.move(proving, items...)
 		return err
 	}
+	items = items[:len(pairs)]
 	if err := r.vanishing(items, pairs); err != nil {
 		r.line.move(proving, items...)
 		return err
@@ -42,8 +44,12 @@ func (r *Run) proveBatch(ctx context.Context, items []*item) error {
 		case r.mayBeHeld(it):
 			it.until = time.Now()
 			r.line.move(proving, it)
+		case it.inherited: // which says nothing of repairs
+			it.inherited = false
+			r.sights[it.Kind].gone(it)
+			r.line.moveNow(it.way, it)
 		default:
-			r.attempts.count(it, false)
+			r.attempts[it.Kind].count(it, false)
 			lost = append(lost, it)
 		}
 	}
@@ -79,14 +85,14 @@ func (r *Run) proveEqual(it *item, pair *diff.Pair) bool {
 	overtaken := !pair.Product.Updated.Equal(it.stamp) || !it.Kind.Rule().InCart
 	switch {
 	case it.queued && it.Kind.Rule().InCart && slices.Equal(differing, []product.Field{product.SellerID}):
-		r.attempts.count(it, true)
+		r.attempts[it.Kind].count(it, true)
 		it.fields = changes(differing, pair)
 		r.books.outcome(it, run.Blocked, product.SellerID.String(), useDirect)
 	case len(differing) == 0 && kind == "":
-		r.attempts.count(it, true)
+		r.attempts[it.Kind].count(it, true)
 		r.books.outcome(it, run.Verified, "", run.Reason{})
 	case overtaken: // an update came before or behind our repair: it is stale, for now
-		r.attempts.count(it, true)
+		r.attempts[it.Kind].count(it, true)
 		r.again(it, product.Stale, pair.Product.Updated)
 	default:
 		return false
@@ -110,7 +116,7 @@ func (r *Run) proveAbsent(it *item, pair *diff.Pair) bool {
 	case pair.Row != nil:
 		return false
 	default:
-		r.attempts.count(it, true)
+		r.attempts[it.Kind].count(it, true)
 		state, reason := run.Verified, run.Reason{}
 		if it.undo {
 			state, reason.Code = run.Undone, run.ReasonRevived
@@ -131,7 +137,7 @@ func (r *Run) lost(ctx context.Context, it *item) {
 	r.books.lost(ctx, it)
 	young := it.Kind == product.Missing && r.settling.sparedUntil(it).After(time.Now())
 	switch {
-	case it.undo && it.attempt < fewAttempts, !it.undo && it.way != rescuing && r.attempts.goOn(it.attempt, r.config.MaxRounds):
+	case it.undo && it.attempt-it.spent < fewAttempts, !it.undo && it.way != rescuing && r.attempts[it.Kind].goOn(it.attempt, r.config.MaxRounds):
 		r.line.move(it.way, it)
 	case it.way == repairing && r.fallback() != nil && !young:
 		it.way = rescuing
@@ -168,8 +174,8 @@ func lostReason(it *item) run.Reason {
 	return run.Reason{Code: run.ReasonSilent, Number: int64(it.attempt)}
 }
 
-// attempts remembers how the last repairs ended, in the order in which they were made:
-// those that arrive are known to have long before the others are given up.
+// attempts remembers how the last repairs of one kind ended, in the order in which they
+// were made: those that arrive are known to have long before the others are given up.
 type attempts struct {
 	mu   sync.Mutex
 	last []ending

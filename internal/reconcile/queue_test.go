@@ -27,6 +27,10 @@ type queue struct {
 	pace   time.Duration
 	stands bool
 	dead   bool
+	// leaderless picks the times at which a quorum queue has no leader: it takes and
+	// delivers as before, and shows neither messages nor consumers.
+	leaderless func() bool
+	managed    bool // the management API shows its figures
 
 	came chan struct{} // rings when there is something to consume
 	// The shop's mutex guards the rest.
@@ -35,7 +39,13 @@ type queue struct {
 	most    int           // the longest that it ever was, ours only
 	idle    time.Duration // of the consumer, since the first event
 	since   time.Time     // the consumer has had nothing to do
+	taken   int64         // events that were acknowledged
+	figures *diff.Statistics
+	dated   time.Time // the figures were collected
 }
+
+// collectInterval is how often the management API's figures are collected.
+const collectInterval = 5 * time.Second
 
 // pace of the cart's consumer, as measured: 166 events a second.
 const pace = 6 * time.Millisecond
@@ -82,11 +92,30 @@ func (q *queue) holds(id product.ID) bool {
 func (q *queue) Depth(context.Context) (diff.Depth, error) {
 	q.shop.mu.Lock()
 	defer q.shop.mu.Unlock()
-	depth := diff.Depth{Ready: len(q.waiting), Consumers: 1}
+	depth := diff.Depth{Ready: len(q.waiting), Consumers: 1, Statistics: q.statistics()}
 	if q.dead {
 		depth.Consumers = 0
 	}
+	if q.leaderless != nil && q.leaderless() {
+		depth.Ready, depth.Consumers = 0, 0
+	}
 	return depth, nil
+}
+
+// statistics are the figures as they were collected last, nil without the management
+// API.
+func (q *queue) statistics() *diff.Statistics {
+	if !q.managed {
+		return nil
+	}
+	if q.figures == nil || time.Since(q.dated) >= collectInterval {
+		held, taken := 0, q.taken
+		if q.held != nil {
+			held = 1
+		}
+		q.figures, q.dated = &diff.Statistics{Unacknowledged: &held, Acknowledged: &taken}, time.Now()
+	}
+	return q.figures
 }
 
 // consume is the cart's consumer.
@@ -105,6 +134,7 @@ func (q *queue) consume(ctx context.Context) {
 		q.shop.mu.Lock()
 		q.apply(*next)
 		q.held = nil
+		q.taken++
 		q.shop.mu.Unlock()
 		if ctx.Err() != nil {
 			return
@@ -129,22 +159,22 @@ func (q *queue) take() *event {
 
 // apply does what the cart does with an event.
 func (q *queue) apply(e event) {
-	row, there := q.shop.rows[e.row.ID]
+	row, there := q.shop.Rows[e.row.ID]
 	switch {
 	case e.vanishes:
 	case q.kind == product.Missing && !there:
-		q.shop.rows[e.row.ID] = e.row
+		q.shop.Rows[e.row.ID] = e.row
 	case q.kind == product.Stale && there:
 		seller := row.Values[product.SellerID]
 		row = e.row
 		row.Values[product.SellerID] = seller // which an update never sets
-		q.shop.rows[e.row.ID] = row
+		q.shop.Rows[e.row.ID] = row
 	case q.kind == product.Orphaned:
 		if q.shop.references[e.row.ID] != "" {
 			q.shop.audit.wrong("a ProductDeleted event of %s kills the cart: it is referenced", e.row.ID)
 			return
 		}
-		delete(q.shop.rows, e.row.ID)
+		delete(q.shop.Rows, e.row.ID)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
@@ -84,6 +85,9 @@ type Options struct {
 	MaxDeletes int
 	// BatchSize is the number of products read and acted on at once, 1..1000.
 	BatchSize int
+	// Takeovers is how often another process went on with the run, and Vanished how many of
+	// the last ones gave no sign of life any more and had settled nothing.
+	Takeovers, Vanished int
 }
 
 // Parts are what a run works with.
@@ -121,20 +125,23 @@ type Run struct {
 	options  Options
 	config   Config
 	capacity int
+	step     int // how many products are looked at together at most
 	finder   *diff.Finder
 	line     *line
 	guard    *guard
 	settling *settling
 	books    *books
 	sights   map[product.Kind]*sight
-	attempts attempts
+	attempts map[product.Kind]*attempts
 	progress progress
 	pause    pause
+	large    *semaphore.Weighted // held by a stage that has large documents in hand
 	begun    time.Time
 	stage    run.Stage
 	resumed  bool         // an earlier process has begun this run
 	anyKnown bool         // the ledger knows open differences
 	undone   atomic.Int64 // rows taken back
+	servers  []*server    // that are waited for
 }
 
 // New prepares a run.
@@ -156,21 +163,26 @@ func newRun(parts Parts, config Config, options Options, capacity int) (*Run, er
 	if options.MaxDeletes == 0 {
 		options.MaxDeletes = config.MaxDeletes
 	}
-	r := &Run{Parts: parts, options: options, config: config, capacity: capacity, sights: make(map[product.Kind]*sight)}
+	step := run.MaxBatchSize
+	if options.cautious() {
+		step, options.BatchSize, config.Parallel = 1, 1, 1
+	}
+	r := &Run{step: step, Parts: parts, options: options, config: config, capacity: capacity, sights: make(map[product.Kind]*sight), attempts: make(map[product.Kind]*attempts), large: semaphore.NewWeighted(1)}
 	if r.main() == nil && !options.DryRun {
 		return nil, errors.New("a run that repairs needs a repairer")
 	}
 	if r.Ledger == nil {
 		r.Ledger = noLedger{}
 	}
-	r.finder = diff.New(parts.Source, parts.Target, diff.Config{Compare: fields, Batch: run.MaxBatchSize})
+	r.bePatient()
+	r.finder = diff.New(r.Source, r.Target, diff.Config{Compare: fields, Batch: step})
 	r.line = newLine(capacity, options.repairs)
 	r.line.readiness = r.readiness
 	r.settling = newSettling(r)
 	r.guard = newGuard(r)
 	r.books = newBooks(r)
 	for _, kind := range product.Kinds() {
-		r.sights[kind] = newSight(r, kind)
+		r.sights[kind], r.attempts[kind] = newSight(r, kind), &attempts{}
 	}
 	return r, nil
 }
@@ -188,9 +200,10 @@ func (r *Run) main() Repairer {
 
 // Do executes the run. The report is never nil and says what was done up to an
 // error; it must not be read before Do has returned. A *product.PausedError, a
-// cancelled context and an error of a service end the run early. A context that
-// was cancelled for a cause of its own, such as a lost lock, is a failure; where
-// that cause is ErrHandedBack or ErrFenced, another process goes on with the run.
+// cancelled context and an error of a service end the run early. A server that is
+// away (*product.AwayError) is waited for before. A context that was cancelled for a
+// cause of its own, such as a lost lock, is a failure; where that cause, or the error,
+// is ErrHandedBack or ErrFenced, another process goes on with the run.
 func (r *Run) Do(ctx context.Context) (*run.Report, error) {
 	err := r.do(ctx)
 	r.progress.finish()
@@ -255,8 +268,12 @@ func (r *Run) flow(ctx context.Context, scope diff.Scope, at *run.Checkpoint) er
 		looking.Go(func() { r.line.follow(lookCtx, w) })
 	}
 	looking.Go(func() { r.settling.learn(lookCtx) })
-	r.takeOver(at)
-	group.Go(func() error { return r.find(ctx, scope) })
+	group.Go(func() error {
+		if err := r.takeOver(ctx, at); err != nil {
+			return err
+		}
+		return r.find(ctx, scope)
+	})
 	group.Go(func() error { return r.judge(ctx) })
 	for _, w := range r.workers() {
 		group.Go(func() error { return w.repair(ctx) })

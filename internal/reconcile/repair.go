@@ -70,7 +70,7 @@ func (w worker) repair(ctx context.Context) error {
 				w.line.move(w.room.stage, batch...)
 				continue
 			}
-			err = w.act(ctx, batch)
+			err = w.alone(ctx, func() error { return w.act(ctx, batch) }, func() { w.line.move(w.room.stage, batch...) })
 		}
 		if err != nil {
 			return err
@@ -98,7 +98,7 @@ func (w worker) reserve(ctx context.Context, want int) (int, error) {
 // act repairs items that were reserved. Each is read again right before, unless it was
 // judged just now. With an error those that were not acted on are back in the room.
 func (w worker) act(ctx context.Context, items []*item) error {
-	repairs, items, err := w.readAgain(ctx, items)
+	repairs, items, err := w.readAgain(ctx, items) // those that are left
 	if err != nil {
 		w.line.move(w.room.stage, items...)
 		return err
@@ -120,6 +120,10 @@ func (w worker) act(ctx context.Context, items []*item) error {
 			w.books.gone(it.inHand) // it is another difference by now
 		}
 		it.way, it.inHand = w.room.stage, hands[i].Key
+	}
+	if slices.ContainsFunc(items, func(it *item) bool { return time.Since(it.judged) > late }) {
+		w.line.move(w.room.stage, items...) // something was waited for since
+		return nil
 	}
 	if w.queued {
 		w.sights[w.room.Kind].sent(items, repairs)
@@ -187,27 +191,35 @@ func (w worker) happened(it *item, attempt int, result product.Result) stage {
 	return nowhere
 }
 
-// fresh is how old what was read for the judgement may be to be acted on.
-const fresh = time.Second
+// fresh is how old what was read for the judgement may be to be acted on without another
+// look, and late how old anything that was read may be by the time of the act.
+const fresh, late = time.Second, 5 * time.Second
 
 // readAgain reads items right before they are acted on, and returns the repairs of
 // those that are still the same difference and that the cart can hold. The others go
-// their way. With an error all come back.
+// their way; what is too large to be acted on at once, back into the room. With an error
+// all come back.
 func (w worker) readAgain(ctx context.Context, items []*item) ([]product.Repair, []*item, error) {
 	var old []*item
 	for _, it := range items {
-		if it.pair == nil || time.Since(it.judged) > fresh {
+		if it.pair != nil && time.Since(it.judged) > fresh {
+			it.pair = nil
+		}
+		if it.pair == nil {
 			old = append(old, it)
 		}
 	}
 	if len(old) > 0 {
+		looked := time.Now()
 		pairs, err := w.finder.Look(ctx, idsOf(old))
 		if err != nil {
 			return nil, items, err
 		}
-		for i, it := range old {
-			it.pair = &pairs[i]
+		for i := range pairs {
+			old[i].pair, old[i].judged = &pairs[i], looked
 		}
+		w.line.move(w.room.stage, old[len(pairs):]...)
+		items = slices.DeleteFunc(items, func(it *item) bool { return it.pair == nil })
 	}
 	fits, err := w.fit(ctx, w.room.Kind, items)
 	if err != nil {
@@ -242,11 +254,14 @@ func (w worker) readAgain(ctx context.Context, items []*item) ([]product.Repair,
 
 // agreed ends an item that needs no repair any more: deleted in the source, or arrived.
 func (r *Run) agreed(it *item, pair *diff.Pair) {
-	code := run.ReasonArrived
-	if pair.Product == nil {
-		code = run.ReasonDeleted
+	switch {
+	case pair.Product == nil:
+		r.books.outcome(it, run.Gone, "", run.Reason{Code: run.ReasonDeleted})
+	case it.attempt > 0: // an earlier repair has come late
+		r.books.outcome(it, run.Verified, "", run.Reason{})
+	default:
+		r.books.outcome(it, run.Gone, "", run.Reason{Code: run.ReasonArrived})
 	}
-	r.books.outcome(it, run.Gone, "", run.Reason{Code: code})
 }
 
 // changed deals with an item that has become another difference before its repair.
@@ -256,6 +271,21 @@ func (r *Run) changed(it *item, pair *diff.Pair, kind product.Kind) {
 		return
 	}
 	r.again(it, kind, pair.Stamp(kind))
+}
+
+// alone does what holds documents. Where these are large, it is done by one stage at a
+// time, so that no two hold theirs at once. With an error from the wait for that, it is
+// not done, and back is called.
+func (r *Run) alone(ctx context.Context, do func() error, back func()) error {
+	if !r.finder.Large() {
+		return do()
+	}
+	if r.large.Acquire(ctx, 1) != nil {
+		back()
+		return context.Cause(ctx)
+	}
+	defer r.large.Release(1)
+	return do()
 }
 
 // chunksBy cuts items into runs of one key.

@@ -105,10 +105,10 @@ func (r *repairer) Repair(ctx context.Context, kind product.Kind, attempt int, r
 func (r *repairer) write(kind product.Kind, repair *product.Repair) *product.Misfit {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	row, there := r.rows[repair.Row.ID]
+	row, there := r.Rows[repair.Row.ID]
 	switch {
 	case kind == product.Missing && !there:
-		r.rows[repair.Row.ID] = repair.Row
+		r.Rows[repair.Row.ID] = repair.Row
 	case kind == product.Stale && there:
 		for _, f := range repair.Fields {
 			if row.Values[f] != repair.Was.Values[f] {
@@ -118,11 +118,11 @@ func (r *repairer) write(kind product.Kind, repair *product.Repair) *product.Mis
 		for _, f := range repair.Fields {
 			row.Values[f] = repair.Row.Values[f]
 		}
-		r.rows[repair.Row.ID] = row
+		r.Rows[repair.Row.ID] = row
 	case kind == product.Orphaned && r.references[repair.Row.ID] != "":
 		return &product.Misfit{Column: "id", Reason: "is referenced by table " + r.references[repair.Row.ID]}
 	case kind == product.Orphaned:
-		delete(r.rows, repair.Row.ID)
+		delete(r.Rows, repair.Row.ID)
 	}
 	return nil
 }

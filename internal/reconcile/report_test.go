@@ -38,7 +38,7 @@ func TestADryRunNamesWhatDiffers(t *testing.T) {
 				s.stale(id(5))
 				s.orphan(id(6), id(7))
 				s.references[id(7)] = "public.cart"
-				p := s.products[id(8)]
+				p, _ := s.product(id(8))
 				p.Values[product.SellerID] = product.TextValue("other")
 				s.add(p, false)
 				set := s.dryRun(test.repair...)
@@ -60,25 +60,46 @@ func TestADryRunNamesWhatDiffers(t *testing.T) {
 	}
 }
 
-// A stale product is named with what differs, whole.
+// A stale product is named with what differs, whole unless it is huge.
 func TestAStaleProductIsNamedWithItsFields(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		content := "data:image/png;base64," + strings.Repeat("ä", 1<<10)
-		s := newShop(2, none)
-		p := s.products[id(1)]
-		p.Values[product.Image] = product.TextValue(content)
-		p.Values[product.Price] = product.IntegerValue(1)
-		s.add(p, false)
-		report, err := s.do(t.Context(), t, s.replay())
-		if err != nil || len(report.Samples) != 1 {
-			t.Fatalf("%v, %+v", err, report)
-		}
-		want := []run.FieldChange{{Field: "price", Source: "1", Cart: "777"}, {Field: "image", Source: content, Cart: "lamp.png"}}
-		if got := report.Samples[0].Fields; !slices.Equal(got, want) {
-			t.Errorf("got %+v, want %+v", got, want)
-		}
-	})
+	const head = "data:image/png;base64,"
+	whole, huge := head+strings.Repeat("ä", 450), head+strings.Repeat("ä", 1<<20)
+	for _, test := range []struct {
+		name, source, cart string
+		check              func(run.FieldChange) bool
+	}{
+		{"whole", whole, "lamp.png", func(c run.FieldChange) bool {
+			return c == run.FieldChange{Field: "image", Source: whole, Cart: "lamp.png"}
+		}},
+		{"one side huge", huge, whole, func(c run.FieldChange) bool {
+			return c.SourceWhole.Bytes == len(huge) && c.SourceWhole.SHA256 != "" && c.CartWhole.Bytes == len(whole) && strings.HasPrefix(c.Cart, "…ä") && strings.HasSuffix(c.Cart, "ä")
+		}},
+		{"they differ far behind", huge + ".jpg", huge + ".png", func(c run.FieldChange) bool {
+			return len(c.Source) <= run.MaxValue && strings.HasSuffix(c.Source, "ä.jpg") && strings.HasSuffix(c.Cart, "ä.png") && c.SourceWhole.Bytes == c.CartWhole.Bytes && c.SourceWhole != c.CartWhole
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newShop(2, none)
+				p, _ := s.product(id(1))
+				p.Values[product.Image] = product.TextValue(test.cart)
+				s.add(p, true)
+				p.Values[product.Image] = product.TextValue(test.source)
+				p.Values[product.Price] = product.IntegerValue(1)
+				s.add(p, false)
+				report, err := s.do(t.Context(), t, s.replay())
+				if err != nil || len(report.Samples) != 1 {
+					t.Fatalf("%v, %d samples", err, len(report.Samples))
+				}
+				got := report.Samples[0].Fields
+				if len(got) != 2 || got[0] != (run.FieldChange{Field: "price", Source: "1", Cart: "777"}) || !test.check(got[1]) {
+					t.Errorf("got %.2000v", got)
+				}
+			})
+		})
+	}
 }
 
 // A result is about what the run is to repair; a dry run compares everything.

@@ -31,7 +31,7 @@ type setting struct {
 // replay is a run that repairs by events, with the variables' defaults.
 func (s *shop) replay(kinds ...product.Kind) setting {
 	return setting{
-		Parts: reconcile.Parts{Source: source{s}, Target: target{s}, Replay: &repairer{shop: s, depth: 200}},
+		Parts: reconcile.Parts{Source: s.source(), Target: s.target(), Replay: &repairer{shop: s, depth: 200}},
 		options: reconcile.Options{
 			Run: "run", Mode: run.Replay, BatchSize: 100, Repair: kinds,
 		},

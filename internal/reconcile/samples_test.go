@@ -29,7 +29,7 @@ func TestSamplesAreBounded(t *testing.T) {
 		"lost":    {func(_ *shop, set *setting) { set.options.MaxRepairs = n }, map[run.State]int64{run.Lost: n}},
 		"stale and orphaned": {func(s *shop, _ *setting) {
 			for i := 1; i <= n; i++ {
-				s.arrive(s.rowOf(s.products[id(i)]))
+				s.arrive(s.rowOf(newProduct(id(i))))
 				if i%2 == 0 {
 					s.stale(id(i))
 				} else {

@@ -123,14 +123,14 @@ func (s *settling) learn(ctx context.Context) {
 				ids[i] = y.ID
 			}
 			looked := time.Now()
-			rows, err := s.r.Target.Find(ctx, ids)
+			present, err := s.r.Target.Present(ctx, ids)
 			if err != nil {
 				break // the stages meet it too, and say so
 			}
 			var longest time.Duration
 			s.mu.Lock()
 			for _, y := range batch {
-				if _, arrived := rows[y.ID]; arrived {
+				if present[y.ID] {
 					longest = max(longest, y.absent.Sub(y.created))
 				} else {
 					y.absent = looked

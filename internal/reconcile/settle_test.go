@@ -66,6 +66,7 @@ func TestSettleRunsFromWhatIsKnown(t *testing.T) {
 				s := newShop(40, none)
 				p := newProduct(id(1))
 				p.Key.Class = product.Strings // whose id says nothing of its creation
+				s.ranges = append(s.ranges, product.Range{Class: product.Strings})
 				switch test.kind {
 				case product.Missing:
 					p.Created = test.stamp()
@@ -304,6 +305,7 @@ func TestADirectRunSparesTheYoung(t *testing.T) {
 				p := newProduct(id(1))
 				p.Key.Class, p.Created = product.Strings, test.created()
 				s.add(p, false)
+				s.ranges = append(s.ranges, product.Range{Class: product.Strings})
 				set := s.direct()
 				if test.opened > 0 {
 					set.Ledger = &standing{known: []run.Standing{opened(id(1), product.Missing, test.opened)}}

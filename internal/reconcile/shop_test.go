@@ -1,28 +1,28 @@
 package reconcile_test
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/testenv/memoryshop"
 )
 
 // operation is something that a run asks of a store or a repairer.
 type operation string
 
 const (
-	planning     operation = "plan"              // ranges, counts, unsupported ids
-	sampling     operation = "sample"            // keys, for the guard
-	scanning     operation = "scan the source"   // a page
-	spanning     operation = "span the cart"     // a page
-	findProducts operation = "find products"     // by id
-	findRows     operation = "find rows"         // by id
+	planning     operation = "plan"   // ranges, counts, unsupported ids
+	sampling     operation = "sample" // keys, for the guard
+	scanning               = operation(memoryshop.Scan)
+	spanning               = operation(memoryshop.Span)
+	findProducts           = operation(memoryshop.FindProducts)
+	findRows               = operation(memoryshop.FindRows)
 	checking     operation = "check constraints" // of the cart's table
 	referencing  operation = "look for references"
 	reserving    operation = "reserve"
@@ -38,8 +38,12 @@ type call struct {
 	kind product.Kind // what is repaired
 }
 
-// shop is the two stores, the cart's queues and the cart's consumer, in memory.
+// shop is the two stores, the cart's queues and the cart's consumer, in memory. What a
+// scan sees is taken at its start: that lets a test fail the same way each time, and the
+// products that change later look like those that change between the scan and the
+// confirmation.
 type shop struct {
+	*memoryshop.Stores
 	// before, if set, is called before each operation, by one goroutine at a time; its
 	// error is the operation's.
 	before func(ctx context.Context, c call) error
@@ -48,65 +52,49 @@ type shop struct {
 	// page is the number of products, and of rows, in a page.
 	page        int
 	repeats     bool // the cursor returns each page twice
-	table       product.Table
 	ranges      []product.Range
 	unsupported map[string]int64
-	// quick leaves out that each operation takes a moment, which costs a test real time.
+	// quick leaves out that each operation takes a moment, and the audit of single
+	// products, which cost a test with many of them real time.
 	quick bool
 
 	turn       sync.Mutex // of before
-	mu         sync.Mutex
+	mu         *sync.Mutex
 	calls      map[operation]int
-	products   map[product.ID]product.Product
-	rows       map[product.ID]product.Row
 	references map[product.ID]string          // ids that another table holds
 	refused    map[product.ID]*product.Misfit // rows that a constraint refuses
 	queues     map[product.Kind]*queue
-	scanned    snapshot
+	away       time.Time // the last time that a server did not answer
 	audit      *audit
 	carried    map[product.ID][]act // what earlier processes of the run did
 }
 
-// snapshot is what a scan sees. Taking it at the scan's start lets a test fail
-// the same way each time, and the products that change later look like those that
-// change between the scan and the confirmation.
-type snapshot struct {
-	products []product.Product
-	rows     []product.Row
-}
-
 // longAgo is when products were made that have settled.
-var longAgo = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
+var longAgo = memoryshop.LongAgo
 
 func id(i int) product.ID { return product.ID(fmt.Sprintf("%024x", i)) }
 
-func newProduct(id product.ID) product.Product {
-	p := product.Product{Key: product.Key{Class: product.ObjectIDs, ID: id}, Created: longAgo, Updated: longAgo}
-	p.Values[product.Title] = product.TextValue("Lamp")
-	p.Values[product.Price] = product.IntegerValue(777)
-	p.Values[product.Image] = product.TextValue("lamp.png")
-	p.Values[product.SellerID] = product.TextValue("seller")
-	p.Values[product.Quantity] = product.IntegerValue(5)
-	return p
-}
+func newProduct(id product.ID) product.Product { return memoryshop.Lamp(product.ObjectIDs, id) }
 
 // newShop has products 1 to n; the cart lacks the rows of those that lost picks.
 func newShop(n int, lost func(i int) bool) *shop {
 	s := &shop{
-		page: 4, ranges: []product.Range{{Class: product.ObjectIDs}},
-		calls: make(map[operation]int), products: make(map[product.ID]product.Product), rows: make(map[product.ID]product.Row),
+		Stores: memoryshop.New(0), page: 4, ranges: []product.Range{{Class: product.ObjectIDs}}, calls: make(map[operation]int),
 		references: make(map[product.ID]string), refused: make(map[product.ID]*product.Misfit), audit: newAudit(),
 		queues: make(map[product.Kind]*queue),
+	}
+	s.mu, s.Still = &s.Mu, true
+	s.Page = func(int) (size, again int) { return s.page, 0 }
+	s.Before = func(ctx context.Context, r memoryshop.Read, ids []product.ID) error {
+		o := operation(r)
+		if o == findRows && ctx.Value(seeing) != nil {
+			o = seeing
+		}
+		return s.enter(ctx, call{operation: o, ids: ids})
 	}
 	for _, kind := range product.Kinds() {
 		s.queues[kind] = &queue{shop: s, kind: kind, came: make(chan struct{}, 1)}
 	}
-	s.table = product.Table{Name: "public.product", HexOrdered: true, ID: product.Column{Name: "id", Type: product.TextColumn, TypeName: "text"}}
-	for _, f := range product.CartFields() {
-		s.table.Fields[f] = product.Column{Name: f.String(), Type: product.TextColumn, TypeName: "text"}
-	}
-	s.table.Fields[product.Price] = product.Column{Name: "price", Type: product.IntegerColumn, TypeName: "integer", Bits: 32}
-	s.table.Fields[product.Quantity] = product.Column{Name: "quantity", Type: product.IntegerColumn, TypeName: "integer", Bits: 32}
 	for i := 1; i <= n; i++ {
 		s.add(newProduct(id(i)), !lost(i))
 	}
@@ -123,14 +111,32 @@ func first(n int) func(int) bool { return func(i int) bool { return i <= n } }
 func (s *shop) add(p product.Product, row bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.products[p.ID()] = p
+	s.put(p)
 	if row {
-		s.rows[p.ID()] = s.rowOf(p)
+		s.Rows[p.ID()] = s.rowOf(p)
 	}
 }
 
+// put puts a product into the source in the place of one with its id. product is the one
+// that is there.
+func (s *shop) put(p product.Product) {
+	for _, class := range product.Classes() {
+		delete(s.Products, product.Key{Class: class, ID: p.ID()})
+	}
+	s.Products[p.Key] = p
+}
+
+func (s *shop) product(id product.ID) (found product.Product, there bool) {
+	for _, class := range product.Classes() {
+		if p, is := s.Products[product.Key{Class: class, ID: id}]; is {
+			return p, true
+		}
+	}
+	return found, false
+}
+
 func (s *shop) rowOf(p product.Product) product.Row {
-	row, err := s.table.Fit(&p)
+	row, err := s.Columns.Fit(&p)
 	if err != nil {
 		panic(err) // the test puts a row into the cart that it cannot hold
 	}
@@ -141,32 +147,33 @@ func (s *shop) rowOf(p product.Product) product.Row {
 func (s *shop) change(id product.ID, change func(*product.Product)) product.Product {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.products[id]
+	p, _ := s.product(id)
 	change(&p)
 	p.Updated = time.Now()
-	s.products[id] = p
+	s.put(p)
 	return p
 }
 
 func (s *shop) delete(id product.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.products, id)
+	p, _ := s.product(id)
+	delete(s.Products, p.Key)
 }
 
 // arrive puts a row into the cart if it has none, as a live event does.
 func (s *shop) arrive(row product.Row) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, there := s.rows[row.ID]; !there {
-		s.rows[row.ID] = row
+	if _, there := s.Rows[row.ID]; !there {
+		s.Rows[row.ID] = row
 	}
 }
 
 func (s *shop) removeRow(id product.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.rows, id)
+	delete(s.Rows, id)
 }
 
 // enter begins an operation. Each takes a moment, so that no two have one time.
@@ -187,6 +194,11 @@ func (s *shop) enter(ctx context.Context, c call) error {
 		s.turn.Lock()
 		defer s.turn.Unlock()
 		if err := hook(ctx, c); err != nil {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if errors.As(err, new(*product.AwayError)) {
+				s.away = time.Now()
+			}
 			return err
 		}
 	}
@@ -223,9 +235,19 @@ func (s *shop) count(o operation) int {
 
 // source and target are the two sides of the shop.
 type (
-	source struct{ *shop }
-	target struct{ *shop }
+	source struct {
+		memoryshop.Source
+		*shop
+	}
+	target struct {
+		memoryshop.Target
+		*shop
+	}
 )
+
+func (s *shop) source() source { return source{memoryshop.Source{Stores: s.Stores}, s} }
+
+func (s *shop) target() target { return target{memoryshop.Target{Stores: s.Stores}, s} }
 
 func (s source) Name() string { return "shop.products" }
 
@@ -240,9 +262,9 @@ func (s source) Sample(ctx context.Context, n int) ([]product.ID, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ids []product.ID
-	for id := range s.products { // in no order
+	for key := range s.shop.Products { // in no order
 		if len(ids) < n {
-			ids = append(ids, id)
+			ids = append(ids, key.ID)
 		}
 	}
 	return ids, nil
@@ -252,7 +274,7 @@ func (s source) EstimatedCount(ctx context.Context) (int64, error) {
 	err := s.enter(ctx, call{operation: planning})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return int64(len(s.products)), err
+	return int64(len(s.shop.Products)), err
 }
 
 func (s source) Unsupported(ctx context.Context) (map[string]int64, error) {
@@ -261,89 +283,52 @@ func (s source) Unsupported(ctx context.Context) (map[string]int64, error) {
 
 func (s source) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
 	return func(yield func([]product.Product, error) bool) {
-		if r.After == "" {
-			s.look()
-		}
-		var found []product.Product
-		for _, p := range s.scanned.products {
-			if p.ID() > r.After && (r.Through == "" || p.ID() <= r.Through) && !p.Created.Before(since) {
-				found = append(found, p)
+		for page, err := range s.Source.Scan(ctx, r, since) {
+			if !yield(page, err) || s.repeats && err == nil && !yield(slices.Clone(page), nil) {
+				return
 			}
-		}
-		pages(ctx, s.shop, scanning, found, yield)
-	}
-}
-
-// look takes the snapshot that a scan sees.
-func (s *shop) look() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.scanned.products = slices.SortedFunc(maps.Values(s.products), func(a, b product.Product) int { return cmp.Compare(a.ID(), b.ID()) })
-	s.scanned.rows = slices.SortedFunc(maps.Values(s.rows), func(a, b product.Row) int { return cmp.Compare(a.ID, b.ID) })
-}
-
-func pages[T any](ctx context.Context, s *shop, o operation, found []T, yield func([]T, error) bool) {
-	for page := range slices.Chunk(found, s.page) {
-		if err := s.enter(ctx, call{operation: o}); err != nil {
-			yield(nil, err)
-			return
-		}
-		if !yield(slices.Clone(page), nil) || o == scanning && s.repeats && !yield(slices.Clone(page), nil) {
-			return
 		}
 	}
 }
 
 func (s source) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, error) {
-	if err := s.enter(ctx, call{operation: findProducts, ids: ids}); err != nil {
-		return nil, err
+	found, err := s.Source.Find(ctx, ids)
+	if err == nil && !s.quick {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.audit.sawProducts(ids, found)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found := make(map[product.ID]product.Product)
-	for _, id := range ids {
-		if p, there := s.products[id]; there {
-			found[id] = p
-		}
+	return found, err
+}
+
+func (s source) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	found, err := s.Find(ctx, ids)
+	return keysOf(found), err
+}
+
+func keysOf[T any](found map[product.ID]T) map[product.ID]bool {
+	present := make(map[product.ID]bool, len(found))
+	for id := range found {
+		present[id] = true
 	}
-	s.audit.sawProducts(ids, found)
-	return found, nil
+	return present
+}
+
+func (s target) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	found, err := s.Find(ctx, ids)
+	return keysOf(found), err
 }
 
 func (s target) Name() string { return "cart.public.product" }
 
-func (s target) Table() *product.Table { return &s.table }
-
-func (s target) Span(ctx context.Context, after, through product.ID) iter.Seq2[[]product.Row, error] {
-	return func(yield func([]product.Row, error) bool) {
-		var found []product.Row
-		for _, row := range s.scanned.rows {
-			if row.ID > after && (through == "" || row.ID <= through) {
-				found = append(found, row)
-			}
-		}
-		pages(ctx, s.shop, spanning, found, yield)
-	}
-}
-
 func (s target) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {
-	o := findRows
-	if ctx.Value(seeing) != nil {
-		o = seeing
+	found, err := s.Target.Find(ctx, ids)
+	if err == nil && !s.quick {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.audit.sawRows(ids, found)
 	}
-	if err := s.enter(ctx, call{operation: o, ids: ids}); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found := make(map[product.ID]product.Row)
-	for _, id := range ids {
-		if row, there := s.rows[id]; there {
-			found[id] = row
-		}
-	}
-	s.audit.sawRows(ids, found)
-	return found, nil
+	return found, err
 }
 
 func (s target) Check(ctx context.Context, rows []product.Row) (map[product.ID]*product.Misfit, error) {
@@ -351,31 +336,25 @@ func (s target) Check(ctx context.Context, rows []product.Row) (map[product.ID]*
 	for _, row := range rows {
 		ids = append(ids, row.ID)
 	}
-	if err := s.enter(ctx, call{operation: checking, ids: ids}); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	misfits := make(map[product.ID]*product.Misfit)
-	for _, id := range ids {
-		if m, is := s.refused[id]; is {
-			misfits[id] = m
-		}
-	}
-	return misfits, nil
+	return pick(ctx, s.shop, checking, ids, s.refused)
 }
 
 func (s target) Referenced(ctx context.Context, ids []product.ID) (map[product.ID]string, error) {
-	if err := s.enter(ctx, call{operation: referencing, ids: ids}); err != nil {
+	return pick(ctx, s.shop, referencing, ids, s.references)
+}
+
+// pick is what is known of ids.
+func pick[T any](ctx context.Context, s *shop, o operation, ids []product.ID, known map[product.ID]T) (map[product.ID]T, error) {
+	if err := s.enter(ctx, call{operation: o, ids: ids}); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	held := make(map[product.ID]string)
+	picked := make(map[product.ID]T)
 	for _, id := range ids {
-		if table, is := s.references[id]; is {
-			held[id] = table
+		if is, there := known[id]; there {
+			picked[id] = is
 		}
 	}
-	return held, nil
+	return picked, nil
 }

@@ -32,8 +32,7 @@ func (s *sight) sent(items []*item, repairs []product.Repair) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, it := range items {
-		row := repairs[i].Row
-		it.wanted = &row
+		it.wanted = repairs[i].Row.Short() // many may be under way
 		s.out[it.ID] = it
 	}
 }
@@ -55,26 +54,26 @@ func (s *sight) unseen(ctx context.Context) (int, error) {
 	if len(wanted) == 0 {
 		return n, nil
 	}
-	rows, err := s.r.Target.Find(ctx, slices.Collect(maps.Keys(wanted)))
-	if err != nil {
-		return 0, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.looked = time.Now()
-	for id, row := range wanted {
-		it := s.out[id]
-		if it == nil || it.wanted != row { // it was proved meanwhile
-			continue
+	ids := slices.Collect(maps.Keys(wanted))
+	if rule := s.kind.Rule(); !rule.InCart || !rule.InSource { // it is there, or it is not
+		present, err := s.r.Target.Present(ctx, ids)
+		if err != nil {
+			return 0, err
 		}
-		found, there := rows[id]
-		if s.there(it, there, &found) {
-			delete(s.out, id)
-			it.wanted = nil
-			s.arrival = s.looked
-		}
+		return s.saw(wanted, ids, func(id product.ID) bool { return present[id] == rule.InSource }), nil
 	}
-	return len(s.out), nil
+	for len(ids) > 0 {
+		rows, looked, err := s.r.finder.Rows(ctx, ids)
+		if err != nil {
+			return 0, err
+		}
+		n = s.saw(wanted, ids[:looked], func(id product.ID) bool {
+			row, there := rows[id]
+			return there && s.changed(wanted[id], &row)
+		})
+		ids = ids[looked:]
+	}
+	return n, nil
 }
 
 // due is what is to be looked at now, nothing where that was done just now, and how
@@ -92,17 +91,30 @@ func (s *sight) due() (wanted map[product.ID]*product.Row, n int) {
 	return wanted, len(s.out)
 }
 
-// there tells whether the cart shows what the item's repair makes of it.
-func (s *sight) there(it *item, there bool, row *product.Row) bool {
-	rule := s.kind.Rule()
-	if !rule.InSource || !there {
-		return there == rule.InSource
+// saw forgets those of the products looked at that have arrived, and returns how many
+// have not.
+func (s *sight) saw(wanted map[product.ID]*product.Row, ids []product.ID, arrived func(product.ID) bool) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looked = time.Now()
+	for _, id := range ids {
+		it := s.out[id]
+		if it == nil || it.wanted != wanted[id] { // it was proved meanwhile
+			continue
+		}
+		if arrived(id) {
+			delete(s.out, id)
+			it.wanted = nil
+			s.arrival = s.looked
+		}
 	}
-	if !rule.InCart {
-		return true // insert if absent: whatever row is there
-	}
-	for _, f := range rule.Proof {
-		if f != product.SellerID && it.wanted.Values[f] != row.Values[f] {
+	return len(s.out)
+}
+
+// changed tells whether a row is what the repair of a product in both stores makes of it.
+func (s *sight) changed(wanted, row *product.Row) bool {
+	for _, f := range s.kind.Rule().Proof {
+		if f != product.SellerID && wanted.Values[f] != row.Values[f].Short() {
 			return false
 		}
 	}

@@ -58,7 +58,7 @@ func (c cart) Put(rows ...product.Row) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, r := range rows {
-		c.rows[r.ID] = r
+		c.shop.Rows[r.ID] = r
 	}
 }
 
@@ -72,7 +72,7 @@ func (c cart) Rows() map[product.ID]product.Row {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return maps.Clone(c.rows)
+	return maps.Clone(c.shop.Rows)
 }
 
 // busy tells whether there is an event that is not consumed yet.

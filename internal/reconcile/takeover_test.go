@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,9 +48,10 @@ func checkTakeovers(t *rapid.T, mode run.Mode) {
 	random := randomness(t)
 	kills := rapid.IntRange(0, 6).Draw(t, "kills")
 	var report *run.Report
+	owned := begin(t.Context(), t, ledger)
 	for i := 0; ; i++ {
-		owned := claim(t, ledger, i)
 		set.Ledger = owned
+		set.options.Takeovers, set.options.Vanished = i, min(owned.Record().Vanished, 1) // it is cautious, and names nobody
 		ctx, cancel := context.WithCancelCause(t.Context())
 		left := 1 + random.upTo(80)
 		die := func() {
@@ -73,6 +75,7 @@ func checkTakeovers(t *rapid.T, mode run.Mode) {
 			break
 		}
 		time.Sleep(2 * leaseLength)
+		owned = claim(t.Context(), t, ledger)
 	}
 	for _, kind := range product.Kinds() {
 		verified, found := report.ByKind[kind][run.Verified], report.ByKind[kind][run.Found]
@@ -87,16 +90,85 @@ func checkTakeovers(t *rapid.T, mode run.Mode) {
 	}
 }
 
-// claim takes the lease of the one run that there is.
-func claim(t *rapid.T, l *memoryledger.Ledger, takeovers int) run.Lease {
-	t.Helper()
-	var owned run.Lease
-	var err error
-	if takeovers == 0 {
-		owned, err = l.Begin(t.Context(), run.Request{Version: run.RequestVersion, ID: run.NewRunID(), Trigger: run.ByCLI, At: time.Now()}, "first", leaseLength)
-	} else {
-		owned, err = l.Claim(t.Context(), "next", leaseLength)
+// A product that each process dies of is named and left alone, and the others are
+// repaired, each once.
+func TestADeadlyProductIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []run.Mode{run.Replay, run.Direct} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, func(t *rapid.T) { checkDeadly(t, mode) }) })
+		})
 	}
+}
+
+func checkDeadly(t *rapid.T, mode run.Mode) {
+	const products, most = 20, 6
+	s := newShop(products, all)
+	deadly := id(rapid.IntRange(1, products).Draw(t, "deadly"))
+	set := s.replay()
+	if mode == run.Direct {
+		set = s.direct()
+	}
+	set.options.BatchSize = rapid.IntRange(1, 10).Draw(t, "batch")
+	set.options.MaxRepairs = products
+	ledger := memoryledger.New()
+	owned := begin(t.Context(), t, ledger)
+	var report *run.Report
+	var err error
+	for owners := 0; report == nil || err != nil; owners++ {
+		if owners == most {
+			t.Fatalf("%d processes died: %+v", owners, report)
+		}
+		if owners > 0 {
+			owned = claim(t.Context(), t, ledger)
+		}
+		set.Ledger, set.options.Takeovers, set.options.Vanished = owned, owners, owned.Record().Vanished
+		ctx, cancel := context.WithCancelCause(t.Context())
+		s.before = func(_ context.Context, c call) error {
+			if c.operation == repairing && slices.Contains(c.ids, deadly) {
+				cancel(run.ErrFenced)
+			}
+			return nil
+		}
+		report, err = s.goOn(ctx, t, set, s.audit.acts)
+		s.before = nil
+		cancel(nil)
+		if err == nil {
+			break
+		}
+		time.Sleep(2 * leaseLength)
+	}
+	states := report.ByKind[product.Missing]
+	if states[run.Verified] != products-1 || states[run.Failed] != 1 {
+		t.Errorf("%+v, want one failed and the others verified", report.ByKind)
+	}
+	for _, o := range report.Samples {
+		if o.ID != deadly || o.Reason.Code != run.ReasonDeadly {
+			t.Errorf("%s is %s: %+v", o.ID, o.State, o.Reason)
+		}
+	}
+	for id, acts := range s.audit.acts {
+		if id != deadly && len(acts) != 1 {
+			t.Errorf("%s was repaired %d times: %+v", id, len(acts), acts)
+		}
+	}
+}
+
+// begin enters a run, the only one, and takes its lease.
+func begin(ctx context.Context, t rapid.TB, l *memoryledger.Ledger) run.Lease {
+	t.Helper()
+	owned, err := l.Begin(ctx, run.Request{Version: run.RequestVersion, ID: run.NewRunID(), Trigger: run.ByCLI, At: time.Now()}, "first", leaseLength)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return owned
+}
+
+// claim takes over the one run that there is.
+func claim(ctx context.Context, t rapid.TB, l *memoryledger.Ledger) run.Lease {
+	t.Helper()
+	owned, err := l.Claim(ctx, "next", leaseLength)
 	if err != nil || owned == nil {
 		t.Fatalf("no lease: %v, %v", owned, err)
 	}

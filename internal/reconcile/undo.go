@@ -13,7 +13,7 @@ func (r *Run) undo(it *item) {
 	if it.Kind != product.Orphaned {
 		r.line.become(it, product.Orphaned)
 	}
-	it.undo, it.pair, it.attempt = true, nil, 0
+	it.undo, it.pair, it.spent = true, nil, it.attempt
 	if n := r.undone.Add(1); n > int64(r.options.MaxDeletes) {
 		r.books.stop(run.Note{Code: run.NoteVanishing, Number: n})
 		r.books.outcome(it, run.Failed, "", run.Reason{Code: run.ReasonDeletes, Number: int64(r.options.MaxDeletes)})

@@ -50,7 +50,7 @@ func (e *Explanation) Differing() []FieldChange {
 	return fields
 }
 
-// FieldComparison is one field on both sides, whole. A side that lacks the product
+// FieldComparison is one field on both sides. A side that lacks the product
 // leaves its value empty.
 type FieldComparison struct {
 	FieldChange

@@ -56,8 +56,10 @@ type Standing struct {
 	Key
 	State  State
 	Opened time.Time // when it was first seen
-	// Acted is when a run last repaired it, zero where none did.
-	Acted time.Time
+	// Acted is when a run last repaired it, zero where none did. Attempts is how often
+	// the present run has.
+	Acted    time.Time
+	Attempts int
 }
 
 // Look is one complete comparison of the whole catalogue.
@@ -126,6 +128,7 @@ type Lease interface {
 	Beat(ctx context.Context, status Status, progress Progress) (Wanted, error)
 	// Finish ends the run.
 	Finish(ctx context.Context, status Status, report *Report, problem string) error
-	// HandBack gives the run to whoever takes it next, from its last settlement on.
-	HandBack(ctx context.Context) error
+	// HandBack gives the run to whoever takes it next, from its last settlement on, but
+	// not before the pause is over. problem says why, until then.
+	HandBack(ctx context.Context, problem string, pause time.Duration) error
 }

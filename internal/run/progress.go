@@ -35,7 +35,7 @@ type Progress struct {
 	Acted      int64                  `json:"acted"` // events published or rows changed, all attempts together
 	Verified   int64                  `json:"verified"`
 	Attempts   int                    `json:"attempts"` // the largest number for one product
-	// Waits are what products wait for at this moment.
+	// Waits are what is waited for at this moment.
 	Waits []Wait `json:"waits,omitempty"`
 	// Throttle is why publishing pauses at this moment.
 	Throttle string `json:"throttle,omitempty"`
@@ -43,10 +43,11 @@ type Progress struct {
 	Phases []PhaseTime `json:"phases"`
 }
 
-// Wait is what products of one kind wait for in one phase.
+// Wait is what products of one kind wait for in one phase, or, without a kind, the run
+// as a whole.
 type Wait struct {
 	Phase    Phase        `json:"phase"`
-	Kind     product.Kind `json:"kind"`
+	Kind     product.Kind `json:"kind,omitempty"`
 	Products int          `json:"products"`
 	Reason   Reason       `json:"reason"`
 }

@@ -36,6 +36,8 @@ const (
 	ReasonUnproved  Code = "unproved"  // repaired, and the run ended before the proof
 	ReasonCrowded   Code = "crowded"   // its queue stands, and too many wait for it
 	ReasonUnchecked Code = "unchecked" // the run ended before it was looked at again
+	// Of a run that waits.
+	ReasonAway Code = "away" // the server Detail does not answer
 	// Of products that the cart cannot hold, or that cannot be repaired so.
 	ReasonMisfit     Code = "misfit"     // Column, Detail
 	ReasonReferenced Code = "referenced" // by the table Detail
@@ -57,4 +59,5 @@ const (
 	ReasonCeiling Code = "ceiling" // more than the Number that was judged
 	ReasonDeletes Code = "deletes" // the limit of Number deletes
 	ReasonGuard   Code = "guard"   // a person decides first
+	ReasonDeadly  Code = "deadly"  // Number processes ended while they had it in hand
 )

@@ -55,11 +55,13 @@ type Record struct {
 	Takeovers int       `json:"takeovers"`       // how often another process went on with it
 	// Vanished is how many owners in a row gave no sign of life any more and had
 	// settled nothing.
-	Vanished int       `json:"-"`
+	Vanished int `json:"-"`
+	// IDCount is how many ids the request names. Lists have ListedIDs of them at most.
+	IDCount  int       `json:"-"`
 	Progress *Progress `json:"progress,omitempty"`
 	// Report is the run's so far, without samples: the outcomes are kept one by one.
 	Report    *Report `json:"report,omitempty"`
-	Error     string  `json:"error,omitempty"`     // what went wrong and what to do, at most MaxError bytes
+	Error     string  `json:"error,omitempty"`     // what went wrong, or what a run that was handed back waits for, and what to do; at most MaxError bytes
 	ActiveRun string  `json:"activeRun,omitempty"` // a skipped run: the one that was active
 }
 
@@ -67,6 +69,8 @@ type Record struct {
 const (
 	MaxError    = 2000
 	MaxOutcomes = 100_000 // then counts only
+	// ListedIDs is how many ids of a request lists of runs have.
+	ListedIDs = 20
 )
 
 // Slot is what at most one active run of a pipeline holds.

@@ -70,12 +70,26 @@ type Outcome struct {
 	Fields []FieldChange `json:"fields,omitempty"`
 }
 
-// FieldChange is one field as each side has it, whole.
+// FieldChange is one field as each side has it, whole where neither has more than
+// MaxValue bytes; else both are shown around their first difference.
 type FieldChange struct {
 	Field  string `json:"field"`
 	Source string `json:"source"`
 	Cart   string `json:"cart"`
+	// SourceWhole and CartWhole tell of the whole of a value that is shown in part.
+	SourceWhole Whole `json:"sourceWhole,omitzero"`
+	CartWhole   Whole `json:"cartWhole,omitzero"`
 }
+
+// Whole is a value of which only an excerpt is shown.
+type Whole struct {
+	Bytes  int    `json:"bytes"`
+	SHA256 string `json:"sha256"`
+}
+
+// MaxValue is the most of a value, in bytes, that is kept of a product that differs.
+// Reports, the ledger and answers hold many of them.
+const MaxValue = 1000
 
 // Result is how a run ended.
 type Result string

@@ -14,13 +14,19 @@ import (
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
-func TestFindByEveryClassOfKey(t *testing.T) {
-	t.Parallel()
+// everyClass is a source with ids of every class, and with some that cannot be compared.
+func everyClass(t *testing.T) (s *Source, byClass map[product.Class][]product.ID) {
+	t.Helper()
 	catalogue := testenv.Products(t)
 	ids, byClass := mixedIDs()
 	odd, _ := unsupportedIDs(t)
 	catalogue.Insert(documentsOf(append(ids, odd...))...)
-	s := open(t, configOf(catalogue))
+	return open(t, configOf(catalogue)), byClass
+}
+
+func TestFindByEveryClassOfKey(t *testing.T) {
+	t.Parallel()
+	s, byClass := everyClass(t)
 	wanted := map[product.ID][]product.Class{}
 	for class, ids := range byClass {
 		for _, id := range ids {

@@ -15,11 +15,7 @@ import (
 // keys of two classes have one text, and none that cannot be compared.
 func TestSampleOfEveryClass(t *testing.T) {
 	t.Parallel()
-	catalogue := testenv.Products(t)
-	ids, byClass := mixedIDs()
-	odd, _ := unsupportedIDs(t)
-	catalogue.Insert(documentsOf(append(ids, odd...))...)
-	s := open(t, configOf(catalogue))
+	s, byClass := everyClass(t)
 	var want []product.ID
 	for _, ids := range byClass {
 		want = append(want, ids...)

@@ -16,8 +16,12 @@ import (
 )
 
 const (
-	// pageSize is the number of products that Scan reads and yields at once.
-	pageSize = 2000
+	// pageSize is the number of products that Scan reads and yields at once, or fewer that
+	// have pageBytes together.
+	pageSize  = 2000
+	pageBytes = 2 << 20
+	// findBytes is the most that Find holds of several documents.
+	findBytes = 4 << 20
 	// idleLimit is how long a cursor may wait for its reader before it is closed
 	// and reopened at the last key: servers and the network drop idle cursors.
 	idleLimit = time.Minute
@@ -34,6 +38,8 @@ type Source struct {
 	direct     bool   // the URL names one server for itself, whatever it is
 	idle       time.Duration
 	page       int
+	portion    *product.Portion // of a scan
+	findBytes  int
 	freshFor   time.Duration
 	catchUp    time.Duration
 	freshness  freshness
@@ -57,6 +63,8 @@ func Open(config Config) (*Source, error) {
 		direct:     opts.Direct != nil && *opts.Direct,
 		idle:       idleLimit,
 		page:       pageSize,
+		portion:    product.NewPortion(pageSize, pageBytes),
+		findBytes:  findBytes,
 		freshFor:   freshFor,
 		catchUp:    catchUpLimit,
 		freshness:  freshness{turn: make(chan struct{}, 1)},
@@ -274,31 +282,33 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 		filter = append(filter, notBefore(since))
 	}
 	cursor, err := s.collection.Find(ctx, filter, options.Find().
-		SetProjection(scanFields).SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(int32(s.page)))
+		SetProjection(scanFields).SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(int32(s.batch())))
 	if err != nil {
 		return last, false, err
 	}
 	defer discard(ctx, cursor)
-	page := make([]product.Product, 0, s.page)
+	page, size := make([]product.Product, 0, s.batch()), 0
 	for cursor.Next(ctx) {
-		page = page[:len(page)+1]
+		page = append(page, product.Product{})
 		ok, err := decode(cursor.Current, &page[len(page)-1])
 		if err != nil {
 			return last, false, err
 		}
+		size += len(cursor.Current)
 		if p := &page[len(page)-1]; !ok || p.Created.Before(since) && !p.Created.IsZero() {
-			*p = product.Product{} // a type that Unsupported counts, or a time of a type that the filter lets pass
-			page = page[:len(page)-1]
+			page = page[:len(page)-1] // a type that Unsupported counts, or a time of a type that the filter lets pass
 		}
-		if len(page) < s.page {
+		if len(page) == 0 || len(page) < s.page && size < s.portion.Bytes() {
 			continue
 		}
+		s.portion.Learn(len(page), size)
+		cursor.SetBatchSize(int32(s.batch()))
 		last = page[len(page)-1].ID()
 		handed := time.Now()
 		if !yield(page, nil) {
 			return last, true, nil
 		}
-		page = make([]product.Product, 0, s.page)
+		page, size = make([]product.Product, 0, s.batch()), 0
 		// A server that is the primary no longer goes on answering for its cursors.
 		if election, err := s.fresh(ctx); err != nil || election != opened || time.Since(handed) > s.idle {
 			return last, false, err
@@ -308,11 +318,15 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 		return last, false, err
 	}
 	if len(page) > 0 {
+		s.portion.Learn(len(page), size)
 		last = page[len(page)-1].ID()
 		yield(page, nil)
 	}
 	return last, true, nil
 }
+
+// batch is how many products a cursor shall bring at once.
+func (s *Source) batch() int { return min(s.page, s.portion.Now()) }
 
 // discard closes a cursor, also when ctx has ended.
 func discard(ctx context.Context, cursor *mongo.Cursor) {
@@ -323,8 +337,49 @@ func discard(ctx context.Context, cursor *mongo.Cursor) {
 
 // Find reads products by id with all the fields that an event carries. An id
 // that is not in the result is not in the collection; two documents whose _id
-// has the same canonical text come as one Ambiguous product.
+// has the same canonical text come as one Ambiguous product. Several that are too large
+// to be held together are a *product.TooLargeError.
 func (s *Source) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Product, error) {
+	return byID(ctx, s, ids, eventFields, func(cursor *mongo.Cursor) (map[product.ID]product.Product, error) {
+		found, size := make(map[product.ID]product.Product, len(ids)), 0
+		for cursor.Next(ctx) {
+			if size >= s.findBytes && len(ids) > 1 {
+				return nil, &product.TooLargeError{Fits: max(len(found), 1)}
+			}
+			size += len(cursor.Current)
+			var p product.Product
+			if ok, err := decode(cursor.Current, &p); err != nil {
+				return nil, err
+			} else if !ok {
+				continue
+			}
+			if twin, exists := found[p.ID()]; exists {
+				p.Ambiguous = twin.Ambiguous || twin.Key != p.Key // a cursor may return one document twice
+			}
+			found[p.ID()] = p
+		}
+		return found, cursor.Err()
+	})
+}
+
+// Present tells which products are in the collection.
+func (s *Source) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	return byID(ctx, s, ids, projection("_id"), func(cursor *mongo.Cursor) (map[product.ID]bool, error) {
+		present := make(map[product.ID]bool, len(ids))
+		for cursor.Next(ctx) {
+			var p product.Product
+			if ok, err := decode(cursor.Current, &p); err != nil {
+				return nil, err
+			} else if ok {
+				present[p.ID()] = true
+			}
+		}
+		return present, cursor.Err()
+	})
+}
+
+// byID reads what a cursor has over some fields of products.
+func byID[T any](ctx context.Context, s *Source, ids []product.ID, fields bson.D, read func(*mongo.Cursor) (map[product.ID]T, error)) (map[product.ID]T, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -332,32 +387,17 @@ func (s *Source) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 	if err != nil {
 		return nil, err
 	}
-	found, err := attempt(ctx, s, func() (map[product.ID]product.Product, error) { return s.find(ctx, keys, len(ids)) })
+	found, err := attempt(ctx, s, func() (map[product.ID]T, error) {
+		cursor, err := s.collection.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}},
+			options.Find().SetProjection(fields).SetBatchSize(int32(len(ids)+1)))
+		if err != nil {
+			return nil, err
+		}
+		defer discard(ctx, cursor)
+		return read(cursor)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read %d products of %s by id: %w", len(ids), s.where, err)
 	}
 	return found, nil
-}
-
-func (s *Source) find(ctx context.Context, keys bson.A, expected int) (map[product.ID]product.Product, error) {
-	cursor, err := s.collection.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}},
-		options.Find().SetProjection(eventFields).SetBatchSize(int32(expected+1)))
-	if err != nil {
-		return nil, err
-	}
-	defer discard(ctx, cursor)
-	found := make(map[product.ID]product.Product, expected)
-	for cursor.Next(ctx) {
-		var p product.Product
-		if ok, err := decode(cursor.Current, &p); err != nil {
-			return nil, err
-		} else if !ok {
-			continue
-		}
-		if twin, exists := found[p.ID()]; exists {
-			p.Ambiguous = twin.Ambiguous || twin.Key != p.Key // a cursor may return one document twice
-		}
-		found[p.ID()] = p
-	}
-	return found, cursor.Err()
 }

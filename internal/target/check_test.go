@@ -63,7 +63,7 @@ func TestCheckKnowsWhatTheTableRefuses(t *testing.T) {
 			withSchema(db, schema, "CREATE FUNCTION positive(integer) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT $1 > 0'; CREATE TABLE base (); CREATE TABLE product ("+
 				columns+tt.constraints+")")
 			target := described(t, db.URL, schema)
-			if unchecked := target.Unchecked(); len(unchecked) != 0 {
+			if unchecked := target.Unchecked(product.Kinds()); len(unchecked) != 0 {
 				t.Fatalf("unchecked: %q", unchecked)
 			}
 			rows := candidates()
@@ -107,5 +107,33 @@ func TestCheckLeavesDefaultsToTheTable(t *testing.T) {
 	}
 	if misfits, err := target.Check(t.Context(), nil); err != nil || len(misfits) != 0 {
 		t.Errorf("nothing to check: %v, %v", misfits, err)
+	}
+}
+
+// The live consumer would die of a row that no partition takes.
+func TestCaseA10PartitionTakesTheRow(t *testing.T) {
+	t.Parallel()
+	db := testenv.Cart(t)
+	withSchema(db, "parts", `CREATE TABLE product (%s) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF product FOR VALUES FROM ('0') TO ('8'); CREATE TABLE high PARTITION OF product (CONSTRAINT dear CHECK (price > 5)) FOR VALUES FROM ('8') TO ('f')`)
+	target := described(t, db.URL, "parts")
+	rows := []product.Row{row("3000", 1), row("a000", 1), row("f000", 1), row("a001", 9)}
+	misfits, err := target.Check(t.Context(), rows)
+	if err != nil || len(misfits) != 2 || misfits["f000"] == nil || misfits["a000"] == nil {
+		t.Fatalf("%v, %v", misfits, err)
+	}
+	if got := misfits["f000"].Error(); got != "id: the row violates the bounds of all partitions of parts.product" {
+		t.Error(got)
+	}
+	if got := misfits["a000"].Error(); got != "dear: the row violates the check constraint (price > 5) of parts.high" {
+		t.Error(got)
+	}
+	results, err := writerOf(t, target).Repair(t.Context(), product.Missing, 1, repairsOf(rows...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range results {
+		if (r.Fate == product.Confirmed) != (misfits[rows[i].ID] == nil) {
+			t.Errorf("%+v", r)
+		}
 	}
 }

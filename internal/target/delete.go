@@ -64,7 +64,8 @@ func (s *shape) deleteFree(table string) string {
 }
 
 // Referenced tells which of ids have rows that are referenced by other tables' rows,
-// and by which table. A row that is referenced cannot be deleted.
+// and by which table. A row that is referenced cannot be deleted. References that the role
+// may not see are an obstacle to repairs, and not to a comparison.
 func (t *Target) Referenced(ctx context.Context, ids []product.ID) (map[product.ID]string, error) {
 	referenced, err := retried(ctx, func() (map[product.ID]string, error) { return t.referenced(ctx, t.pool, ids) })
 	if err != nil {
@@ -81,6 +82,9 @@ type querier interface {
 func (t *Target) referenced(ctx context.Context, q querier, ids []product.ID) (map[product.ID]string, error) {
 	referenced := make(map[product.ID]string)
 	for _, r := range t.shape.references {
+		if r.lacking != "" {
+			continue
+		}
 		query := "SELECT held." + t.shape.id + "::text FROM " + t.identifier() + " AS held WHERE " + t.shape.named("held.") + " AND " + r.exists()
 		rows, err := q.Query(ctx, query, idTexts(ids))
 		if err != nil {
@@ -117,14 +121,17 @@ func (r reference) exists() string {
 }
 
 // readReferences reads the foreign keys to the table and to its partitions. Those
-// that PostgreSQL made for a partition, on either side, are parts of one of these.
+// that PostgreSQL made for a partition, on either side, are parts of one of these. One
+// that is not enforced keeps its products too. One to another column than the id may
+// refuse an update, or change rows of a table that may.
 func (s *shape) readReferences(ctx context.Context, tx pgx.Tx, oid uint32) error {
 	rows, err := tx.Query(ctx, `
 		SELECT format('%I.%I', n.nspname, c.relname),
 			string_agg(format('r.%I = held.%I', f.attname, p.attname) || coalesce(' COLLATE ' || quote_ident(ln.nspname) || '.' || quote_ident(l.collname), ''), ' AND '),
 			CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN format('USAGE ON SCHEMA %I and SELECT', n.nspname)
 				WHEN NOT bool_and(has_column_privilege(c.oid, f.attnum, 'SELECT')) THEN 'SELECT'
-				WHEN row_security_active(c.oid) THEN 'SELECT without row-level security' ELSE '' END
+				WHEN row_security_active(c.oid) THEN 'SELECT without row-level security' ELSE '' END,
+			k.conname::text, array_agg(p.attname::text), `+enforced+`
 		FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		CROSS JOIN LATERAL unnest(k.conkey, k.confkey) AS pair (f, p)
 		JOIN pg_attribute f ON f.attrelid = k.conrelid AND f.attnum = pair.f
@@ -136,7 +143,17 @@ func (s *shape) readReferences(ctx context.Context, tx pgx.Tx, oid uint32) error
 		return err
 	}
 	s.references, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r reference, err error) {
-		return r, row.Scan(&r.table, &r.matches, &r.lacking)
+		var name string
+		var columns []string
+		var refuses bool
+		err = row.Scan(&r.table, &r.matches, &r.lacking, &name, &columns, &refuses)
+		if refuses && s.updated(columns) {
+			s.obstacles = append(s.obstacles, obstacle{name: "foreign key " + name + " of " + r.table, kinds: []product.Kind{product.Stale}})
+		}
+		if r.lacking != "" {
+			s.obstacles = append(s.obstacles, obstacle{name: "references of " + r.table + " (which the role may not see: GRANT " + r.lacking + ")", kinds: []product.Kind{product.Orphaned}})
+		}
+		return r, err
 	})
 	return err
 }

@@ -21,15 +21,18 @@ type shape struct {
 	encoding   string // the database's
 	ids        idColumn
 	selectRows string // SELECT … FROM …, casts included
+	identifier string // the table, quoted
+	attributes []*attribute
+	needed     map[string]bool // attributes that checks look at
 	checks     []check
+	measures   []measure
 	references []reference
-	unchecked  []string // constraints that only the database can check
-	required   []string // columns that must be given and that we do not know
+	obstacles  []obstacle // what only the database can judge
 	rights     rights
+	lacking    map[product.Kind][]grant // rights that repairs need besides
+	copies     bool                     // COPY makes a row just as INSERT does
+	arbiter    bool                     // INSERT … ON CONFLICT can tell by the id that a row is there
 }
-
-// check is a CHECK constraint, its expression in terms of the table's columns.
-type check struct{ name, expression string }
 
 // Describe reads the table's columns, constraints and our rights from the
 // catalogue and checks that they are what a run needs. The error names every
@@ -51,12 +54,13 @@ func (t *Target) Describe(ctx context.Context) error {
 func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 	var oid uint32
 	var kind, encoding string
-	var usable, secured bool
-	var any product.Column // what all columns have in common
-	err := tx.QueryRow(ctx, `SELECT c.oid, c.relkind::text, has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid), current_setting('server_encoding'),
-			current_setting('server_version_num')::integer >= 160000
+	var usable, secured, hidden bool
+	var common product.Column // what all columns have in common
+	err := tx.QueryRow(ctx, `SELECT c.oid, c.relkind::text, has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid),
+			row_security_active(c.oid) AND NOT `+fmt.Sprintf(letThrough, "current_user", "'r'")+`,
+			current_setting('server_encoding'), current_setting('server_version_num')::integer >= 160000
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2`,
-		t.config.Schema, t.config.Table).Scan(&oid, &kind, &usable, &secured, &encoding, &any.Literals)
+		t.config.Schema, t.config.Table).Scan(&oid, &kind, &usable, &secured, &hidden, &encoding, &common.Literals)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		_, variable := t.config.address()
@@ -67,13 +71,13 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 		return nil, errors.New("this is no table: name the table that the Cart Service writes to in CART_TABLE")
 	case !usable:
 		return nil, fmt.Errorf("the role may not use schema %s: GRANT USAGE on the schema", t.config.Schema)
-	case secured:
+	case hidden:
 		return nil, errors.New("row-level security hides rows from this role, which would look missing: use a role with BYPASSRLS")
 	}
-	any.CountsBytes = encoding == asBytes
-	s := &shape{encoding: encoding}
+	common.CountsBytes = encoding == asBytes
+	s := &shape{encoding: encoding, identifier: t.identifier(), needed: make(map[string]bool), lacking: make(map[product.Kind][]grant), copies: !secured}
 	s.table.Name = t.config.Schema + "." + t.config.Table
-	collation, err := s.readColumns(ctx, tx, oid, any)
+	collation, err := s.readColumns(ctx, tx, oid, common)
 	if err != nil {
 		return nil, err
 	}
@@ -103,13 +107,13 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 
 // readColumns fills in the table's columns and rights. It returns the id column's
 // collation as an SQL clause, empty for the database's own.
-func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, any product.Column) (collation string, err error) {
-	rows, err := tx.Query(ctx, `SELECT a.attname, t.typname, format_type(a.atttypid, a.atttypmod), a.atttypmod, NOT a.attnotnull,
-			a.atthasdef OR a.attidentity <> '', a.attgenerated <> '',
+func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, common product.Column) (collation string, err error) {
+	rows, err := tx.Query(ctx, `SELECT a.attname, t.typname, format_type(a.atttypid, a.atttypmod), base.modifier, NOT base.demanded,
+			a.atthasdef OR a.attidentity <> '' OR d.typdefaultbin IS NOT NULL, a.attgenerated <> '' OR a.attidentity = 'a',
 			CASE WHEN a.attcollation <> 0 AND l.collprovider <> 'd' THEN format(' COLLATE %I.%I', ln.nspname, l.collname) ELSE '' END,
 			tn.nspname, has_column_privilege($1::oid, a.attnum, 'SELECT'), has_column_privilege($1::oid, a.attnum, 'INSERT'),
 			has_column_privilege($1::oid, a.attnum, 'UPDATE'), has_table_privilege($1::oid, 'DELETE')
-		FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace tn ON tn.oid = t.typnamespace
+		FROM pg_attribute a`+baseType+` JOIN pg_type t ON t.oid = base.type JOIN pg_namespace tn ON tn.oid = t.typnamespace JOIN pg_type d ON d.oid = a.atttypid
 		LEFT JOIN pg_collation l ON l.oid = a.attcollation LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
 		WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, oid)
 	if err != nil {
@@ -123,16 +127,13 @@ func (s *shape) readColumns(ctx context.Context, tx pgx.Tx, oid uint32, any prod
 		var typeName, typeSchema, order string
 		var modifier int32
 		var generated, maySelect, mayInsert, mayUpdate bool
-		c := any
+		c := common
 		if err := rows.Scan(&c.Name, &typeName, &c.TypeName, &modifier, &c.Nullable, &c.HasDefault, &generated, &order, &typeSchema, &maySelect, &mayInsert, &mayUpdate, &s.rights.delete); err != nil {
 			return "", err
 		}
 		field, isField := product.FieldNamed(c.Name)
 		isField = isField && c.Name == field.String()
 		if !isField && c.Name != "id" {
-			if !c.Nullable && !c.HasDefault && !generated {
-				s.required = append(s.required, c.Name)
-			}
 			continue
 		}
 		seen[c.Name] = true
@@ -205,48 +206,6 @@ func setType(c *product.Column, typeName string, modifier int32) bool {
 		return false
 	}
 	return true
-}
-
-// readConstraints notes what may refuse a row, and insists on unique ids.
-func (s *shape) readConstraints(ctx context.Context, tx pgx.Tx, oid uint32) error {
-	var unique bool
-	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-		WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = $2)`,
-		oid, s.table.ID.Name).Scan(&unique)
-	if err != nil {
-		return err
-	}
-	if !unique {
-		return fmt.Errorf("column %q has no primary key or unique index, so a product could be there twice", s.table.ID.Name)
-	}
-	known := []string{s.table.ID.Name}
-	for _, f := range product.CartFields() {
-		known = append(known, s.table.Fields[f].Name)
-	}
-	rows, err := tx.Query(ctx, `
-		SELECT CASE WHEN EXISTS (SELECT FROM unnest(conkey) AS k(n) JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = k.n WHERE a.attname <> ALL ($3))
-				THEN 'unchecked' ELSE 'check' END, conname, pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE conrelid = $1::oid AND contype = 'c'
-		UNION ALL SELECT 'unchecked', conname, '' FROM pg_constraint WHERE conrelid = $1::oid AND contype IN ('f', 'x', 't')
-		UNION ALL SELECT 'unchecked', x.relname, '' FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-			WHERE i.indrelid = $1::oid AND i.indisunique AND NOT (i.indnkeyatts = 1 AND i.indkey[0] = (SELECT attnum FROM pg_attribute WHERE attrelid = $1::oid AND attname = $2))
-		UNION ALL SELECT 'unchecked', tgname, '' FROM pg_trigger WHERE tgrelid = $1::oid AND NOT tgisinternal AND tgenabled <> 'D'`, oid, s.table.ID.Name, known)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var kind, name, text string
-		if err := rows.Scan(&kind, &name, &text); err != nil {
-			return err
-		}
-		switch kind {
-		case "check":
-			s.checks = append(s.checks, check{name, text})
-		case "unchecked":
-			s.unchecked = append(s.unchecked, name)
-		}
-	}
-	return rows.Err()
 }
 
 // readOrder finds out how the id column sorts. That bytes are compared is known

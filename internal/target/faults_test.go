@@ -129,7 +129,7 @@ func TestReadsSayThatTheServerStaysAway(t *testing.T) {
 	db := testenv.Cart(t)
 	db.Insert(testenv.Row{ID: "a"}, testenv.Row{ID: "b"})
 	target, proxy := proxied(t, db)
-	target.shape.checks = []check{{"rule", "true"}}
+	target.shape.checks = []check{{name: "rule", expression: expression{text: "true"}, scope: "true"}}
 	target.page = 1
 	writer := writerOf(t, target)
 	pages := 0
@@ -181,7 +181,17 @@ func untried(t *testing.T, writer *Writer, kind product.Kind, repairs []product.
 	return err
 }
 
-// each is a repair of every kind in a table that holds "stale" and "orphaned".
+// differing is a table that holds "stale" and "orphaned", behind a proxy.
+func differing(t *testing.T) (*Target, *Writer, *testenv.Proxy) {
+	t.Helper()
+	db := testenv.Cart(t)
+	target, proxy := proxied(t, db)
+	fill(t, target, []product.ID{"stale", "orphaned"})
+	db.Exec("UPDATE product SET price = 1")
+	return target, writerOf(t, target), proxy
+}
+
+// each is a repair of every kind in such a table.
 func each() map[product.Kind][]product.Repair {
 	return map[product.Kind][]product.Repair{
 		product.Missing:  repairsOf(row("missing", 1)),
@@ -202,11 +212,7 @@ func repairedEach(t *testing.T, target *Target) {
 // A write whose answer never came may have happened.
 func TestRepairThatIsNotAnsweredIsUnknown(t *testing.T) {
 	t.Parallel()
-	db := testenv.Cart(t)
-	target, proxy := proxied(t, db)
-	writer := writerOf(t, target)
-	fill(t, target, []product.ID{"stale", "orphaned"})
-	db.Exec("UPDATE product SET price = 1")
+	target, writer, proxy := differing(t)
 	proxy.Freeze()
 	for kind, repairs := range each() {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -258,11 +264,7 @@ func TestRepairStopsAtALostAnswer(t *testing.T) {
 
 func TestRepairGoesOnAfterABrokenConnection(t *testing.T) {
 	t.Parallel()
-	db := testenv.Cart(t)
-	target, proxy := proxied(t, db)
-	writer := writerOf(t, target)
-	fill(t, target, []product.ID{"stale", "orphaned"})
-	db.Exec("UPDATE product SET price = 1")
+	target, writer, proxy := differing(t)
 	for kind, repairs := range each() {
 		proxy.Reset()
 		if results, err := writer.Repair(t.Context(), kind, 1, repairs); err != nil || results[0] != confirmed(repairs[0].Row.ID) {

@@ -50,11 +50,11 @@ func (s *shape) named(row string) string {
 	return row + s.id + " " + ids + " AND " + row + s.id + `::text COLLATE "C" = ANY($1::text[])`
 }
 
-// one is the condition that a row has exactly this id.
-func (s *shape) one(row, id string) string {
-	condition := row + s.idIs("=", id)
+// one is the condition that the row held has exactly this id.
+func (s *shape) one(id string) string {
+	condition := "held." + s.idIs("=", id)
 	if s.ids.blurred {
-		condition += " AND " + row + s.id + `::text COLLATE "C" = ` + id
+		condition += " AND held." + s.id + `::text COLLATE "C" = ` + id
 	}
 	return condition
 }

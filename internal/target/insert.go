@@ -14,18 +14,22 @@ import (
 )
 
 // filledFields are those that are not left to the column's default.
-func filledFields(r *product.Repair) (set fieldSet) {
+func filledFields(row *product.Row) (set fieldSet) {
 	for _, f := range product.CartFields() {
-		set[f] = r.Row.Values[f].Kind() != product.Absent
+		set[f] = row.Values[f].Kind() != product.Absent
 	}
 	return set
 }
 
 // insert puts rows into the table that are still absent. COPY is several times as
 // fast as INSERT (see BenchmarkWrite) and cannot pass over a row that a live consumer
-// wrote meanwhile; only then INSERT does it.
+// wrote meanwhile; only then INSERT does it, and where COPY would pass over a rule or is
+// not allowed because of row-level security.
 func (w *Writer) insert(ctx context.Context, fields fieldSet, changes []change) (map[product.ID]*product.Misfit, error) {
 	columns := w.shape.columns(fields)
+	if !w.shape.copies {
+		return nil, w.insertAbsent(ctx, columns, changes)
+	}
 	err := w.copy(ctx, columns, changes)
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == uniqueViolation {
@@ -41,7 +45,11 @@ const uniqueViolation = "23505"
 // nothing of the server before.
 // https://www.postgresql.org/docs/15/sql-copy.html#id-1.9.3.55.9.2
 func (w *Writer) copy(ctx context.Context, columns []column, changes []change) error {
-	var data []byte
+	size := 0
+	for _, c := range changes {
+		size += textSize(&c.Row) + rowOverhead
+	}
+	data := make([]byte, 0, size)
 	for _, c := range changes {
 		for _, column := range columns {
 			data = append(appendCopied(data, column.of(&c.Row)), '\t')
@@ -54,6 +62,9 @@ func (w *Writer) copy(ctx context.Context, columns []column, changes []change) e
 		return err
 	})
 }
+
+// rowOverhead is about what COPY needs beside a row's texts: separators and short numbers.
+const rowOverhead = 64
 
 // appendCopied appends a value in COPY's text format.
 func appendCopied(data []byte, v product.Value) []byte {
@@ -84,7 +95,11 @@ func (w *Writer) insertAbsent(ctx context.Context, columns []column, changes []c
 	}
 	source, args := rowsAsTable(columns, rows)
 	list := nameList(columns)
-	_, err := w.pool.Exec(ctx, "INSERT INTO "+w.identifier()+" ("+list+") SELECT "+list+" FROM ("+source+") AS candidate ON CONFLICT ("+w.shape.id+") DO NOTHING", args...)
+	absent := "ON CONFLICT (" + w.shape.id + ") DO NOTHING"
+	if !w.shape.arbiter {
+		absent = "WHERE NOT EXISTS (SELECT FROM " + w.identifier() + " AS held WHERE held." + w.shape.idIs("=", "candidate."+w.shape.id) + ")"
+	}
+	_, err := w.pool.Exec(ctx, "INSERT INTO "+w.identifier()+" ("+list+") SELECT "+list+" FROM ("+source+") AS candidate "+absent, args...)
 	return err
 }
 

@@ -57,6 +57,19 @@ func texts() []product.Value {
 	return values
 }
 
+// fittingOf are rows that each have one of the values in a field, where they fit.
+func fittingOf(target *Target, field product.Field, values []product.Value) []product.Repair {
+	var fitting []product.Repair
+	for _, v := range values {
+		p := product.Product{Key: product.Key{Class: product.Strings, ID: product.ID("id" + strconv.Itoa(len(fitting)))}, Values: row("", 1).Values}
+		p.Values[field] = v
+		if fitted, err := target.Table().Fit(&p); err == nil {
+			fitting = append(fitting, product.Repair{Product: p, Row: fitted})
+		}
+	}
+	return fitting
+}
+
 // What Fit accepts, PostgreSQL stores, by either way of writing, and it reads back
 // as exactly what Fit said. In many columns.
 func TestWhatFitsIsStoredAsFitSays(t *testing.T) {
@@ -87,29 +100,16 @@ func TestWhatFitsIsStoredAsFitSays(t *testing.T) {
 			target := described(t, db.URL, schema)
 			table := target.Table()
 			writer := writerOf(t, target)
-			var fitting []product.Repair
-			documents := map[product.ID]product.Product{}
-			for i, v := range tt.values {
-				p := product.Product{Key: product.Key{Class: product.Strings, ID: product.ID("value " + strconv.Itoa(i))}}
-				p.Values = row("", 1).Values
-				p.Values[tt.field] = v
-				fitted, err := table.Fit(&p)
-				if err != nil {
-					continue
-				}
-				documents[p.ID()] = p
-				fitting = append(fitting, product.Repair{Product: p, Row: fitted})
-			}
+			fitting := fittingOf(target, tt.field, tt.values)
 			if len(fitting) < 4 {
 				t.Fatalf("only %d of %d values fit", len(fitting), len(tt.values))
 			}
 			write := map[string]func() error{
 				"copy": func() error {
 					results, err := writer.Repair(t.Context(), product.Missing, 1, fitting)
-					for _, r := range results {
-						p := documents[r.ID]
+					for i, r := range results {
 						if r.Fate != product.Confirmed {
-							t.Errorf("%v fits, and is refused: %v", p.Values[tt.field], r.Err)
+							t.Errorf("%v fits, and is refused: %v", fitting[i].Product.Values[tt.field], r.Err)
 						}
 					}
 					return err

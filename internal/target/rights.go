@@ -18,20 +18,23 @@ type rights struct {
 // grant is a right that the role lacks.
 type grant struct{ right, on string }
 
+// lack notes a right that repairs of a kind need besides those to the table.
+func (s *shape) lack(kind product.Kind, g grant) { s.lacking[kind] = append(s.lacking[kind], g) }
+
 func lackingInsert(s *shape) []grant {
-	if s.rights.insert {
-		return nil
+	if !s.rights.insert {
+		return append([]grant{{"INSERT", s.table.Name}}, s.lacking[product.Missing]...)
 	}
-	return []grant{{"INSERT", s.table.Name}}
+	return s.lacking[product.Missing]
 }
 
 func lackingUpdate(s *shape) []grant {
 	for _, f := range product.Stale.Rule().Proof {
 		if !s.rights.update[f] {
-			return []grant{{"UPDATE", s.table.Name}}
+			return append([]grant{{"UPDATE", s.table.Name}}, s.lacking[product.Stale]...)
 		}
 	}
-	return nil
+	return s.lacking[product.Stale]
 }
 
 // lackingDelete asks for the tables that refer to this one too: what cannot be seen

@@ -18,9 +18,13 @@ import (
 	"github.com/ecom-micro/etl/internal/product"
 )
 
-// pageSize is the number of rows that Span reads with one query. It is above the
-// source's page, so that a span over one page is read at once.
-const pageSize = 4096
+const (
+	// pageSize is the number of rows that Span reads with one query, or fewer that have
+	// pageBytes together. It is above the source's page, so that a span over one page is
+	// read at once.
+	pageSize  = 4096
+	pageBytes = 4 << 20
+)
 
 // Target is the cart's product table.
 type Target struct {
@@ -29,6 +33,8 @@ type Target struct {
 	config  Config
 	shape   *shape // set by Describe
 	page    int
+	// portion is that of a span. No read holds more rows than have its bytes.
+	portion *product.Portion
 	// characters are what was learnt of the database's encoding, which never changes.
 	characters characters
 }
@@ -47,7 +53,7 @@ func Open(ctx context.Context, config Config) (*Target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare connections to PostgreSQL: %w", err)
 	}
-	return &Target{pool: pool, session: session, config: config, page: pageSize}, nil
+	return &Target{pool: pool, session: session, config: config, page: pageSize, portion: product.NewPortion(pageSize, pageBytes)}, nil
 }
 
 // Close ends the connections.
@@ -102,19 +108,21 @@ func (t *Target) identifier() string {
 func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[[]product.Row, error] {
 	return func(yield func([]product.Row, error) bool) {
 		for first := true; ; first = false {
-			query, args := t.pageQuery(after, through, first)
-			rows, err := retried(ctx, func() ([]product.Row, error) { return t.read(ctx, t.page, query, args...) })
+			most := min(t.page, t.portion.Now())
+			query, args := t.pageQuery(after, through, first, most)
+			page, err := retried(ctx, func() (page, error) { return t.read(ctx, most, query, args...) })
 			if err != nil {
 				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(ctx, err)))
 				return
 			}
-			if len(rows) > 0 {
-				after = rows[len(rows)-1].ID
-				if !yield(rows, nil) {
+			t.portion.Learn(len(page.rows), page.size)
+			if len(page.rows) > 0 {
+				after = page.rows[len(page.rows)-1].ID
+				if !yield(page.rows, nil) {
 					return
 				}
 			}
-			if len(rows) < t.page {
+			if !page.cut && len(page.rows) < most {
 				return
 			}
 		}
@@ -123,7 +131,7 @@ func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[
 
 // pageQuery is the query of one page. After the first page the lower bound holds
 // even where it is the empty string.
-func (t *Target) pageQuery(after, through product.ID, first bool) (query string, args []any) {
+func (t *Target) pageQuery(after, through product.ID, first bool, most int) (query string, args []any) {
 	var conditions []string
 	if after != "" || !first {
 		args = append(args, string(after))
@@ -137,10 +145,11 @@ func (t *Target) pageQuery(after, through product.ID, first bool) (query string,
 	if len(conditions) > 0 {
 		query += " WHERE " + strings.Join(conditions, " AND ")
 	}
-	return query + " ORDER BY " + t.shape.id + " LIMIT " + strconv.Itoa(t.page), args
+	return query + " ORDER BY " + t.shape.id + " LIMIT " + strconv.Itoa(most), args
 }
 
-// Find reads rows by id. An id that is not in the result is not in the table.
+// Find reads rows by id. An id that is not in the result is not in the table. Several
+// that are too large to be held together are a *product.TooLargeError.
 func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error) {
 	texts, err := t.holdable(ctx, ids)
 	if err != nil {
@@ -150,42 +159,86 @@ func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 	if len(texts) == 0 {
 		return found, nil
 	}
-	rows, err := retried(ctx, func() ([]product.Row, error) {
+	page, err := retried(ctx, func() (page, error) {
 		return t.read(ctx, len(texts), t.shape.selectRows+" WHERE "+t.shape.named(""), texts)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
 	}
-	for _, r := range rows {
+	if page.cut {
+		return nil, &product.TooLargeError{Fits: len(page.rows)}
+	}
+	for _, r := range page.rows {
 		found[r.ID] = r
 	}
 	return found, nil
 }
 
-// read runs a query that selects what selectRows names. The query is planned each
-// time: a prepared statement gets, after some executions, a plan that does not
-// know the bounds, and that plan sorts all of a wide span for each of its pages.
-func (t *Target) read(ctx context.Context, expected int, query string, args ...any) ([]product.Row, error) {
+// Present tells which ids have a row.
+func (t *Target) Present(ctx context.Context, ids []product.ID) (map[product.ID]bool, error) {
+	texts, err := t.holdable(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("look for %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
+	}
+	present := make(map[product.ID]bool, len(texts))
+	if len(texts) == 0 {
+		return present, nil
+	}
+	found, err := retried(ctx, func() ([]product.ID, error) {
+		rows, err := t.pool.Query(ctx, "SELECT "+t.shape.id+"::text FROM "+t.identifier()+" WHERE "+t.shape.named(""), pgx.QueryExecModeCacheDescribe, texts)
+		if err != nil {
+			return nil, err
+		}
+		return pgx.CollectRows(rows, pgx.RowTo[product.ID])
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
+	}
+	for _, id := range found {
+		present[id] = true
+	}
+	return present, nil
+}
+
+// page is what one query has read.
+type page struct {
+	rows []product.Row
+	size int  // in bytes
+	cut  bool // there is more, which is too large
+}
+
+// read runs a query that selects what selectRows names, until its rows have the bytes of a
+// portion. The query is planned each time: a prepared statement gets, after some
+// executions, a plan that does not know the bounds, and that plan sorts all of a wide
+// span for each of its pages.
+func (t *Target) read(ctx context.Context, expected int, query string, args ...any) (page, error) {
+	ctx, stop := context.WithCancel(ctx) // what is cut short is not read to its end
+	defer stop()
 	rows, err := t.pool.Query(ctx, query, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
 	if err != nil {
-		return nil, err
+		return page{}, err
 	}
 	defer rows.Close()
-	page := make([]product.Row, 0, min(expected, pageSize))
+	read := page{rows: make([]product.Row, 0, min(expected, pageSize))}
 	fields := product.CartFields()
 	for rows.Next() {
+		if read.size >= t.portion.Bytes() {
+			read.cut = true
+			stop()
+			return read, nil
+		}
 		raw, described := rows.RawValues(), rows.FieldDescriptions()
 		row := product.Row{ID: product.ID(raw[0])}
 		for i, f := range fields {
 			v, err := decode(&t.shape.table.Fields[f], described[i+1].Format, raw[i+1])
 			if err != nil {
-				return nil, fmt.Errorf("row %q, column %s: %w", row.ID, described[i+1].Name, err)
+				return page{}, fmt.Errorf("row %q, column %s: %w", row.ID, described[i+1].Name, err)
 			}
 			row.Values[f] = v
 		}
-		page = append(page, row)
+		read.rows, read.size = append(read.rows, row), read.size+row.Bytes()
 	}
-	return page, rows.Err()
+	return read, rows.Err()
 }
 
 // decode reads a column as selectRows casts it: whole numbers as bigint, binary ones

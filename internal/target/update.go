@@ -25,7 +25,7 @@ func (w *Writer) update(ctx context.Context, fields fieldSet, changes []change) 
 	columns := w.shape.columns(fields)
 	var given givenTable
 	id := given.add(len(changes), func(i int) product.Value { return columns[0].of(&changes[i].Row) })
-	same := []string{w.shape.one("held.", id)}
+	same := []string{w.shape.one(id)}
 	var set []string
 	for _, c := range columns[1:] {
 		wanted := given.add(len(changes), func(i int) product.Value { return c.of(&changes[i].Row) })

@@ -144,12 +144,8 @@ func TestUpdateComparesWhatWasRead(t *testing.T) {
 				CREATE TABLE product (%s); ALTER TABLE product ALTER %s TYPE %s, ALTER %[2]s DROP NOT NULL`, "%s", tt.field, tt.columnType))
 			target := described(t, db.URL, schema)
 			var wanted []product.Row
-			for _, v := range tt.values {
-				p := product.Product{Key: product.Key{ID: product.ID(fmt.Sprint("id", len(wanted)))}, Values: row("", 1).Values}
-				p.Values[tt.field] = v
-				if fitted, err := target.Table().Fit(&p); err == nil {
-					wanted = append(wanted, fitted)
-				}
+			for _, r := range fittingOf(target, tt.field, tt.values) {
+				wanted = append(wanted, r.Row)
 			}
 			for i, literal := range odd[tt.columnType] { // the last rows are these, and others are wanted there
 				id := wanted[len(wanted)-1-i].ID

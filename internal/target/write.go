@@ -32,7 +32,7 @@ type action struct {
 }
 
 var actions = map[product.Kind]action{
-	product.Missing:  {"insert rows into", lackingInsert, filledFields, (*Writer).insert},
+	product.Missing:  {"insert rows into", lackingInsert, func(r *product.Repair) fieldSet { return filledFields(&r.Row) }, (*Writer).insert},
 	product.Stale:    {"update rows of", lackingUpdate, changedFields, (*Writer).update},
 	product.Orphaned: {"delete rows of", lackingDelete, noFields, (*Writer).remove},
 }
@@ -47,8 +47,7 @@ type change struct {
 type fieldSet [product.NumFields]bool
 
 // Writer makes a repairer of these kinds, batch products at a time. It fails where
-// the role lacks a right that they need, or where a row that is missing has columns
-// that a product does not fill.
+// the role lacks a right that they need, or where the table refuses every such repair.
 func (t *Target) Writer(batch int, kinds []product.Kind) (*Writer, error) {
 	var lacking []grant
 	for _, kind := range kinds {
@@ -58,8 +57,12 @@ func (t *Target) Writer(batch int, kinds []product.Kind) (*Writer, error) {
 		return nil, fmt.Errorf("the role %s may not repair %s directly: %s, or repair with --mode replay",
 			t.pool.Config().ConnConfig.User, t.Name(), remedyOf(lacking))
 	}
-	if slices.Contains(kinds, product.Missing) && len(t.shape.required) > 0 {
-		return nil, fmt.Errorf("%s has columns that a product does not fill: %s; repair with --mode replay", t.Name(), quotedList(t.shape.required))
+	for _, kind := range kinds {
+		for _, o := range t.shape.obstacles {
+			if o.remedy != "" && slices.Contains(o.kinds, kind) {
+				return nil, fmt.Errorf("nothing that is %s can be repaired in %s: %s (%s)", kind, t.Name(), o.name, o.remedy)
+			}
+		}
 	}
 	if err := t.ReadOnly(); err != nil {
 		return nil, fmt.Errorf("%w, or repair with --mode replay", err)
@@ -87,7 +90,7 @@ func (w *Writer) Repair(ctx context.Context, kind product.Kind, _ int, repairs [
 		results[i].ID = repairs[i].Row.ID
 		changes[i] = change{&repairs[i], &results[i]}
 	}
-	for fields, group := range grouped(changes, action.fields) {
+	for fields, group := range grouped(changes, func(c change) fieldSet { return action.fields(c.Repair) }) {
 		for part := range transactions(group) {
 			if err := w.halving(ctx, action, fields, part); err != nil {
 				return results, fmt.Errorf("%s %s: %w", action.doing, w.Name(), w.explained(ctx, err))
@@ -97,19 +100,19 @@ func (w *Writer) Repair(ctx context.Context, kind product.Kind, _ int, repairs [
 	return results, nil
 }
 
-// grouped yields the changes that name the same fields together. Nearly always there
-// are few groups.
-func grouped(changes []change, fields func(*product.Repair) fieldSet) iter.Seq2[fieldSet, []change] {
-	var sets []fieldSet // in the order of their first change
-	groups := make(map[fieldSet][]change)
-	for _, c := range changes {
-		set := fields(c.Repair)
+// grouped yields those together that name the same fields. Nearly always there are few
+// groups.
+func grouped[T any](all []T, fields func(T) fieldSet) iter.Seq2[fieldSet, []T] {
+	var sets []fieldSet // in the order of their first
+	groups := make(map[fieldSet][]T)
+	for _, one := range all {
+		set := fields(one)
 		if groups[set] == nil {
 			sets = append(sets, set)
 		}
-		groups[set] = append(groups[set], c)
+		groups[set] = append(groups[set], one)
 	}
-	return func(yield func(fieldSet, []change) bool) {
+	return func(yield func(fieldSet, []T) bool) {
 		for _, set := range sets {
 			if !yield(set, groups[set]) {
 				return
@@ -198,12 +201,19 @@ func isRowsFault(e *pgconn.PgError) bool {
 	if len(e.Code) < 2 {
 		return false
 	}
+	if e.Routine == policyRoutine {
+		return true
+	}
 	switch e.Code[:2] {
 	case "08", "0A", "25", "26", "28", "2D", "34", "3B", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0", "XX":
 		return false
 	}
 	return true
 }
+
+// policyRoutine is where PostgreSQL refuses a row by row-level security, with the code of
+// a right that is lacking.
+const policyRoutine = "ExecWithCheckOptions"
 
 func misfitOf(e *pgconn.PgError) *product.Misfit {
 	m := &product.Misfit{Column: e.ColumnName, Reason: e.Message}

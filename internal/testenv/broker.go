@@ -130,6 +130,21 @@ func dial(rawURL string) (*amqp.Connection, error) {
 	return amqp.DialConfig(rawURL, amqp.Config{Properties: properties, Locale: "en_US"})
 }
 
+// Dial connects a client of the test's own, with a channel. It leaves with the test.
+func Dial(tb testing.TB, rawURL string) (*amqp.Connection, *amqp.Channel) {
+	tb.Helper()
+	conn, err := amqp.Dial(rawURL)
+	if err != nil {
+		tb.Fatal("no connection to RabbitMQ") // the error may show the URL
+	}
+	tb.Cleanup(func() { _ = conn.Close() }) // which a fault may have done
+	channel, err := conn.Channel()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return conn, channel
+}
+
 func (b *Broker) closeConnection() {
 	if b.conn != nil {
 		// It may have been closed by the test's faults; with a broker that hangs this must not hang.

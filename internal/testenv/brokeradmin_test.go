@@ -104,15 +104,7 @@ func TestUserHasOnlyItsPermissions(t *testing.T) {
 	t.Parallel()
 	broker := testenv.Vhost(t)
 	broker.DeclareTopology()
-	conn, err := amqp.Dial(broker.User("", map[string]string{"configure": "^$", "write": "^$", "read": ".*"}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	channel, err := conn.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, channel := testenv.Dial(t, broker.User("", map[string]string{"configure": "^$", "write": "^$", "read": ".*"}))
 	if _, _, err := channel.Get(created, true); err != nil {
 		t.Errorf("reading: %v", err)
 	}

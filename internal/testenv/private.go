@@ -26,6 +26,17 @@ func PrivatePostgreSQL(tb testing.TB) *stack.Postgres {
 	return server
 }
 
+// NextPostgreSQL starts a PostgreSQL server of the version of the stack's profile next, whatever the stack's is. It
+// ends with the test, and is skipped where PrivateBroker is.
+func NextPostgreSQL(tb testing.TB) *stack.Postgres {
+	tb.Helper()
+	config := stack.ConfigFromEnv()
+	config.Profile = stack.ProfileNext
+	server, err := stack.StartPostgres(tb.Context(), config, tb.TempDir())
+	keep(tb, "PostgreSQL", server, err)
+	return server
+}
+
 // OldPostgreSQL starts a PostgreSQL server of version 13. It is skipped where servers come from Docker too.
 func OldPostgreSQL(tb testing.TB) *stack.Postgres {
 	tb.Helper()

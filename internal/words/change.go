@@ -1,6 +1,7 @@
 package words
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/ecom-micro/etl/internal/product"
@@ -20,7 +21,15 @@ func ID(id product.ID) string { return text.Word(string(id), maxID) }
 // where they are long, in quotes where they are text.
 func Values(f run.FieldChange) (source, cart string) {
 	source, cart = text.Apart(f.Source, f.Cart, maxValue)
-	return value(source), value(cart)
+	return value(source) + size(f.SourceWhole), value(cart) + size(f.CartWhole)
+}
+
+// size is how long a value is of which only an excerpt is kept.
+func size(w run.Whole) string {
+	if w.Bytes == 0 {
+		return ""
+	}
+	return " (" + strconv.Itoa(w.Bytes) + " bytes)"
 }
 
 // value is in quotes unless it is a number, or a word of product.Value for something

@@ -15,7 +15,7 @@ type OutcomeDocument struct {
 	Column   string    `json:"column,omitempty"`
 	Code     run.Code  `json:"code,omitempty"`
 	Reason   string    `json:"reason,omitempty"`
-	// Fields are what differs, whole.
+	// Fields are what differs.
 	Fields []run.FieldChange `json:"fields,omitempty"`
 	Remedy string            `json:"remedy,omitempty"`
 }
@@ -73,10 +73,10 @@ type ProgressDocument struct {
 	Waits []WaitDocument `json:"waits,omitempty"`
 }
 
-// WaitDocument is what products of one kind wait for in one phase.
+// WaitDocument is a run.Wait with words.
 type WaitDocument struct {
 	Phase    run.Phase    `json:"phase"`
-	Kind     product.Kind `json:"kind"`
+	Kind     product.Kind `json:"kind,omitempty"`
 	Products int          `json:"products"`
 	Code     run.Code     `json:"code"`
 	Text     string       `json:"text"`

@@ -45,8 +45,12 @@ var notes = map[run.NoteCode]func(n *run.Note, t Terms) string{
 		return fmt.Sprintf("%s %s sent, and the broker's answer never came%s", counted(n.Number, "event"), are(n.Number, "was", "were"), behind(n))
 	},
 	run.NoteHopeless: func(n *run.Note, t Terms) string {
-		return fmt.Sprintf("No more attempts were made: of the last %s %s arrived. %s writes directly what a replay loses",
-			counted(n.Of, "repair"), Number(n.Number), t.option(fallback, string(run.DirectFallback)))
+		of := ""
+		if n.Kind != "" {
+			of = " of " + string(n.Kind) + " products"
+		}
+		return fmt.Sprintf("No more attempts were made: of the last %s%s %s arrived. %s writes directly what a replay loses",
+			counted(n.Of, "repair"), of, Number(n.Number), t.option(fallback, string(run.DirectFallback)))
 	},
 	run.NoteFallback: func(n *run.Note, _ Terms) string {
 		return fmt.Sprintf("%s that the replay lost %s written directly (fallback)", counted(n.Number, "product"), are(n.Number, "was", "were"))

@@ -35,12 +35,14 @@ func Differences(p *run.Progress) string {
 	return "no differences so far"
 }
 
-// Waits says what products wait for at this moment, empty where nothing waits.
+// Waits says what is waited for at this moment, empty where nothing waits.
 func Waits(p *run.Progress, t Terms) string {
 	texts := make([]string, len(p.Waits))
 	for i, w := range p.Waits {
-		who := Number(w.Products) + " " + string(w.Kind) + " " + are(int64(w.Products), "waits", "wait")
-		texts[i] = who + ": " + Wait(w, t)
+		texts[i] = Wait(w, t)
+		if w.Kind != "" {
+			texts[i] = Number(w.Products) + " " + string(w.Kind) + " " + are(int64(w.Products), "waits", "wait") + ": " + texts[i]
+		}
 	}
 	return strings.Join(texts, "; ")
 }

@@ -25,6 +25,10 @@ var reasons = map[run.Code]func(o *run.Outcome, t Terms) string{
 	},
 	run.ReasonUnchecked: func(*run.Outcome, Terms) string { return "the run ended before it was looked at again" },
 
+	run.ReasonAway: func(o *run.Outcome, t Terms) string {
+		return cmp.Or(o.Reason.Detail, "a server") + " does not answer" + since(o, t) + before(", waited for", until(o, t))
+	},
+
 	run.ReasonMisfit: func(o *run.Outcome, _ Terms) string { return cmp.Or(o.Reason.Detail, "the cart cannot hold it") },
 	run.ReasonReferenced: func(o *run.Outcome, _ Terms) string {
 		return "rows of " + cmp.Or(o.Reason.Detail, "another table") + " refer to it"
@@ -58,6 +62,9 @@ var reasons = map[run.Code]func(o *run.Outcome, t Terms) string{
 		return "the limit of " + counted(o.Reason.Number, "deletion") + " is reached"
 	},
 	run.ReasonGuard: func(*run.Outcome, Terms) string { return "a person decides first" },
+	run.ReasonDeadly: func(o *run.Outcome, _ Terms) string {
+		return Number(o.Reason.Number) + " processes in a row ended while they had it in hand"
+	},
 }
 
 // Reason says why a product is in its state, and what differs in one that stays
@@ -76,7 +83,7 @@ func Reason(o run.Outcome, t Terms) string {
 // open tells whether the difference stands; it does where the state is not known.
 func open(state run.State) bool { return state == "" || state.Rule().Open }
 
-// Wait says what products wait for.
+// Wait says what is waited for.
 func Wait(w run.Wait, t Terms) string {
 	return Reason(run.Outcome{Key: run.Key{Kind: w.Kind}, State: run.InFlight, Reason: w.Reason}, t)
 }
@@ -104,14 +111,26 @@ func queueOf(o *run.Outcome) string {
 
 // during is since when something is so, and when waiting for its end is given up.
 func during(o *run.Outcome, t Terms) string {
-	text := ""
-	if !o.Reason.Since.IsZero() {
-		text = " since " + t.clock(o.Reason.Since)
-	}
+	text := since(o, t)
 	if !o.Reason.Until.IsZero() {
 		text += ", given up at " + t.clock(o.Reason.Until)
 	}
 	return text
+}
+
+// before puts words before a text, where there is one.
+func before(words, text string) string {
+	if text == "" {
+		return ""
+	}
+	return words + text
+}
+
+func since(o *run.Outcome, t Terms) string {
+	if o.Reason.Since.IsZero() {
+		return ""
+	}
+	return " since " + t.clock(o.Reason.Since)
 }
 
 func until(o *run.Outcome, t Terms) string {

@@ -14,6 +14,7 @@ var remedies = map[run.Code]func(o *run.Outcome, t Terms) string{
 	run.ReasonSettling:  runAgain,
 	run.ReasonChanging:  runAgain,
 	run.ReasonUnchecked: runAgain,
+	run.ReasonAway:      runAgain,
 	run.ReasonYoung: func(o *run.Outcome, t Terms) string {
 		return "run again later; " + t.sync(repair(o, "")) + " replays it sooner"
 	},
@@ -38,6 +39,9 @@ var remedies = map[run.Code]func(o *run.Outcome, t Terms) string{
 		return "see what else changes the cart's table, such as a trigger, then run again"
 	},
 
+	run.ReasonDeadly: func(*run.Outcome, Terms) string {
+		return "look into the logs of those processes for a panic or a lack of memory, then run again"
+	},
 	run.ReasonStopped: runAgain,
 	run.ReasonService: removeCause,
 	run.ReasonLimit:   higherLimit,

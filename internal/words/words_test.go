@@ -167,6 +167,27 @@ func TestReason(t *testing.T) {
 	if got := words.Wait(run.Wait{Reason: run.Reason{Code: run.ReasonSettling, Until: time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)}}, words.CLI); got != "its own event may still come until 2026-01-02 03:04:05" {
 		t.Errorf("of another day: %s", got)
 	}
+	for _, tt := range []struct {
+		reason run.Reason
+		want   string
+	}{
+		{run.Reason{Code: run.ReasonAway, Detail: "MongoDB", Since: since, Until: until}, "MongoDB does not answer since " + clock(since) + ", waited for until " + clock(until)},
+		{run.Reason{Code: run.ReasonAway, Detail: "the ledger's PostgreSQL", Since: since}, "the ledger's PostgreSQL does not answer since " + clock(since)},
+		{run.Reason{Code: run.ReasonAway}, "a server does not answer"}, // to whom it is not named
+	} {
+		if got := words.Waits(&run.Progress{Waits: []run.Wait{{Phase: run.PhaseProving, Reason: tt.reason}}}, words.CLI); got != tt.want {
+			t.Errorf("%s, want %s", got, tt.want)
+		}
+	}
+}
+
+// A value that is shown in part has its length.
+func TestLongValuesHaveTheirLength(t *testing.T) {
+	t.Parallel()
+	field := run.FieldChange{Field: "image", Source: "…xx.jpg", Cart: "b.png", SourceWhole: run.Whole{Bytes: 300_000}}
+	if source, cart := words.Values(field); source != `"…xx.jpg" (300000 bytes)` || cart != `"b.png"` {
+		t.Errorf("%s, %s", source, cart)
+	}
 }
 
 // A product that still differs shows how, around the first difference.

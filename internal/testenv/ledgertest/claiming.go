@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
@@ -18,6 +19,8 @@ var claiming = map[string]func(*testing.T, Fixture){
 	"a late beat renews the lease":       testLateBeat,
 	"a paused run is taken over paused":  testPausedTakeover,
 	"a run is handed back":               testHandBack,
+	"a run that is handed back rests":    testRest,
+	"a run that is left ends":            testLeft,
 	"what expired is skipped":            testExpired,
 	"what finished long ago is not kept": testRetention,
 }
@@ -98,7 +101,7 @@ func testVanished(t *testing.T, l Fixture) {
 	}
 	vanish(0)
 	vanish(1)
-	if err := vanish(2).HandBack(t.Context()); err != nil {
+	if err := vanish(2).HandBack(t.Context(), "", 0); err != nil {
 		t.Fatal(err)
 	}
 	vanish(2)
@@ -141,7 +144,7 @@ func testHandBack(t *testing.T, l Fixture) {
 	record := submitted(t, l, func(r *run.Request) { r.Expires = time.Now().Add(time.Hour) })
 	lease := claimed(t, l, "first", long)
 	for range 2 { // the answer to the first may be lost
-		if err := lease.HandBack(t.Context()); err != nil {
+		if err := lease.HandBack(t.Context(), "", 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -153,8 +156,66 @@ func testHandBack(t *testing.T, l Fixture) {
 	if next := claimed(t, l, "second", long).Record(); next.ID != record.ID || next.Takeovers != 1 {
 		t.Errorf("claimed %+v", next)
 	}
-	if err := lease.HandBack(t.Context()); !errors.Is(err, run.ErrFenced) {
+	if err := lease.HandBack(t.Context(), "", 0); !errors.Is(err, run.ErrFenced) {
 		t.Errorf("handed back by the first again: %v", err)
+	}
+}
+
+// A run that is handed back is not taken up again before its pause is over, and says
+// why until then.
+func testRest(t *testing.T, l Fixture) {
+	submitted(t, l)
+	lease := claimed(t, l, "first", long)
+	if err := lease.HandBack(t.Context(), "the words", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	nothingToClaim(t, l)
+	if record := found(t, l, lease.Record().ID); record.Status != run.StatusQueued || record.Error != "the words" {
+		t.Errorf("handed back: %+v", record)
+	}
+	l.Age(time.Hour)
+	isClaimable(t, l, true)
+	next := claimed(t, l, "next", long)
+	if record := found(t, l, lease.Record().ID); record.Status != run.StatusRunning || record.Error != "" {
+		t.Errorf("taken up again: %+v", record)
+	}
+	if err := next.HandBack(t.Context(), "the words", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if record, err := l.Ask(t.Context(), lease.Record().ID, run.WantCancel); err != nil || record.Status != run.StatusCancelled || record.Error != "" {
+		t.Errorf("cancelled: %+v, %v", record, err)
+	}
+}
+
+// Where no worker takes up a run that was handed back, whoever begins another one ends
+// it; one that a person has paused waits for that person.
+func testLeft(t *testing.T, l Fixture) {
+	begins := func(want bool) {
+		t.Helper()
+		lease, err := l.Begin(t.Context(), wanting(t), "begun", long)
+		if want != (err == nil) || !want && !errors.As(err, new(*run.ActiveError)) {
+			t.Fatalf("begun %v, %v", lease, err)
+		}
+	}
+	submitted(t, l)
+	lease := claimed(t, l, "first", long)
+	id := lease.Record().ID
+	inHand(t, lease, product.Missing, "a")
+	if err := lease.HandBack(t.Context(), "", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	begins(false)
+	l.Age(time.Hour + time.Second)
+	begins(false)
+	for _, wanted := range []run.Wanted{run.WantPause, run.WantRun} {
+		if _, err := l.Ask(t.Context(), id, wanted); err != nil {
+			t.Fatal(err)
+		}
+		l.Age(time.Hour)
+		begins(wanted == run.WantRun)
+	}
+	if record := found(t, l, id); record.Status != run.StatusFailed || !strings.HasPrefix(record.Error, "it was handed back, and no worker took it up again") {
+		t.Errorf("the run that was left is %+v", record)
 	}
 }
 

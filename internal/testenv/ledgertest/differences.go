@@ -15,6 +15,7 @@ import (
 var standing = map[string]func(*testing.T, Fixture){
 	"differences open, change and close":             testDifferences,
 	"a difference that opens again is new":           testReopened,
+	"a run knows its own attempts":                   testAttempts,
 	"resolved differences are closed":                testResolved,
 	"open differences come in pages":                 testOpenPages,
 	"differences outlive their run":                  testOutlive,
@@ -86,6 +87,41 @@ func testDifferences(t *testing.T, l Fixture) {
 	settled(t, lease, run.Settlement{Outcomes: append(outcomes(run.Found, product.Missing, "y", "z"),
 		append(outcomes(run.Gone, product.Missing, "y"), outcomes(run.Blocked, product.Missing, "z")...)...)})
 	stands(t, "several", known(t, lease, "y", "z"), "z missing blocked")
+}
+
+// A run knows how often it has repaired what is open, whatever other runs did.
+func testAttempts(t *testing.T, l Fixture) {
+	check := func(lease run.Lease, want int) {
+		t.Helper()
+		open, err := lease.Open(t.Context(), run.Key{}, 9)
+		if err != nil || len(open) != 1 || open[0].Attempts != want {
+			t.Errorf("open is %+v, %v, want %d attempts", open, err, want)
+		}
+		if got := known(t, lease, "a"); len(got) != 1 || got[0].Attempts != want {
+			t.Errorf("known is %+v, want %d attempts", got, want)
+		}
+	}
+	key := run.Key{ID: "a", Kind: product.Missing}
+	lost := func(attempts int) run.Settlement {
+		return run.Settlement{Outcomes: []run.Outcome{{Key: key, State: run.Lost, Attempts: attempts}}}
+	}
+	lease := begun(t, l, gone)
+	keep(t, lease, run.Found, product.Missing, "a")
+	check(lease, 0)
+	settled(t, lease, lost(2))
+	settled(t, lease, run.Settlement{Restart: true})
+	check(lease, 2)
+	next := claimed(t, l, "next", long) // of the same run
+	if err := next.Begin(t.Context(), []run.Hand{{Key: key, Attempt: 3}}); err != nil {
+		t.Fatal(err)
+	}
+	check(next, 3)
+	settled(t, next, lost(3))
+	ended(t, next, run.StatusPartial)
+	another := begun(t, l, long)
+	check(another, 0)
+	keep(t, another, run.Found, product.Missing, "a")
+	check(another, 0)
 }
 
 func testReopened(t *testing.T, l Fixture) {
@@ -253,7 +289,7 @@ func testInHandElsewhere(t *testing.T, l Fixture) {
 			t.Errorf("%s was acted on", s.ID)
 		}
 	}
-	if err := repair.HandBack(t.Context()); err != nil {
+	if err := repair.HandBack(t.Context(), "", 0); err != nil {
 		t.Fatal(err)
 	}
 	stands(t, "handed back", known(t, comparison, "a"), "a missing in flight")
@@ -351,7 +387,7 @@ func testStaleHands(t *testing.T, l Fixture) {
 func testCancelledHands(t *testing.T, l Fixture) {
 	lease := begun(t, l, long)
 	hands(t, lease)
-	if err := lease.HandBack(t.Context()); err != nil {
+	if err := lease.HandBack(t.Context(), "", 0); err != nil {
 		t.Fatal(err)
 	}
 	record, err := l.Ask(t.Context(), lease.Record().ID, run.WantCancel)

@@ -134,7 +134,7 @@ func testDiscard(t *testing.T, l Fixture) {
 	submitted(t, l)
 	lease := claimed(t, l, "worker", long)
 	isRefused(t, l.Discard(t.Context(), lease.Record().ID), lease.Record().ID)
-	if err := lease.HandBack(t.Context()); err != nil {
+	if err := lease.HandBack(t.Context(), "", 0); err != nil {
 		t.Fatal(err)
 	}
 	isRefused(t, l.Discard(t.Context(), lease.Record().ID), lease.Record().ID) // queued, and it has begun

@@ -105,7 +105,7 @@ func testFenced(t *testing.T, l Fixture) {
 			return err
 		},
 		"Finish":   func() error { return zombie.Finish(t.Context(), run.StatusFailed, nil, "no") },
-		"HandBack": func() error { return zombie.HandBack(t.Context()) },
+		"HandBack": func() error { return zombie.HandBack(t.Context(), "", 0) },
 	}
 	fenced := func(when string) {
 		t.Helper()
@@ -127,7 +127,7 @@ func testFenced(t *testing.T, l Fixture) {
 	if at := resumed(t, next); string(at.Memory) != "1" || len(at.Ranges) != 1 || len(at.InHand) > 0 {
 		t.Errorf("the next process resumes at %+v", at)
 	}
-	if err := next.HandBack(t.Context()); err != nil {
+	if err := next.HandBack(t.Context(), "", 0); err != nil {
 		t.Fatal(err)
 	}
 	fenced("handed back")

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
@@ -14,6 +15,7 @@ import (
 var listing = map[string]func(*testing.T, Fixture){
 	"runs are listed in pages":      testRunPages,
 	"runs are filtered":             testRunFilters,
+	"lists have few ids":            testListedIDs,
 	"the runs that finished last":   testLatest,
 	"a run that is not there":       testNoRun,
 	"a page that is no page's next": testCursors,
@@ -37,6 +39,35 @@ func list(t *testing.T, l Fixture, filter run.Filter) (ids []string) {
 			return ids
 		}
 		filter.Before = page.Next
+	}
+}
+
+// A request may name thousands of products. A list of runs has the first few of them, and
+// how many there are.
+func testListedIDs(t *testing.T, l Fixture) {
+	ids := []product.ID{"the first"}
+	for i := range 5000 {
+		ids = append(ids, product.ID(fmt.Sprint(i)))
+	}
+	many := finished(t, l, run.StatusSucceeded, func(r *run.Request) { r.IDs, r.Reason = ids, "many" })
+	few := finished(t, l, run.StatusSucceeded, func(r *run.Request) { r.IDs = ids[:run.ListedIDs] })
+	none := finished(t, l, run.StatusSucceeded, func(*run.Request) {})
+	page, err := l.Runs(t.Context(), run.Filter{})
+	if err != nil || len(page.Runs) != 3 {
+		t.Fatalf("%d runs, %v", len(page.Runs), err)
+	}
+	for _, r := range page.Runs {
+		want := map[string][]product.ID{many.ID: ids, few.ID: ids[:run.ListedIDs], none.ID: nil}[r.ID]
+		if r.IDCount != len(want) || !slices.Equal(r.Request.IDs, want[:min(len(want), run.ListedIDs)]) {
+			t.Errorf("%d ids are listed of %d, want %d", len(r.Request.IDs), r.IDCount, len(want))
+		}
+		if r.ID == many.ID && (r.Request.Reason != "many" || r.Request.Trigger != many.Request.Trigger || !r.Request.At.Equal(many.Request.At)) {
+			t.Errorf("the rest of the request is %+v", r.Request)
+		}
+	}
+	whole, err := l.Run(t.Context(), many.ID)
+	if err != nil || whole.IDCount != len(ids) || !slices.Equal(whole.Request.IDs, ids) {
+		t.Errorf("the run itself has %d ids of %d: %v", len(whole.Request.IDs), whole.IDCount, err)
 	}
 }
 

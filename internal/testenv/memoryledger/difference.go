@@ -23,8 +23,13 @@ type difference struct {
 	actedBy                       string
 }
 
-func (d *difference) standing(key run.Key) run.Standing {
-	return run.Standing{Key: key, State: d.outcome.State, Opened: d.opened.at, Acted: d.acted}
+// standing is a difference as a run knows it.
+func (d *difference) standing(key run.Key, id string) run.Standing {
+	s := run.Standing{Key: key, State: d.outcome.State, Opened: d.opened.at, Acted: d.acted}
+	if d.actedBy == id {
+		s.Attempts = d.outcome.Attempts
+	}
+	return s
 }
 
 // settle keeps outcomes and what is resolved.

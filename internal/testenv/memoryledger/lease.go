@@ -70,13 +70,14 @@ func (l *lease) Finish(ctx context.Context, status run.Status, report *run.Repor
 	return nil
 }
 
-func (l *lease) HandBack(ctx context.Context) error {
+func (l *lease) HandBack(ctx context.Context, problem string, pause time.Duration) error {
 	e, leave, err := l.enter(ctx, "HandBack")
 	if err != nil {
 		return l.orDone(err, func(e *entry) bool { return e.record.Status == run.StatusQueued })
 	}
 	defer leave()
-	e.record.Status, e.record.Owner, e.record.Version = run.StatusQueued, "", e.record.Version+1
+	e.record.Status, e.record.Owner, e.record.Error, e.record.Version = run.StatusQueued, "", problem, e.record.Version+1
+	e.notBefore = l.ledger.now().at.Add(pause)
 	return nil
 }
 
@@ -172,7 +173,6 @@ func (l *lease) Begin(ctx context.Context, hands []run.Hand) error {
 			d.acted, d.actedBy, d.outcome.Attempts = now.at, e.record.ID, h.Attempt
 		}
 	}
-	e.record.Version++
 	return nil
 }
 
@@ -207,7 +207,7 @@ func (l *lease) Known(ctx context.Context, ids []product.ID) ([]run.Standing, er
 	known := make(map[run.Key]run.Standing)
 	for key, d := range l.ledger.differences {
 		if d.closedBy == "" && slices.Contains(ids, key.ID) {
-			known[key] = d.standing(key)
+			known[key] = d.standing(key, l.record.ID)
 		}
 	}
 	for id, other := range l.ledger.runs {
@@ -237,7 +237,7 @@ func (l *lease) Open(ctx context.Context, after run.Key, limit int) ([]run.Stand
 	var open []run.Standing
 	for _, key := range slices.SortedFunc(maps.Keys(l.ledger.differences), compare) {
 		if d := l.ledger.differences[key]; d.closedBy == "" && compare(key, after) > 0 && len(open) < limit {
-			open = append(open, d.standing(key))
+			open = append(open, d.standing(key, l.record.ID))
 		}
 	}
 	return open, nil

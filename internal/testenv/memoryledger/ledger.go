@@ -40,6 +40,7 @@ type entry struct {
 	record     run.Record
 	fence      int
 	leaseUntil time.Time
+	notBefore  time.Time // of a run that was handed back
 	finished   moment
 	planned    bool
 	ranges     []product.Range
@@ -248,7 +249,7 @@ func (l *Ledger) add(request run.Request, status run.Status) (e, active *entry) 
 			return e, nil
 		}
 	}
-	record := run.Record{ID: request.ID, Version: 1, Status: status, Request: request, Wanted: run.WantRun}
+	record := run.Record{ID: request.ID, Version: 1, Status: status, Request: request, IDCount: len(request.IDs), Wanted: run.WantRun}
 	now := l.now()
 	late := status == run.StatusQueued && !request.Expires.IsZero() && !request.Expires.After(now.at)
 	if late {
@@ -302,7 +303,7 @@ func (l *Ledger) Begin(ctx context.Context, request run.Request, owner string, l
 	}
 	defer leave()
 	stale := l.active(request.Slot())
-	if stale != nil && (stale.record.Status == run.StatusQueued || !stale.leaseUntil.Before(l.now().at)) {
+	if stale != nil && !l.stale(stale) {
 		stale = nil
 	}
 	var before run.Status
@@ -316,6 +317,9 @@ func (l *Ledger) Begin(ctx context.Context, request run.Request, owner string, l
 			stale.record.Status = before
 		} else {
 			stale.record.Error = "its process gave no sign of life any more; run " + request.ID + " took its place"
+			if before == run.StatusQueued {
+				stale.record.Error = "it was handed back, and no worker took it up again; run " + request.ID + " took its place"
+			}
 			l.end(stale)
 		}
 	}
@@ -329,6 +333,14 @@ func (l *Ledger) Begin(ctx context.Context, request run.Request, owner string, l
 		return nil, &run.StatusError{Run: e.record, Action: "begin again"}
 	}
 	return l.lease(e, length), nil
+}
+
+// stale tells whether an active run has no owner any more that lives, nor gets one.
+func (l *Ledger) stale(e *entry) bool {
+	if e.record.Status != run.StatusQueued {
+		return e.leaseUntil.Before(l.now().at)
+	}
+	return e.fence > 0 && e.record.Wanted != run.WantPause && e.notBefore.Before(l.now().at.Add(-time.Minute))
 }
 
 // end closes the books of a run that has got its last status.
@@ -366,7 +378,7 @@ func (l *Ledger) claimable(e *entry) bool {
 	switch e.record.Status {
 	case run.StatusQueued:
 		expires := e.record.Request.Expires
-		return e.record.Wanted != run.WantPause && (e.fence > 0 || expires.IsZero() || expires.After(now))
+		return e.record.Wanted != run.WantPause && !e.notBefore.After(now) && (e.fence > 0 || expires.IsZero() || expires.After(now))
 	case run.StatusRunning, run.StatusPaused:
 		return e.leaseUntil.Before(now)
 	}
@@ -393,6 +405,7 @@ func (l *Ledger) Claim(ctx context.Context, owner string, length time.Duration) 
 		e.record.Vanished++
 	}
 	e.fence++
+	e.record.Error, e.notBefore = "", time.Time{}
 	e.leaseUntil = now.Add(length)
 	e.record.Version, e.record.Owner, e.record.Takeovers, e.record.Started = e.record.Version+1, owner, e.fence-1, cmp.Or(e.record.Started, now)
 	return l.lease(e, length), nil
@@ -458,7 +471,7 @@ func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (run.Rec
 	}
 	e.record.Wanted = wanted
 	if wanted == run.WantCancel && e.record.Status == run.StatusQueued {
-		e.record.Status = run.StatusCancelled
+		e.record.Status, e.record.Error = run.StatusCancelled, ""
 		l.end(e)
 	} else {
 		e.record.Version++

@@ -43,6 +43,10 @@ func (l *Ledger) Runs(ctx context.Context, f run.Filter) (run.Page, error) {
 		return len(f.Status) > 0 && !slices.Contains(f.Status, r.Status) || len(f.Trigger) > 0 && !slices.Contains(f.Trigger, r.Request.Trigger) ||
 			f.Mode != "" && f.Mode != r.Request.Mode || f.DryRun != nil && *f.DryRun != r.Request.DryRun || r.Request.At.Before(f.Since)
 	})
+	for i := range all {
+		r := &all[i]
+		r.Request.IDs = r.Request.IDs[:min(len(r.Request.IDs), run.ListedIDs)]
+	}
 	page := run.Page{Runs: all}
 	if limit := limited(f.Limit); len(all) > limit {
 		page = run.Page{Runs: all[:limit], Next: "before " + all[limit-1].ID}
