@@ -158,8 +158,13 @@ func TestRunStopsWhenItsLockIsLost(t *testing.T) {
 	testenv.Eventually(t, time.Minute, func() bool { return consumer.Counts().Inserted > 0 }, "the run to repair")
 	s.cart.Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'etl lock' AND datname = current_database()")
 	o := sync.wait()
-	if o.code != exitService || !strings.Contains(o.stderr, "lock was lost") {
-		t.Errorf("it ended with %d: %s", o.code, o.stderr)
+	if o.code != exitService {
+		t.Errorf("it ended with %d", o.code)
+	}
+	for _, want := range []string{"lock was lost", "handed back", "goes on with run"} {
+		if !strings.Contains(o.stderr, want) {
+			t.Errorf("it does not say %q: %s", want, o.stderr)
+		}
 	}
 }
 

@@ -173,7 +173,9 @@ func (j *job) options() reconcile.Options {
 	return o
 }
 
-var errLockLost = errors.New("the connection that holds the run's lock was lost, so another run may have begun: run again")
+// errLockLost ends a run whose lock may be another one's by now: what it did stays, and
+// whoever takes it up goes on from there.
+var errLockLost = fmt.Errorf("%w: the connection that holds the cart's lock was lost", reconcile.ErrHandedBack)
 
 // lock takes the cart's advisory lock. The ledger's slot decides who may run; the
 // lock sees to it that a process which lost its slot without noticing, or one that

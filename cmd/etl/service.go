@@ -229,10 +229,7 @@ func (s *service) execute(parent context.Context, lease run.Lease) error {
 	defer clean.run(ctx)
 	j := job{
 		config: s.config, request: record.Request, lease: loggedLease{lease, log}, patience: max(2*s.config.Worker.Lease, target.MaxLockAge),
-		stop: func(error) {
-			stop(fmt.Errorf("%w: the connection that holds the cart's lock was lost", reconcile.ErrHandedBack))
-		},
-		count: s.published,
+		stop: stop, count: s.published,
 	}
 	begun := time.Now()
 	report, err := reconcile.Execute(ctx, lease, s.config.Worker.Lease, func(ctx context.Context) (*reconcile.Run, error) {
