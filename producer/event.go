@@ -3,6 +3,8 @@ package producer
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"iter"
 	"unicode/utf8"
 
 	"github.com/ecom-micro/etl/internal/product"
@@ -29,6 +31,52 @@ type deleted struct {
 	ID product.ID `json:"id"`
 }
 
+// maxEvent is how large an event may get, in bytes: what RabbitMQ 4 takes unless it is told
+// otherwise. No document of MongoDB is larger, but JSON writes one byte of it as up to six,
+// and several times of what is encoded is held in memory meanwhile.
+const maxEvent = 16 << 20
+
+// texts are the event's, which is next to nothing without them.
+func (f *full) texts() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, v := range []any{string(f.ID), f.Title, f.Price, f.SellerID, f.Image, f.Quantity, f.Category, f.OriginalPrice, f.StockQuantity} {
+			if text, is := v.(string); is && !yield(text) {
+				return
+			}
+		}
+		for _, tag := range f.Tags {
+			if !yield(tag) {
+				return
+			}
+		}
+	}
+}
+
+// size is what the event takes at least, in bytes; less where that is far from too much.
+func (f *full) size() (size int) {
+	for text := range f.texts() {
+		size += len(text)
+	}
+	if size*len(`\u0000`) <= maxEvent {
+		return size
+	}
+	for text := range f.texts() {
+		for i := range len(text) {
+			switch c := text[i]; {
+			case c == '"', c == '\\', c == '\b', c == '\f', c == '\n', c == '\r', c == '\t':
+				size++
+			case c < ' ':
+				size += len(`\u0000`) - 1
+			}
+		}
+	}
+	return size
+}
+
+func aboveMost(size int) *product.Misfit {
+	return &product.Misfit{Column: "event", Reason: fmt.Sprintf("has %d bytes or more, and etl sends at most %d; repair it with --mode direct", size, maxEvent)}
+}
+
 // encoder writes events as the platform's Node services do: without escapes for HTML.
 type encoder struct {
 	buffer bytes.Buffer
@@ -48,15 +96,20 @@ func (e *encoder) encode(kind product.Kind, r *product.Repair) ([]byte, error) {
 	if misfit := unfit(kind, r); misfit != nil {
 		return nil, misfit
 	}
-	e.buffer.Reset()
-	var err error
-	if kind == product.Orphaned {
-		err = e.json.Encode(deleted{r.Row.ID})
-	} else {
-		err = e.json.Encode(whole(r))
+	var event any = deleted{r.Row.ID}
+	if kind != product.Orphaned {
+		full := whole(r)
+		if size := full.size(); size > maxEvent {
+			return nil, aboveMost(size)
+		}
+		event = full
 	}
-	if err != nil {
+	e.buffer.Reset()
+	if err := e.json.Encode(event); err != nil {
 		return nil, err
+	}
+	if size := e.buffer.Len() - len("\n"); size > maxEvent {
+		return nil, aboveMost(size)
 	}
 	return bytes.TrimSuffix(e.buffer.Bytes(), []byte("\n")), nil
 }

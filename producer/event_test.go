@@ -363,3 +363,33 @@ func TestValidate(t *testing.T) {
 		}
 	}
 }
+
+// An event that would be too large is not even made, and what may be sent is as large as
+// it was taken for.
+func TestEventAboveWhatIsSent(t *testing.T) {
+	t.Parallel()
+	repair := repairsOf(t, 1, 1)[0]
+	for _, text := range []string{"x", `"`, `\`, "\n", "\b", "\x01", "ü", "\u2028", "<", "\x7f"} {
+		encoded, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		each := max(len(withoutEscapes(encoded))-len(`""`), len(text))
+		for n, fits := range map[int]bool{maxEvent/each - 1000: true, maxEvent/each + 1: false} {
+			repair.Product.Tags = []string{strings.Repeat(text, n)}
+			body, err := bodyOf(product.Missing, &repair)
+			var misfit *product.Misfit
+			switch {
+			case fits && (err != nil || len(body) < each*n):
+				t.Errorf("%d of %q: %d bytes, %v", n, text, len(body), err)
+			case !fits && (!errors.As(err, &misfit) || !strings.Contains(misfit.Reason, "at most 16777216")):
+				t.Errorf("%d of %q: %d bytes, %v", n, text, len(body), err)
+			}
+		}
+	}
+	repair.Product.Tags = []string{strings.Repeat("\x01", 14<<20)}
+	whole := whole(&repair)
+	if size := whole.size(); size < 6*14<<20 || size > 6*14<<20+1000 {
+		t.Errorf("it is taken for %d bytes", size)
+	}
+}
