@@ -268,6 +268,24 @@ func TestCaseA7AnEventAboveTheBrokersLimit(t *testing.T) {
 	}
 }
 
+// Control characters are six bytes each in JSON: the event of a document that MongoDB takes
+// would have 90 MB. It is not made, and what may be sent needs no more memory than other
+// large products.
+func TestCaseA7AnEventThatJSONMakesLarge(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 10, none)
+	s.env["GOMEMLIMIT"] = "64MiB"
+	consumer := s.consumer()
+	control := func(size int) bson.E { return bsonField("image", strings.Repeat("\x01", size)) }
+	above := s.catalogue.InsertOdd(control(15 << 20)).ID.Hex()
+	s.catalogue.InsertOdd(control(3 << 20))
+	s.catalogue.InsertOdd(control(16<<20/6 - 1000))
+	report := s.measured(t, exitDifferences, "sync", "--output", "json").report(t)
+	wantOutcomes(t, report, product.Missing, map[run.State]int64{run.Verified: 1, run.Blocked: 2})
+	wantReason(t, report, above, product.Missing, run.ReasonMisfit, "etl sends at most 16777216")
+	wantEvents(t, consumer, run.Replay, cart.Counts{Inserted: 1})
+}
+
 // firstObjectID sorts before all others.
 var firstObjectID = bson.ObjectID{0x50, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}
 
