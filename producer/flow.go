@@ -28,7 +28,7 @@ var (
 // Reserve waits until events of a kind may be published without starving live
 // traffic and returns how many, 1..want: what the queue's limit leaves above the
 // messages that wait there, or above our own events that are not seen in the cart
-// yet, whichever are more. unseen tells how many these are; it is asked in each round
+// yet, whichever are more. unseen tells what these count for; it is asked in each round
 // of the wait, every 20 ms, and nil is none. Reserve waits while either cannot be
 // read, while the queue is full, while nobody consumes it, and while the broker is
 // away or blocks us. A *product.PausedError says that it waited in vain.
@@ -97,7 +97,7 @@ func (l *lane) credit(ctx context.Context, unseen func(context.Context) (int, er
 	case err != nil:
 		return 0, enough, Pause{Unreadable, fmt.Sprintf("what of queue %s has arrived in the cart cannot be read: %v", l.rule.Queue, err)}
 	case n >= most:
-		return 0, enough, Pause{Unseen, fmt.Sprintf("%d events of queue %s have not arrived in the cart yet, the limit is %d (%s)", n, l.rule.Queue, most, origin)}
+		return 0, enough, Pause{Unseen, fmt.Sprintf("events of queue %s have not arrived in the cart yet, the limit is %d (%s)", l.rule.Queue, most, origin)}
 	}
 	return most - max(state.Ready, n), enough, Pause{}
 }

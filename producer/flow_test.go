@@ -184,7 +184,7 @@ func TestReserveCountsWhatHasNotArrived(t *testing.T) {
 		}
 	}
 	u.n.Store(20)
-	r.pauses(t, u.ask, "20 events of queue product-created have not arrived in the cart yet, the limit is 20 (REPLAY_MAX_QUEUE_DEPTH)", func() { u.n.Store(3) })
+	r.pauses(t, u.ask, "events of queue product-created have not arrived in the cart yet, the limit is 20 (REPLAY_MAX_QUEUE_DEPTH)", func() { u.n.Store(3) })
 
 	problem := errors.New("no answer from PostgreSQL")
 	u.problem.Store(&problem)

@@ -46,6 +46,7 @@ type item struct {
 	arrived   time.Time    // in its room
 	outside   bool         // it is not counted in the line: the guard holds it back
 	wanted    *product.Row // what its last repair makes of the row, until that is seen
+	held      bool         // it counts as one that a consumer may hold in its kind's sight
 }
 
 // noPart is the part of items that no scan of this process has found.

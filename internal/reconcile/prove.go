@@ -42,6 +42,7 @@ func (r *Run) proveBatch(ctx context.Context, items []*item) error {
 		switch {
 		case prove(it, &pairs[i]):
 		case r.mayBeHeld(it):
+			r.sights[it.Kind].hold(it)
 			it.until = time.Now()
 			r.line.move(proving, it)
 		case it.inherited: // which says nothing of repairs

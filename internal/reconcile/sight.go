@@ -18,6 +18,7 @@ type sight struct {
 
 	mu      sync.Mutex
 	out     map[product.ID]*item // sent, and not seen yet
+	held    int                  // how many of these the queue has not got any more, and a consumer may
 	looked  time.Time
 	arrival time.Time // the last time that one was seen to have arrived
 	dark    time.Time // up to here repairs are queued whose proof was given up
@@ -37,18 +38,40 @@ func (s *sight) sent(items []*item, repairs []product.Repair) {
 	}
 }
 
+// drop forgets an item, with the lock held.
+func (s *sight) drop(it *item) {
+	if it.held && s.out[it.ID] == it {
+		it.held = false
+		s.held--
+	}
+	delete(s.out, it.ID)
+	it.wanted = nil
+}
+
+// hold notes that the queue has not got an item any more, and that a consumer may.
+func (s *sight) hold(it *item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out[it.ID] == it && !it.held {
+		it.held = true
+		s.held++
+	}
+}
+
 // gone forgets an item: it is proved, or was not sent at all.
 func (s *sight) gone(it *item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.out, it.ID)
-	it.wanted = nil
+	s.drop(it)
 }
 
 // lookInterval is how often the cart is looked at for what has arrived, at most.
 const lookInterval = 100 * time.Millisecond
 
-// unseen tells how many repairs were sent and have not been seen in the cart.
+// unseen tells how many repairs were sent and have not been seen in the cart. One that may
+// be lost as well counts twice: where such ones take half of the credit nothing more is
+// sent, so that nothing more arrives, and then it is known of them. They would keep the
+// most of it for good otherwise, while a few others at a time go past them.
 func (s *sight) unseen(ctx context.Context) (int, error) {
 	wanted, n := s.due()
 	if len(wanted) == 0 {
@@ -76,23 +99,23 @@ func (s *sight) unseen(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-// due is what is to be looked at now, nothing where that was done just now, and how
-// many were sent and not seen.
+// due is what is to be looked at now, nothing where that was done just now, and what
+// unseen tells.
 func (s *sight) due() (wanted map[product.ID]*product.Row, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if time.Since(s.looked) < lookInterval {
-		return nil, len(s.out)
+		return nil, len(s.out) + s.held
 	}
 	wanted = make(map[product.ID]*product.Row, len(s.out))
 	for id, it := range s.out {
 		wanted[id] = it.wanted
 	}
-	return wanted, len(s.out)
+	return wanted, len(s.out) + s.held
 }
 
-// saw forgets those of the products looked at that have arrived, and returns how many
-// have not.
+// saw forgets those of the products looked at that have arrived, and returns what unseen
+// tells.
 func (s *sight) saw(wanted map[product.ID]*product.Row, ids []product.ID, arrived func(product.ID) bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,12 +126,11 @@ func (s *sight) saw(wanted map[product.ID]*product.Row, ids []product.ID, arrive
 			continue
 		}
 		if arrived(id) {
-			delete(s.out, id)
-			it.wanted = nil
+			s.drop(it)
 			s.arrival = s.looked
 		}
 	}
-	return len(s.out)
+	return len(s.out) + s.held
 }
 
 // changed tells whether a row is what the repair of a product in both stores makes of it.
@@ -127,8 +149,7 @@ func (s *sight) arrived(it *item) {
 	defer s.mu.Unlock()
 	if _, unseen := s.out[it.ID]; unseen {
 		s.arrival = time.Now()
-		delete(s.out, it.ID)
-		it.wanted = nil
+		s.drop(it)
 	}
 }
 

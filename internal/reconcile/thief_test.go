@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
@@ -50,4 +51,32 @@ func TestAttemptsGoOnWhereEnoughArrive(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Where a purged queue takes almost all that may be outstanding, the rest goes on at the
+// old pace, although without the management API nothing is lost while others arrive.
+func TestALossDoesNotTakeTheCreditForGood(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const missing, depth = 1000, 20
+		s := newShop(2000, first(missing))
+		purged := 0
+		repairs := &repairer{shop: s, depth: depth, fate: func(attempt int, _ product.ID) fate {
+			if purged == depth-1 || attempt > 1 {
+				return arrives
+			}
+			purged++
+			return vanishes
+		}}
+		set := s.replay()
+		set.Replay, set.options.MaxRepairs = repairs, missing
+		begun := time.Now()
+		report, err := s.do(t.Context(), t, set)
+		if err != nil || report.Outcomes[run.Verified] != missing || report.Acted != missing+depth-1 {
+			t.Errorf("%v by %d repairs, %v", report.Outcomes, report.Acted, err)
+		}
+		if took := time.Since(begun); took > time.Minute {
+			t.Errorf("it took %s", took)
+		}
+	})
 }
