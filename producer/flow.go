@@ -18,6 +18,8 @@ const (
 	// lookTimeout is how long one look at a queue, or at the cart, may take before it
 	// counts as failed.
 	lookTimeout = 3 * time.Second
+	// openTimeout is how long one try to open a channel may take, the dial included.
+	openTimeout = 15 * time.Second
 )
 
 var (

@@ -159,17 +159,27 @@ func (b *batch) await(ctx context.Context) bool {
 // does not read our events, and unless the run is being stopped that time does
 // not count.
 func (b *batch) awaitOne(ctx context.Context, done <-chan struct{}, timeout *time.Timer) bool {
+	select { // most are answered by the time that the first one is
+	case <-done:
+		return true
+	default:
+	}
+	look := time.NewTicker(gather)
+	defer look.Stop()
 	for {
 		select {
 		case <-done:
 			return true
+		case <-look.C:
+			b.pause.Store(nil)
+			if reason := b.conn.Blocked(); reason != "" {
+				pause := pauseBlocked(reason)
+				b.pause.Store(&pause)
+			}
 		case <-timeout.C:
-			reason := b.conn.Blocked()
-			if reason == "" || ctx.Err() != nil {
+			if b.conn.Blocked() == "" || ctx.Err() != nil {
 				return false
 			}
-			pause := pauseBlocked(reason)
-			b.pause.Store(&pause)
 			timeout.Reset(b.config.ConfirmTimeout)
 		}
 	}
@@ -312,6 +322,13 @@ func (l *lane) open(ctx context.Context) error {
 	pace := backoff.NewExponentialBackOff()
 	pace.MaxInterval = 5 * time.Second
 	ch, err := backoff.Retry(ctx, func() (*amqp.Channel, error) {
+		if reason := l.conn.Blocked(); reason != "" { // it would not answer
+			pause := pauseBlocked(reason)
+			l.pause.Store(&pause)
+			return nil, errors.New(pause.Reason)
+		}
+		ctx, cancel := context.WithTimeoutCause(ctx, openTimeout, errSilent)
+		defer cancel()
 		ch, err := l.conn.Channel(ctx)
 		if err == nil {
 			_, err = rabbit.Answered(ctx, func() (struct{}, error) { return struct{}{}, ch.Confirm(false) })

@@ -602,7 +602,7 @@ func TestEventAboveTheBrokersLimit(t *testing.T) {
 		t.Fatalf("%d are sent, %d blocked, %d untried", len(sent), len(blocked), len(pending))
 	}
 	for _, i := range []int{20, 40} {
-		if reason := blocked[repairs[i].Row.ID]; !strings.Contains(reason, "bytes, and the broker takes at most 16777216") {
+		if reason := blocked[repairs[i].Row.ID]; !strings.Contains(reason, "bytes or more, and etl sends at most 16777216") {
 			t.Errorf("blocked: %q", reason)
 		}
 	}
@@ -731,6 +731,7 @@ func TestBlockedBroker(t *testing.T) {
 	}
 	answered = r.repairing(t.Context(), repairs[:1])
 	testenv.Eventually(t, 20*time.Second, func() bool { return r.conn.Blocked() != "" }, "the connection to be blocked")
+	testenv.Eventually(t, r.config.ConfirmTimeout/2, blocked, "the reason, before a confirm is late")
 	fresh := replayingOn(t, broker, nil) // whose connection has not published yet, so that it does not know
 	for _, r := range []*replay{r, fresh} {
 		if err := r.Check(t.Context(), []product.Kind{product.Missing}); err != nil {
@@ -740,9 +741,20 @@ func TestBlockedBroker(t *testing.T) {
 	if n, _, pause := r.missing().credit(t.Context(), nil); n != 0 || pause.Cause != Blocked {
 		t.Errorf("a credit of %d, %+v", n, pause)
 	}
+	// Nor does it wait for a channel that would never be opened, without a word: the check
+	// was what this connection has published.
+	reserved := make(chan error, 1)
+	go func() {
+		_, err := fresh.Reserve(t.Context(), product.Missing, 5, nil)
+		reserved <- err
+	}()
+	testenv.Eventually(t, 20*time.Second, func() bool { return strings.Contains(fresh.Throttle(), "the broker blocks publishers: ") }, "the reason of the other")
 	alarm("1GB")
 	if a := <-answered; a.err != nil || a.results[0].Fate != product.Confirmed {
 		t.Errorf("%+v, %v", a.results, a.err)
+	}
+	if err := <-reserved; err != nil {
+		t.Errorf("the other: %v", err)
 	}
 	if n, err := r.Reserve(t.Context(), product.Missing, 5, nil); err != nil || n != 5 {
 		t.Errorf("%d are granted, %v", n, err)

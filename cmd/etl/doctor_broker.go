@@ -137,10 +137,11 @@ func (d *doctor) examinePublishing(ctx context.Context, c *config, clean *cleanu
 	const patience = 10 * time.Second
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %s", patience))
 	defer cancel()
-	if err := conn.CheckWrite(ctx, exchange); err != nil {
-		if blocked := conn.Blocked(); blocked != "" {
-			err = fmt.Errorf("the broker blocks publishers: %s", blocked)
-		}
+	err := conn.CheckWrite(ctx, exchange)
+	if blocked := conn.Blocked(); blocked != "" { // it may have answered before
+		err = fmt.Errorf("the broker blocks publishers: %s", blocked)
+	}
+	if err != nil {
 		d.warn("replay", err.Error())
 		return
 	}
