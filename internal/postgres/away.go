@@ -16,6 +16,7 @@ const (
 	deadlockDetected     = "40P01"
 	lockNotAvailable     = "55P03"
 	queryCanceled        = "57014" // by a timeout, or by a person
+	tooManyConnections   = "53300"
 )
 
 // Away tells whether an error says that the server does not answer at present: it
@@ -28,8 +29,7 @@ func Away(err error) bool {
 		switch refused.Code {
 		case "57P01", "57P02", "57P03", // shut down, crashed, starting or in recovery
 			"57P05", "25P03", // idle for too long
-			"53300", // too many connections
-			lockNotAvailable, queryCanceled:
+			tooManyConnections, lockNotAvailable, queryCanceled:
 			return true
 		}
 		return strings.HasPrefix(refused.Code, "08") && !isUnsupportedAtStart(refused) // the connection broke, or a pooler's to the server

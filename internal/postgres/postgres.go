@@ -128,6 +128,8 @@ func Explained(err error, variable string, remedies map[string]string) error {
 			return fmt.Errorf("%s: check the database name of %s", refused.Message, variable)
 		case isUnsupportedAtStart(refused):
 			return fmt.Errorf("the connection pooler says: %s: remove it from %s, or name it in the pooler's ignore_startup_parameters", refused.Message, variable)
+		case refused.Code == tooManyConnections:
+			return fmt.Errorf("PostgreSQL takes no more connections from %s: %s: end some, or raise the limit (CONNECTION LIMIT of the role or the database, or max_connections)", variable, refused.Message)
 		case refused.Code == queryCanceled:
 			return fmt.Errorf("%s: PostgreSQL is busy, or a person ended the statement; another statement_timeout may be set in %s", refused.Message, variable)
 		}

@@ -496,6 +496,7 @@ func TestRemedies(t *testing.T) {
 		{"a node is down", missing(&amqp.Error{Code: amqp.NotFound, Reason: "NOT_FOUND - home node 'rabbit@b' of durable queue 'a' in vhost '/' is down or inaccessible", Server: true}, "queue a", "start it"), "look at queue a: it does not answer: see to the node of the broker that has it: "},
 		{"a crash", missing(&amqp.Error{Code: amqp.NotFound, Reason: "NOT_FOUND - queue 'a' in vhost '/' has crashed and failed to restart", Server: true}, "queue a", "start it"), "look at queue a: it does not answer: see to the node of the broker that has it: "},
 		{"no permission", missing(fromServer(amqp.AccessRefused), "queue a", "start it"), "look at queue a: the broker's user needs the configure permission on it, even to look: "},
+		{"exclusive", missing(&amqp.Error{Code: amqp.ResourceLocked, Reason: "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'a' in vhost '/'", Server: true}, "queue a", "start it"), "look at queue a: another connection has declared it as exclusive, "},
 		{"something else", missing(fromServer(amqp.InternalError), "queue a", "start it"), "look at queue a: first: "},
 		{"refused", explained(fromServer(amqp.AccessRefused)), "authentication failed: check user, password and vhost of RABBITMQ_ENDPOINT"},
 		{"not allowed", explained(fromServer(amqp.NotAllowed)), "the user may not use this vhost: check the vhost of RABBITMQ_ENDPOINT"},

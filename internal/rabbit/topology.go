@@ -78,6 +78,8 @@ func missing(err error, what, remedy string) error {
 		return fmt.Errorf("look at %s: %w", what, away("it does not answer: see to the node of the broker that has it", err))
 	case refused.Code == amqp.NotFound:
 		return fmt.Errorf("%s %w: %s", what, ErrNotFound, remedy)
+	case refused.Code == amqp.ResourceLocked:
+		return fmt.Errorf("look at %s: another connection has declared it as exclusive, which the Cart Service does not: end that connection, then restart the Cart Service", what)
 	case refused.Code == amqp.AccessRefused:
 		return fmt.Errorf("look at %s: the broker's user needs the configure permission on it, even to look: %w", what, err)
 	}

@@ -70,7 +70,7 @@ func TestMessageOfAMissingTableNamesTheVariableInUse(t *testing.T) {
 	t.Cleanup(target.Close)
 	testenv.CheckMessage(t, target.Describe(t.Context()), "the table does not exist", "CART_DB_WRITE_URL", "CART_TABLE", db.Name+".public.products")
 	_, err = target.Count(t.Context())
-	testenv.CheckMessage(t, err, "count "+db.Name+".public.products", "does not exist")
+	testenv.CheckMessage(t, err, "count "+db.Name+".public.products", "does not exist", "changed meanwhile: see `etl doctor`")
 }
 
 func TestPingTellsTheClockSkew(t *testing.T) {
