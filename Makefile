@@ -26,7 +26,7 @@ demo-service: up ## the same through etl serve: HTTP, messages, a restart; KEEP=
 
 .PHONY: test
 test: ## run all tests against a stack of their own
-	STACK_NAME=$${STACK_NAME:-test} $(STACK) run -- go test -race -count=1 -timeout 15m ./...
+	STACK_NAME=$${STACK_NAME:-test} $(STACK) run -- go test -race -count=1 -timeout 25m ./...
 
 # What these long tests are about is our own, whatever the servers' versions.
 OF_OUR_OWN := ^(TestMemoryStaysFlat|TestTicksOnThreeReplicas|TestReplicasAreKilledAgainAndAgain)$$

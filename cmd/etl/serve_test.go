@@ -171,9 +171,13 @@ func (r *replica) post(path, body string) record {
 func (r *replica) ended(id string) record {
 	r.tb.Helper()
 	var shown record
-	testenv.Eventually(r.tb, 2*watchFor, func() bool {
+	testenv.Follow(r.tb, watchFor, func() (seen string, done bool) {
 		shown = record{}
-		return r.get("/api/etl/runs/"+id, &shown) == http.StatusOK && !shown.Status.Active()
+		ended := r.get("/api/etl/runs/"+id, &shown) == http.StatusOK && !shown.Status.Active()
+		if p := shown.Progress; p != nil && p.Progress != nil {
+			seen = fmt.Sprint(p.Phase, p.Compared, p.Suspects, p.Acted)
+		}
+		return fmt.Sprint(shown.Status, shown.Takeovers, seen), ended
 	}, "run "+id+" to end")
 	return shown
 }
