@@ -137,7 +137,7 @@ func TestStreamsEnd(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(s *service, id string){
 		"when the service stops":       func(s *service, _ string) { s.api.Drain() },
-		"when the ledger forgets":      func(s *service, id string) { s.Forget(id) },
+		"when the ledger forgets":      func(s *service, id string) { s.Remove(id) },
 		"after an hour, to come again": func(*service, string) { pass(time.Hour) },
 	} {
 		t.Run(name, func(t *testing.T) {

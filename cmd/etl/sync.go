@@ -260,7 +260,7 @@ func (s *syncing) run(ctx context.Context, env envconfig.Lookuper, output string
 	}
 	report, err := reconcile.Execute(ctx, j.lease, commandLease, prepare)
 	if err == nil {
-		_, err = memory.Sweep(ctx) // there may be no service that does it
+		_, err = memory.Forget(ctx, 5*time.Second) // there may be no service that does it
 	}
 	return report, left(j.request.ID, err)
 }

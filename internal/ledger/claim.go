@@ -38,3 +38,30 @@ func (l *Ledger) Claim(ctx context.Context, owner string, length time.Duration) 
 	}
 	return newLease(l, *record, length), nil
 }
+
+const skipExpired = `
+UPDATE ` + runTable + ` SET status = 'skipped', error = ` + expired + `, finished_at = now(), version = version + 1
+WHERE id IN (
+	SELECT id FROM ` + runTable + ` WHERE pipeline = @pipeline AND status = 'queued' AND fence = 0 AND expires_at <= now()
+	FOR UPDATE SKIP LOCKED)`
+
+const anyClaimable = `SELECT EXISTS (
+	SELECT FROM ` + runTable + ` WHERE pipeline = @pipeline AND status IN ('queued', 'running', 'paused') AND ` + claimable + `)`
+
+// Sweep tells whether a run could be claimed now, which comes first, and ends queued
+// runs that expired.
+func (l *Ledger) Sweep(ctx context.Context) (bool, error) {
+	args := pgx.NamedArgs{"pipeline": l.pipeline}
+	waits, err := retried(ctx, l, "look for runs that wait", func() (waits bool, err error) {
+		err = l.pool.QueryRow(ctx, anyClaimable, args).Scan(&waits)
+		return waits, err
+	})
+	if err != nil {
+		return false, err
+	}
+	_, err = retried(ctx, l, "end runs that expired", func() (struct{}, error) {
+		_, err := l.pool.Exec(ctx, skipExpired, args)
+		return struct{}{}, err
+	})
+	return waits, err
+}

@@ -20,6 +20,7 @@ type Ledger struct {
 	variable  string // where the address came from
 	pipeline  string
 	retention time.Duration
+	maxRows   int64
 	// At most so many outcomes of a run are kept, and open differences.
 	maxOutcomes, maxDifferences int64
 }
@@ -50,7 +51,7 @@ func Open(ctx context.Context, config Config, fallback secret.URL) (*Ledger, err
 	if err != nil {
 		return nil, fmt.Errorf("prepare connections to the ledger: %w", err)
 	}
-	return &Ledger{pool: pool, variable: variable, pipeline: config.Pipeline, retention: config.Retention,
+	return &Ledger{pool: pool, variable: variable, pipeline: config.Pipeline, retention: config.Retention, maxRows: config.MaxRows,
 		maxOutcomes: run.MaxOutcomes, maxDifferences: maxDifferences}, nil
 }
 

@@ -335,6 +335,9 @@ func TestRestrictedRole(t *testing.T) {
 	if _, err := l.Sweep(t.Context()); err != nil {
 		t.Error(err)
 	}
+	if _, err := l.Forget(t.Context(), time.Minute); err != nil {
+		t.Error(err)
+	}
 	if n := count(t, l, "etl_ledger.run"); n != 1 {
 		t.Errorf("%d runs are left", n)
 	}

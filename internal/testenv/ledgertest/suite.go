@@ -21,6 +21,7 @@ type Ledger interface {
 	Discard(ctx context.Context, id string) error
 	Claim(ctx context.Context, owner string, length time.Duration) (run.Lease, error)
 	Sweep(ctx context.Context) (claimable bool, err error)
+	Forget(ctx context.Context, atMost time.Duration) (removed int64, err error)
 	Ask(ctx context.Context, id string, wanted run.Wanted) (run.Record, error)
 
 	Run(ctx context.Context, id string) (run.Record, error)

@@ -180,8 +180,8 @@ func (l *Ledger) Drop(id string) {
 	l.runs[id].dropped++
 }
 
-// Forget removes a run.
-func (l *Ledger) Forget(id string) {
+// Remove removes a run.
+func (l *Ledger) Remove(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.runs, id)
@@ -411,8 +411,7 @@ func (l *Ledger) Claim(ctx context.Context, owner string, length time.Duration) 
 	return l.lease(e, length), nil
 }
 
-// Sweep ends queued runs that expired, removes what is older than the retention, and
-// tells whether a run could be claimed now.
+// Sweep ends queued runs that expired, and tells whether a run could be claimed now.
 func (l *Ledger) Sweep(ctx context.Context) (bool, error) {
 	leave, err := l.enter(ctx, "Sweep")
 	if err != nil {
@@ -420,32 +419,49 @@ func (l *Ledger) Sweep(ctx context.Context) (bool, error) {
 	}
 	defer leave()
 	now := l.now().at
-	old := func(t time.Time) bool { return t.Before(now.Add(-l.Retention)) }
 	claimable := false
-	for id, e := range l.runs {
+	for _, e := range l.runs {
 		expires := e.record.Request.Expires
 		switch {
 		case e.record.Status == run.StatusQueued && e.fence == 0 && !expires.IsZero() && !expires.After(now):
 			e.record.Status, e.record.Error = run.StatusSkipped, expired(e.record.Request)
 			l.end(e)
-		case !e.record.Status.Active() && old(e.record.Finished):
-			delete(l.runs, id)
 		case l.claimable(e):
 			claimable = true
 		}
 	}
+	return claimable, nil
+}
+
+// Forget removes what is older than the retention.
+func (l *Ledger) Forget(ctx context.Context, _ time.Duration) (removed int64, err error) {
+	leave, err := l.enter(ctx, "Forget")
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
+	now := l.now().at
+	old := func(t time.Time) bool { return t.Before(now.Add(-l.Retention)) }
+	for id, e := range l.runs {
+		if !e.record.Status.Active() && old(e.record.Finished) {
+			removed += 1 + int64(len(e.outcomes))
+			delete(l.runs, id)
+		}
+	}
 	for key, d := range l.differences {
 		if d.closedBy != "" && old(d.closed.at) {
+			removed++
 			delete(l.differences, key)
 		}
 	}
 	last := l.lastLook()
 	for id, look := range l.looks {
 		if old(look.At) && look.At.Before(last.At) {
+			removed++
 			delete(l.looks, id)
 		}
 	}
-	return claimable, nil
+	return removed, nil
 }
 
 // Ask pauses, resumes or cancels an active run.
