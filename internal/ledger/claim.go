@@ -15,25 +15,35 @@ import (
 const claimable = `(status = 'queued' AND wanted <> 'pause' AND coalesce(not_before <= now(), true) AND (fence > 0 OR coalesce(expires_at > now(), true))
 	OR status IN ('running', 'paused') AND lease_until < now())`
 
+// usable is true while the schema is one that this program can use. A newer program may
+// have changed it since the start, and its runs are then not for this one.
+const usable = `@newest >= (
+	SELECT coalesce((SELECT since FROM ` + compatibilityTable + ` c WHERE c.version = v.version), v.version)
+	FROM (SELECT coalesce(max(version_id), 0) AS version FROM ` + versionTable + ` WHERE is_applied) AS v)`
+
 const claimRun = `
 UPDATE ` + runTable + ` SET status = CASE status WHEN 'queued' THEN 'running' ELSE status END, version = version + 1, fence = fence + 1,
 	vanished = CASE status WHEN 'queued' THEN vanished ELSE vanished + 1 END,
 	owner = @owner, error = NULL, not_before = NULL, lease_until = now() + @lease::interval, started_at = coalesce(started_at, now())
 WHERE id = (
 	SELECT id FROM ` + runTable + `
-	WHERE pipeline = @pipeline AND status IN ('queued', 'running', 'paused') AND ` + claimable + `
+	WHERE pipeline = @pipeline AND status IN ('queued', 'running', 'paused') AND ` + claimable + ` AND ` + usable + `
 	ORDER BY requested_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING ` + columns
 
 // Claim takes the lease of the oldest run that waits for a worker, or that another
-// process has left; nil where there is none. Nothing is tried again: if the answer
-// is lost, the lease expires.
+// process has left; nil where there is none. A schema that only newer programs can use
+// is an error. Nothing is tried again: if the answer is lost, the lease expires.
 func (l *Ledger) Claim(ctx context.Context, owner string, length time.Duration) (run.Lease, error) {
-	record, err := first(ctx, l.pool, scanRecord, claimRun, pgx.NamedArgs{"pipeline": l.pipeline, "owner": cut(owner, maxText), "lease": length})
+	record, err := first(ctx, l.pool, scanRecord, claimRun,
+		pgx.NamedArgs{"pipeline": l.pipeline, "owner": cut(owner, maxText), "lease": length, "newest": l.newest})
 	if err != nil {
 		return nil, fmt.Errorf("claim a run: %w", l.explained(ctx, err))
 	}
 	if record == nil {
+		if _, err := l.compare(ctx); err != nil {
+			return nil, fmt.Errorf("claim a run: %w", err)
+		}
 		return nil, nil
 	}
 	return newLease(l, *record, length), nil

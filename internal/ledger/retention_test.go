@@ -250,7 +250,7 @@ func TestRetentionAndClaimsUseIndexes(t *testing.T) {
 	execute(t, l, "UPDATE "+differenceTable+" SET opened_at = now() - interval '2 hours', closed_at = now() - interval '2 hours' WHERE product LIKE '%9'")
 	execute(t, l, "ANALYZE "+runTable+", "+outcomeTable+", "+differenceTable)
 	args := pgx.NamedArgs{"pipeline": l.pipeline, "horizon": time.Now().Add(-time.Hour), "runs": forgottenRuns, "rows": forgottenRows,
-		"old": []pgtype.UUID{parseID(firstRun(t, l))}, "owner": "worker", "lease": long}
+		"old": []pgtype.UUID{parseID(firstRun(t, l))}, "owner": "worker", "lease": long, "newest": l.newest}
 	for name, sql := range map[string]string{
 		"old runs": finishedBefore, "outcomes": removeOutcomes, "runs": removeRuns, "closed differences": closedBefore,
 		"claim": claimRun, "look": anyClaimable, "expired": skipExpired,
