@@ -127,6 +127,8 @@ func inDetail(record *run.Record) string {
 // address, for any user may read it.
 func describe(record *run.Record) string {
 	switch record.Status {
+	case run.StatusWaiting:
+		return "the run waits for a newer version of this service, which can read its request"
 	case run.StatusQueued:
 		return "the run is accepted and waits for a worker"
 	case run.StatusRunning, run.StatusPaused:

@@ -10,9 +10,9 @@ import (
 	"github.com/ecom-micro/etl/internal/run"
 )
 
-// claimable are runs that a worker may begin, or go on with after another one.
-// Expiry is for runs that never began.
-const claimable = `(status = 'queued' AND wanted <> 'pause' AND coalesce(not_before <= now(), true) AND (fence > 0 OR coalesce(expires_at > now(), true))
+// claimable are runs that a worker may begin, or go on with after another one, and whose
+// requests it can read. Expiry is for runs that never began.
+const claimable = `coalesce((request ->> 'version')::bigint, 1) <= @reads AND (status = 'queued' AND wanted <> 'pause' AND coalesce(not_before <= now(), true) AND (fence > 0 OR coalesce(expires_at > now(), true))
 	OR status IN ('running', 'paused') AND lease_until < now())`
 
 // usable is true while the schema is one that this program can use. A newer program may
@@ -36,7 +36,7 @@ RETURNING ` + columns
 // is an error. Nothing is tried again: if the answer is lost, the lease expires.
 func (l *Ledger) Claim(ctx context.Context, owner string, length time.Duration) (run.Lease, error) {
 	record, err := first(ctx, l.pool, scanRecord, claimRun,
-		pgx.NamedArgs{"pipeline": l.pipeline, "owner": cut(owner, maxText), "lease": length, "newest": l.newest})
+		pgx.NamedArgs{"pipeline": l.pipeline, "owner": cut(owner, maxText), "lease": length, "newest": l.newest, "reads": l.reads})
 	if err != nil {
 		return nil, fmt.Errorf("claim a run: %w", l.explained(ctx, err))
 	}
@@ -50,18 +50,18 @@ func (l *Ledger) Claim(ctx context.Context, owner string, length time.Duration) 
 }
 
 const skipExpired = `
-UPDATE ` + runTable + ` SET status = 'skipped', error = ` + expired + `, finished_at = now(), version = version + 1
+UPDATE ` + runTable + ` SET status = 'skipped', error = ` + expired + `, finished_at = now(), unread = NULL, version = version + 1
 WHERE id IN (
-	SELECT id FROM ` + runTable + ` WHERE pipeline = @pipeline AND status = 'queued' AND fence = 0 AND expires_at <= now()
+	SELECT id FROM ` + runTable + ` WHERE pipeline = @pipeline AND (status = 'queued' OR status = 'waiting') AND fence = 0 AND expires_at <= now()
 	FOR UPDATE SKIP LOCKED)`
 
 const anyClaimable = `SELECT EXISTS (
 	SELECT FROM ` + runTable + ` WHERE pipeline = @pipeline AND status IN ('queued', 'running', 'paused') AND ` + claimable + `)`
 
-// Sweep tells whether a run could be claimed now, which comes first, and ends queued
-// runs that expired.
+// Sweep tells whether a run could be claimed now, which comes first, ends queued runs
+// that expired, and queues those that waited for this version of the program.
 func (l *Ledger) Sweep(ctx context.Context) (bool, error) {
-	args := pgx.NamedArgs{"pipeline": l.pipeline}
+	args := pgx.NamedArgs{"pipeline": l.pipeline, "reads": l.reads}
 	waits, err := retried(ctx, l, "look for runs that wait", func() (waits bool, err error) {
 		err = l.pool.QueryRow(ctx, anyClaimable, args).Scan(&waits)
 		return waits, err
@@ -73,5 +73,9 @@ func (l *Ledger) Sweep(ctx context.Context) (bool, error) {
 		_, err := l.pool.Exec(ctx, skipExpired, args)
 		return struct{}{}, err
 	})
+	if err != nil {
+		return waits, err
+	}
+	_, err = retried(ctx, l, "read requests that waited for this version", func() (struct{}, error) { return l.readDeferred(ctx) })
 	return waits, err
 }

@@ -20,6 +20,7 @@ type Ledger struct {
 	variable  string // where the address came from
 	pipeline  string
 	newest    int64 // version of the schema that this program knows
+	reads     int   // version of requests, likewise
 	retention time.Duration
 	maxRows   int64
 	// At most so many outcomes of a run are kept, and open differences.
@@ -56,7 +57,7 @@ func Open(ctx context.Context, config Config, fallback secret.URL) (*Ledger, err
 	if err != nil {
 		return nil, fmt.Errorf("prepare connections to the ledger: %w", err)
 	}
-	return &Ledger{pool: pool, variable: variable, pipeline: config.Pipeline, newest: all[len(all)-1].version, retention: config.Retention, maxRows: config.MaxRows,
+	return &Ledger{pool: pool, variable: variable, pipeline: config.Pipeline, newest: all[len(all)-1].version, reads: run.RequestVersion, retention: config.Retention, maxRows: config.MaxRows,
 		maxOutcomes: run.MaxOutcomes, maxDifferences: maxDifferences}, nil
 }
 

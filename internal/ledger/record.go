@@ -30,6 +30,9 @@ func scanRecord(row pgx.CollectableRow) (run.Record, error) {
 	r.Started, r.Finished = utc(started), utc(finished)
 	err := errors.Join(json.Unmarshal(request, &r.Request), read(progress, &r.Progress), read(report, &r.Report))
 	r.Request.ID = r.ID // as PostgreSQL writes it
+	if newer := r.Request.Newer(); newer != nil && r.Status == run.StatusQueued && r.Error == "" {
+		r.Error = newer.Error()
+	}
 	return r, err
 }
 
