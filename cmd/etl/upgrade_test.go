@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
@@ -170,10 +173,25 @@ func TestLongRollingUpgrade(t *testing.T) {
 	u.both(before, after)
 	u.replace(before, after)
 	u.alone(after)
+	// What only a program of the future can read is left alone by both.
+	s.broker.PublishTo("etl", "sync", amqp.Publishing{Body: []byte(`{"version":2,"shards":7}`)})
+	future := func(p *pod) (page runPage) {
+		testenv.Eventually(t, watchFor, func() bool {
+			return p.get("/api/etl/runs?trigger=message", &page) == http.StatusOK && len(page.Runs) == 1
+		}, "the request to be kept")
+		return page
+	}
+	kept := future(after).Runs[0]
+	if kept.Status != run.StatusWaiting || !strings.HasPrefix(kept.Error, "needs a newer version of etl") {
+		t.Errorf("it is %+v", kept)
+	}
 
 	again := u.start(true)
 	u.both(again, after)
 	u.replace(after, again)
 	u.alone(again)
+	if same := future(again).Runs[0]; same.ID != kept.ID || same.Status != run.StatusWaiting || same.Takeovers != 0 {
+		t.Errorf("it is %+v", same)
+	}
 	again.ready()
 }
