@@ -10,7 +10,6 @@ import (
 	_ "embed" // the document
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -90,7 +89,7 @@ func (a *API) Drain() { a.drain.Do(func() { close(a.draining) }) }
 // Shutting it down drains the API.
 func NewServer(a *API, config Config) *http.Server {
 	server := &http.Server{
-		Addr:              ":" + strconv.Itoa(config.Port),
+		Addr:              config.Address(),
 		Handler:           a,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
@@ -107,9 +106,10 @@ func NewServer(a *API, config Config) *http.Server {
 type access int
 
 const (
-	open   access = iota // anybody
-	users                // any user of the platform
-	admins               // users whose role is admin
+	open      access = iota // anybody
+	users                   // any user of the platform
+	viewers                 // those who may see everything
+	operators               // those who steer
 )
 
 type route struct {
@@ -136,26 +136,26 @@ func (a *API) routes() []route {
 		{http.MethodGet, "/scheduler/status", users, a.getScheduler, false},
 
 		// Operators and their scripts.
-		{http.MethodPost, "/sync", admins, a.postSync, true},
-		{http.MethodGet, "/validate", admins, a.getValidate, true},
-		{http.MethodGet, "/stats", admins, a.getStats, false},
-		{http.MethodGet, "/runs", admins, a.getRuns, false},
-		{http.MethodGet, "/runs/{id}", admins, a.getRun, false},
-		{http.MethodGet, "/runs/{id}/products", admins, a.getRunProducts, false},
-		{http.MethodGet, "/runs/{id}/events", admins, a.getRunEvents, true},
-		{http.MethodPost, "/runs/{id}/cancel", admins, a.ask("cancel"), false},
-		{http.MethodPost, "/runs/{id}/pause", admins, a.ask("pause"), false},
-		{http.MethodPost, "/runs/{id}/resume", admins, a.ask("resume"), false},
-		{http.MethodPost, "/runs/{id}/apply", admins, a.postApply, true},
-		{http.MethodGet, "/products/{id}", admins, a.getProduct, false},
-		{http.MethodPost, "/scheduler/start", admins, a.setSwitch(true), false},
-		{http.MethodPost, "/scheduler/stop", admins, a.setSwitch(false), false},
-		{http.MethodPost, "/scheduler/trigger", admins, a.postTrigger, true},
+		{http.MethodPost, "/sync", operators, a.postSync, true},
+		{http.MethodGet, "/validate", viewers, a.getValidate, true},
+		{http.MethodGet, "/stats", viewers, a.getStats, false},
+		{http.MethodGet, "/runs", viewers, a.getRuns, false},
+		{http.MethodGet, "/runs/{id}", viewers, a.getRun, false},
+		{http.MethodGet, "/runs/{id}/products", viewers, a.getRunProducts, false},
+		{http.MethodGet, "/runs/{id}/events", viewers, a.getRunEvents, true},
+		{http.MethodPost, "/runs/{id}/cancel", operators, a.ask("cancel"), false},
+		{http.MethodPost, "/runs/{id}/pause", operators, a.ask("pause"), false},
+		{http.MethodPost, "/runs/{id}/resume", operators, a.ask("resume"), false},
+		{http.MethodPost, "/runs/{id}/apply", operators, a.postApply, true},
+		{http.MethodGet, "/products/{id}", viewers, a.getProduct, false},
+		{http.MethodPost, "/scheduler/start", operators, a.setSwitch(true), false},
+		{http.MethodPost, "/scheduler/stop", operators, a.setSwitch(false), false},
+		{http.MethodPost, "/scheduler/trigger", operators, a.postTrigger, true},
 
 		// Callers of the service that was here before.
-		{http.MethodPost, "/sync/user", users, a.notOurs, false},
-		{http.MethodPost, "/sync/elasticsearch", users, a.notOurs, false},
-		{http.MethodGet, "/sync/elasticsearch/stats", users, a.notOurs, false},
+		{http.MethodPost, "/sync/user", users, a.former("user"), false},
+		{http.MethodPost, "/sync/elasticsearch", users, a.former("elasticsearch"), false},
+		{http.MethodGet, "/sync/elasticsearch/stats", users, a.former("elasticsearch"), false},
 	}...)
 }
 
@@ -197,10 +197,17 @@ func (a *API) allowed(r *http.Request) []string {
 	return methods
 }
 
-// notOurs answers for the pipelines that this service does not have.
-func (a *API) notOurs(http.ResponseWriter, *http.Request) error {
+// notOurs is for what only the former service does.
+func notOurs(what string) *refusal {
 	return &refusal{status: http.StatusNotImplemented,
-		message: "only products are synchronised from the Product Service to the Cart Service here: carts and Elasticsearch stay with the old Node service, etl-service"}
+		message: what + ": only products are synchronised, from the Product Service to the Cart Service; carts and Elasticsearch stay with the old Node service, etl-service"}
+}
+
+// former answers for a pipeline of the former service.
+func (a *API) former(pipeline string) func(http.ResponseWriter, *http.Request) error {
+	return func(http.ResponseWriter, *http.Request) error {
+		return notOurs((&run.ForeignError{Pipelines: []string{pipeline}}).Error())
+	}
 }
 
 //go:embed openapi.yaml

@@ -69,14 +69,12 @@ func document(record run.Record) *runDocument {
 
 // summary is a run without what may be long.
 func summary(record run.Record) *runDocument {
-	ids := max(record.IDCount, len(record.Request.IDs))
-	if ids > run.ListedIDs {
-		record.Request.IDs = record.Request.IDs[:run.ListedIDs]
-	} else {
-		ids = 0
-	}
+	const most = 20
+	record.Request.IDs = record.Request.IDs[:min(len(record.Request.IDs), most)]
 	d := document(record)
-	d.IDCount = ids
+	if len(record.Request.IDs) < record.IDCount {
+		d.IDCount = record.IDCount
+	}
 	return d
 }
 
@@ -95,7 +93,7 @@ func figures(record run.Record) *totals {
 		Missing: report.Found[product.Missing],
 		Synced:  report.Outcomes[run.Verified], Duration: report.Duration, Errors: []string{},
 	}
-	if whole(&record) {
+	if record.Whole() {
 		t.Source, t.Target = &report.Products, &report.Rows
 	}
 	if record.Error != "" {
@@ -109,15 +107,10 @@ func figures(record run.Record) *totals {
 	return t
 }
 
-// whole tells whether a run was to look at all products.
-func whole(record *run.Record) bool {
-	return len(record.Request.IDs) == 0 && record.Request.Since.IsZero() && record.Request.Apply == ""
-}
-
 // inDetail says in one sentence how a run stands, to those who may see details.
 func inDetail(record *run.Record) string {
 	message := describe(record)
-	if record.Status == run.StatusFailed && record.Error != "" {
+	if (record.Status == run.StatusFailed || record.Status == run.StatusWaiting) && record.Error != "" {
 		message += ": " + record.Error
 	}
 	return message

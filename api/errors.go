@@ -44,6 +44,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		invalid  *run.InvalidError
 		active   *run.ActiveError
 		wrong    *run.StatusError
+		foreign  *run.ForeignError
 		tooLarge *http.MaxBytesError
 	)
 	switch {
@@ -55,6 +56,8 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		refused = conflict(&active.Active, "%s", active)
 	case errors.As(err, &wrong):
 		refused = conflict(&wrong.Run, "%s", wrong)
+	case errors.As(err, &foreign):
+		refused = notOurs(foreign.Error())
 	case errors.Is(err, run.ErrNotFound):
 		refused = &refusal{status: http.StatusNotFound, message: "no such run"}
 	case errors.As(err, &tooLarge):

@@ -18,20 +18,20 @@ type healthDocument struct {
 
 type checkDocument struct {
 	healthCheck
-	Found json.RawMessage `json:"found,omitempty"` // for admins
+	Found json.RawMessage `json:"found,omitempty"` // for viewers
 }
 
 func (a *API) uptime() int64 { return int64(time.Since(a.began).Seconds()) }
 
-// getHealth shows everybody what answers and how quickly, and admins what is wrong.
+// getHealth shows everybody what answers and how quickly, and viewers what is wrong.
 func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 	h, err := a.health.get(r.Context())
 	if err != nil {
 		return err
 	}
-	admin := callOf(r.Context()).user.admin()
+	detailed := callOf(r.Context()).user.may(viewers)
 	shown := func(d Dependency) Dependency {
-		if !admin {
+		if !detailed {
 			d.Detail = ""
 		}
 		return d
@@ -43,7 +43,7 @@ func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 	for name, dependency := range h.Dependencies {
 		d.Dependencies[name] = shown(dependency)
 	}
-	d.LastCheck = a.lastCheck(r, admin)
+	d.LastCheck = a.lastCheck(r, detailed)
 	status := http.StatusOK
 	if !h.Healthy {
 		d.Status, status = "unhealthy", http.StatusServiceUnavailable
@@ -53,7 +53,7 @@ func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 }
 
 // lastCheck is nil also where the ledger does not answer: health shows that anyway.
-func (a *API) lastCheck(r *http.Request, admin bool) *checkDocument {
+func (a *API) lastCheck(r *http.Request, detailed bool) *checkDocument {
 	if a.parts.Runs == nil {
 		return nil
 	}
@@ -65,7 +65,7 @@ func (a *API) lastCheck(r *http.Request, admin bool) *checkDocument {
 		return nil
 	}
 	c := &checkDocument{healthCheck: healthCheck{last.At, last.Healthy}}
-	if admin {
+	if detailed {
 		c.Found = last.Document
 	}
 	return c
@@ -84,7 +84,7 @@ func (a *API) getReady(w http.ResponseWriter, r *http.Request) error {
 	}
 	d := readyDocument{Status: "ready", WaitingFor: []Waiting{}, Timestamp: now()}
 	for _, waiting := range readiness.WaitingFor {
-		if !callOf(r.Context()).user.admin() {
+		if !callOf(r.Context()).user.may(viewers) {
 			waiting.Detail = ""
 		}
 		d.WaitingFor = append(d.WaitingFor, waiting)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // call is one request, as its log lines name it.
@@ -113,24 +116,14 @@ func (a *API) sameSite(next http.Handler) http.Handler {
 	})
 }
 
-var crossSite = notAuthorized("requests from other sites are refused")
+var crossSite = forbidden("requests from other sites are refused")
 
 // admitted lets those in who may use the route, and hands errors to the table.
 func (a *API) admitted(rt route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := callOf(r.Context())
 		c.route = prefix + rt.path
-		user, err := a.guard.user(r)
-		if err == nil {
-			c.user = user
-			c.log = c.log.With("user", user.Name())
-		}
-		switch {
-		case rt.access == open:
-			err = nil
-		case err == nil && rt.access == admins && !user.admin():
-			err = notAuthorized("the role admin is needed")
-		}
+		err := a.admit(c, r, rt.access)
 		if err == nil {
 			if rt.long {
 				extendDeadlines(w, maxWait+writeTimeout)
@@ -145,6 +138,39 @@ func (a *API) admitted(rt route) http.HandlerFunc {
 			a.refuse(w, r, err)
 		}
 	}
+}
+
+// admit lets in who may, and knows from then on who it is.
+func (a *API) admit(c *call, r *http.Request, asked access) error {
+	user, refused, why := a.guard.user(r)
+	if user == nil {
+		if asked == open && errors.Is(why, errNothingSent) {
+			return nil
+		}
+		const most = 300 // bytes: it may quote what was sent
+		c.log.Debug("a token was refused", "err", text.Cut(why.Error(), most))
+		if asked == open {
+			return nil
+		}
+		return refused
+	}
+	c.user = user
+	c.log = c.log.With("user", user.Name())
+	if !user.may(asked) {
+		const most = 60 // bytes of what anybody may have written
+		c.log.Debug("a role was refused", "role", text.Line(text.Cut(user.Role, most)))
+		return notAllowed(asked)
+	}
+	return nil
+}
+
+// notAllowed is for a user whose role does not do.
+func notAllowed(asked access) *refusal {
+	roles := RoleOperator + " or " + RoleAdmin
+	if asked == viewers {
+		roles = RoleViewer + ", " + roles
+	}
+	return forbidden("the role " + roles + " is needed")
 }
 
 // extendDeadlines exempts an answer that takes long from the server's limits. That of

@@ -43,8 +43,8 @@ type Runs interface {
 	Active(ctx context.Context, slot run.Slot) (*run.Record, error)
 	// Latest is the run of the slot that ended last, nil where there was none.
 	Latest(ctx context.Context, slot run.Slot) (*run.Record, error)
-	// LatestLook is the last complete comparison of all products that ended at
-	// notOlderThan or later, nil where there was none.
+	// LatestLook is the last run that looked at all products to the end, whether or not it
+	// repaired, and ended at notOlderThan or later; nil where there was none.
 	LatestLook(ctx context.Context, notOlderThan time.Time) (*run.Record, error)
 	// Findings are the differences of some kinds that were open in a run and can be
 	// repaired; not complete where the run found more than the ledger keeps.

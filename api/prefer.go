@@ -32,6 +32,16 @@ func preferredWait(header http.Header) (wait time.Duration, given bool) {
 	return 0, false
 }
 
+// grantedWait is the wait that the caller prefers, and tells it so, or another one.
+func grantedWait(w http.ResponseWriter, r *http.Request, otherwise time.Duration) time.Duration {
+	wait, given := preferredWait(r.Header)
+	if !given {
+		return otherwise
+	}
+	w.Header().Set("Preference-Applied", "wait="+strconv.Itoa(int(wait.Seconds())))
+	return wait
+}
+
 // splitUnquoted splits at separators that are not within a quoted string.
 func splitUnquoted(s string, separator byte) []string {
 	var parts []string

@@ -84,16 +84,17 @@ func (q *query) boolean(name string) *bool {
 	return nil
 }
 
-func (q *query) duration(name string, otherwise time.Duration) time.Duration {
+// duration is nil where it is absent.
+func (q *query) duration(name string) *time.Duration {
 	text := q.text(name)
 	if text == "" {
-		return otherwise
+		return nil
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {
 		q.wrong(name, `must be a duration such as "5m" or "0s"`)
 	}
-	return d
+	return &d
 }
 
 // moment is a time or a duration back from now.

@@ -132,6 +132,9 @@ func (a *API) ask(action string) func(http.ResponseWriter, *http.Request) error 
 		if err := readQuery(r).problem(); err != nil {
 			return err
 		}
+		if err := withoutBody(w, r); err != nil {
+			return err
+		}
 		record, err := a.parts.Runs.Ask(r.Context(), id, wanted)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -250,5 +251,61 @@ func TestFailuresOfTheLedgerStayInTheLog(t *testing.T) {
 				t.Errorf("logged %v", line)
 			}
 		})
+	}
+}
+
+// A list has no ids of its runs, however many they were asked for, and only their number.
+func TestCaseE10ListsHaveNoIDs(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	ids := make([]product.ID, run.MaxIDs)
+	for i := range ids {
+		ids[i] = product.ID(fmt.Sprintf("%024x", i))
+	}
+	counts := map[product.Kind]int64{product.Missing: 10_000, product.Stale: 3, product.Orphaned: 7}
+	var last string
+	for range run.MaxPage {
+		last = s.add(run.Record{Status: run.StatusPartial, Finished: time.Now(), Request: run.Request{By: "ann@shop.example.com", Order: run.Order{IDs: ids}},
+			Progress: &run.Progress{Phase: run.PhaseDone, Compared: run.MaxIDs, Found: counts}, Report: &run.Report{Found: counts, Result: run.Partial}})
+	}
+	a := s.do("GET", "/api/etl/runs?limit=500", "").want(200, `"idCount":10000`).without(`"ids"`, "totalProductsInSource")
+	if n := a.Body.Len(); n > 1<<20 {
+		t.Errorf("the list has %d bytes", n)
+	}
+	s.do("GET", "/api/etl/runs/"+last, "").want(200, string(ids[len(ids)-1])).without("idCount")
+	s.do("GET", "/api/etl/status", "").want(200).without(string(ids[0]))
+}
+
+// The document requires of each answer what every state of a run has, and the figures of
+// both stores are there for runs that looked at both.
+func TestCaseD12EveryStateOfARun(t *testing.T) {
+	t.Parallel()
+	whole := map[bool]int{}
+	for _, status := range run.Statuses() {
+		for name, request := range map[string]run.Request{
+			"whole": {}, "a dry run": {Order: run.Order{DryRun: true}}, "ids": {Order: run.Order{IDs: []product.ID{"a"}}},
+			"since": {Order: run.Order{Since: run.Moment{Time: time.Now()}}}, "findings": {Apply: run.NewRunID()},
+		} {
+			for _, report := range []*run.Report{nil, {}, {Result: run.Partial, Products: 5, Rows: 4, Error: "away", Outcomes: map[run.State]int64{run.Lost: 1}}} {
+				s := setup(t) // which checks each answer against the document
+				record := run.Record{Status: status, Request: request, Report: report, Error: map[bool]string{true: "it went wrong"}[status == run.StatusFailed]}
+				if !status.Active() {
+					record.Finished = time.Now()
+				}
+				id := s.add(record)
+				a := s.do("GET", "/api/etl/runs/"+id, "").want(200)
+				s.do("GET", "/api/etl/runs", "").want(200)
+				s.do("GET", "/api/etl/status", "").want(200)
+				s.do("GET", "/api/etl/runs/"+id+"/products", "").want(200)
+				all := report != nil && !status.Active() && (name == "whole" || name == "a dry run")
+				if there := a.get("totalProductsInSource") != nil && a.get("totalProductsInTarget") != nil && a.get("results.productSync.totalProductsInSource") != nil; there != all {
+					t.Errorf("%s, %s: totals are there: %t: %s", status, name, there, a.Body)
+				}
+				whole[all]++
+			}
+		}
+	}
+	if whole[true] == 0 || whole[false] == 0 {
+		t.Errorf("%v", whole)
 	}
 }

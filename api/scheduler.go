@@ -42,7 +42,7 @@ type healthCheck struct {
 // switched is the switch that start and stop turn.
 type switched struct {
 	On bool      `json:"on"`
-	By string    `json:"changedBy,omitempty"` // for admins
+	By string    `json:"changedBy,omitempty"` // for viewers
 	At time.Time `json:"changedAt,omitzero"`
 }
 
@@ -60,7 +60,7 @@ func (a *API) scheduler(o overview, user *User) schedulerDocument {
 		TimeZone:    s.TimeZone, Enabled: s.Enabled,
 		Switch: switched{On: o.wanted.On, At: o.wanted.At},
 	}
-	if user.admin() {
+	if user.may(viewers) {
 		d.Switch.By = o.wanted.By
 	}
 	if o.lastHealth != nil {
@@ -99,6 +99,9 @@ func (a *API) setSwitch(on bool) func(http.ResponseWriter, *http.Request) error 
 		if err := readQuery(r).problem(); err != nil {
 			return err
 		}
+		if err := withoutBody(w, r); err != nil {
+			return err
+		}
 		if on && !a.parts.Schedule().Enabled {
 			return &refusal{status: http.StatusConflict, message: "ENABLE_SCHEDULER is false: set it to true and restart the service, then scheduled runs can be started"}
 		}
@@ -124,6 +127,9 @@ func (a *API) setSwitch(on bool) func(http.ResponseWriter, *http.Request) error 
 // postTrigger starts what a tick would start, whether or not ticks come.
 func (a *API) postTrigger(w http.ResponseWriter, r *http.Request) error {
 	if err := readQuery(r).problem(); err != nil {
+		return err
+	}
+	if err := withoutBody(w, r); err != nil {
 		return err
 	}
 	return a.start(w, r, run.Request{Trigger: run.BySchedule, Order: a.parts.Schedule().Order})

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,20 +12,33 @@ import (
 const sessionCookie = "session"
 
 // requestToken is the token that a request carries; a bearer token counts before the
-// platform's cookie.
-func requestToken(r *http.Request) string {
+// platform's cookie. The error says why there is none.
+func requestToken(r *http.Request) (string, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if strings.EqualFold(scheme, "Bearer") {
-		return strings.TrimSpace(token)
+		if token = strings.TrimSpace(token); token == "" {
+			return "", errors.New("the bearer token is empty")
+		}
+		return token, nil
 	}
 	// Browsers send cookies of one name for several paths, the most specific first.
-	for _, cookie := range r.CookiesNamed(sessionCookie) {
+	cookies := r.CookiesNamed(sessionCookie)
+	for _, cookie := range cookies {
 		if token := sessionToken(cookie.Value); token != "" {
-			return token
+			return token, nil
 		}
 	}
-	return ""
+	switch {
+	case len(cookies) > 0:
+		return "", errors.New(`the cookie "session" is not base64 of {"jwt":"…"}`)
+	case r.Header.Get("Authorization") != "":
+		return "", errors.New("the Authorization header is not of the scheme Bearer")
+	}
+	return "", errNothingSent
 }
+
+// errNothingSent is of a request that claims to be nobody.
+var errNothingSent = errors.New("the request has neither a bearer token nor the cookie")
 
 // sessionToken is the token in the platform's session: base64 of {"jwt":"…"}, which
 // browsers and proxies may have percent-encoded. It is empty where there is none.

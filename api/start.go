@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/ecom-micro/etl/internal/run"
@@ -39,12 +36,18 @@ func (a *API) postSync(w http.ResponseWriter, r *http.Request) error {
 	return a.start(w, r, run.Request{Trigger: run.ByHTTP, Order: order})
 }
 
+// given is what has another default than an order's own, as a body has it.
+type given struct {
+	Mode   run.Mode
+	Repair run.Kinds
+}
+
 // asGiven is an order without its defaults. The body must have been decoded before.
-func asGiven(body []byte) (order run.Order) {
+func asGiven(body []byte) (g given) {
 	if len(body) > 0 {
-		_ = json.Unmarshal(body, &order) // it was just decoded
+		_ = json.Unmarshal(body, &g) // it was just decoded
 	}
-	return order
+	return g
 }
 
 // postApply repairs what an earlier run found.
@@ -125,8 +128,7 @@ func (a *API) start(w http.ResponseWriter, r *http.Request, request run.Request)
 	if err != nil {
 		return err
 	}
-	if wait, given := preferredWait(r.Header); given {
-		w.Header().Set("Preference-Applied", "wait="+strconv.Itoa(int(wait.Seconds())))
+	if wait := grantedWait(w, r, 0); wait > 0 {
 		record = a.await(r.Context(), record, wait)
 	}
 	a.answerRun(w, r, record)
@@ -210,24 +212,6 @@ func (a *API) await(ctx context.Context, record run.Record, wait time.Duration) 
 			return record
 		}
 	}
-}
-
-// readBody reads a JSON body, which may be absent.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return nil, err
-	case err != nil:
-		return nil, &refusal{status: http.StatusBadRequest, message: "the body did not arrive completely"}
-	case len(body) == 0:
-		return nil, nil
-	}
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, &refusal{status: http.StatusUnsupportedMediaType, message: "the body must be JSON, and be announced as Content-Type: application/json"}
-	}
-	return body, nil
 }
 
 func invalid(field, format string, args ...any) error {

@@ -14,7 +14,7 @@ import (
 type overview struct {
 	active, look      *run.Record // active runs of both slots
 	lastRun, lastLook *run.Record
-	validation        *run.Record // the last comparison of all products
+	validation        *run.Record // the last run that looked at all products to the end
 	scheduled         *run.Record // the last run that a schedule asked for
 	wanted            run.Switch
 	lastHealth        *run.HealthRecord
@@ -81,20 +81,6 @@ func briefly(record *run.Record) *brief {
 	return b
 }
 
-// compared is the last run that looked at all products to the end, be it one that
-// repaired what it found.
-func (o *overview) compared() *run.Record {
-	last := o.validation
-	if r := o.lastRun; r != nil && (r.Status == run.StatusSucceeded || r.Status == run.StatusPartial) &&
-		whole(r) && (last == nil || r.Finished.After(last.Finished)) {
-		last = r
-	}
-	if last == nil || last.Report == nil {
-		return nil
-	}
-	return last
-}
-
 type statusDocument struct {
 	Success     bool `json:"success"`
 	ProductSync struct {
@@ -112,10 +98,17 @@ type statusDocument struct {
 // counts are those of the last look at all products: counting anew whenever
 // somebody asks would be work for both databases.
 type counts struct {
-	Source   int64     `json:"sourceCount"`
-	Target   int64     `json:"targetCount"`
-	LastSync time.Time `json:"lastSyncTime,omitzero"` // the end of the last repairing run
-	As       time.Time `json:"countedAt,omitzero"`
+	Source   int64      `json:"sourceCount"`
+	Target   int64      `json:"targetCount"`
+	LastSync *time.Time `json:"lastSyncTime"` // the end of the last repairing run, if there was one
+	As       time.Time  `json:"countedAt,omitzero"`
+}
+
+func (o *overview) lastSync() *time.Time {
+	if o.lastRun == nil {
+		return nil
+	}
+	return &o.lastRun.Finished
 }
 
 func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
@@ -127,13 +120,10 @@ func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
 		Success: true, Timestamp: now(), Scheduler: a.scheduler(o, callOf(r.Context()).user),
 		ActiveRun: briefly(o.active), ActiveComparison: briefly(o.look), LastRun: briefly(o.lastRun), LastComparison: briefly(o.lastLook),
 	}
-	if v := o.compared(); v != nil {
-		d.ProductSync.Validation = judge(v.Report)
+	if v := o.validation; v != nil && v.Report != nil {
+		d.ProductSync.Validation = judge(v)
 		found := d.ProductSync.Validation.Details
-		d.ProductSync.Stats = &counts{Source: found.Source, Target: found.Target, As: v.Finished}
-		if o.lastRun != nil {
-			d.ProductSync.Stats.LastSync = o.lastRun.Finished
-		}
+		d.ProductSync.Stats = &counts{Source: found.Source, Target: found.Target, LastSync: o.lastSync(), As: v.Finished}
 	}
 	a.answer(w, r, http.StatusOK, d)
 	return nil
@@ -151,14 +141,22 @@ func (a *API) getStats(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.answer(w, r, http.StatusOK, statistics{Success: true, Statistics: s, ProductSync: counts{Source: s.Products, Target: s.Rows}, Timestamp: now()})
+	o, err := a.summary.get(r.Context())
+	if err != nil {
+		return err
+	}
+	a.answer(w, r, http.StatusOK, statistics{Success: true, Statistics: s, Timestamp: now(),
+		ProductSync: counts{Source: s.Products, Target: s.Rows, LastSync: o.lastSync()}})
 	return nil
 }
 
-// validation is a comparison under its former names.
+// validation is how the stores stood, under its former names.
 type validation struct {
 	IsValid bool    `json:"isValid"`
 	Details details `json:"details"`
+	// Checked is when they did, Age how many seconds ago that is.
+	Checked time.Time `json:"checkedAt"`
+	Age     int64     `json:"age"`
 }
 
 type details struct {
@@ -170,12 +168,16 @@ type details struct {
 	InFlight int64 `json:"inFlight"` // cannot be judged yet
 	// Unsupported have an _id that cannot be compared.
 	Unsupported int64 `json:"unsupportedIds"`
+	// MissingIDs and ExtraIDs are the first of them, for viewers.
+	MissingIDs []product.ID `json:"missingProductIds,omitzero"`
+	ExtraIDs   []product.ID `json:"extraProductIds,omitzero"`
 }
 
-// judge says how the stores stood at the end of a run.
-func judge(report *run.Report) *validation {
-	stores := report.Stores()
-	return &validation{IsValid: stores.InSync(), Details: details{
+// judge says how the stores stood at the end of a run that has a report.
+func judge(record *run.Record) *validation {
+	stores := record.Report.Stores()
+	age := max(time.Since(record.Finished), 0)
+	return &validation{IsValid: stores.InSync(), Checked: record.Finished, Age: int64(age.Seconds()), Details: details{
 		Source: stores.Products, Target: stores.Rows, Missing: stores.Differing[product.Missing], Extra: stores.Differing[product.Orphaned],
 		Stale: stores.Differing[product.Stale], InFlight: stores.InFlight, Unsupported: stores.Unsupported,
 	}}

@@ -3,6 +3,9 @@ package api_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -197,7 +200,7 @@ func TestValidateAnswersWithARecentComparison(t *testing.T) {
 	}
 }
 
-func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
+func TestValidateComparesOnDemand(t *testing.T) {
 	t.Parallel()
 	inSync := func(r *run.Record) {
 		r.Status, r.Finished, r.Report = run.StatusSucceeded, time.Now(), &run.Report{Result: run.InSync, Products: 5, Rows: 5}
@@ -210,9 +213,9 @@ func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
 				time.AfterFunc(30*time.Second, func() { s.Change(r.ID, inSync) })
 				return nil
 			}
-			s.do("GET", "/api/etl/validate", "").want(200).wantFields(map[string]any{"isValid": true, "run.request.dryRun": true, "run.request.reason": "validation"}).
+			s.do("GET", "/api/etl/validate?maxAge=1m", "").want(200).wantFields(map[string]any{"isValid": true, "run.request.dryRun": true, "run.request.reason": "validation"}).
 				wantHeader("Preference-Applied", "")
-			s.do("GET", "/api/etl/validate", "").want(200)
+			s.do("GET", "/api/etl/validate?maxAge=1m", "").want(200)
 			s.do("GET", "/api/etl/validate?maxAge=0s", "", "Prefer", "wait=40").want(200).wantHeader("Preference-Applied", "wait=40")
 			if len(s.rung) != 2 {
 				t.Errorf("rung %v", s.rung)
@@ -224,7 +227,7 @@ func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := setup(t)
 			began := time.Now()
-			a := s.do("GET", "/api/etl/validate", "").want(202).wantFields(map[string]any{"status": "queued"})
+			a := s.do("GET", "/api/etl/validate?maxAge=1m", "").want(202).wantFields(map[string]any{"status": "queued"})
 			a.wantHeader("Location", "/api/etl/runs/"+a.get("id").(string))
 			if waited := time.Since(began); waited != 45*time.Second {
 				t.Errorf("waited %v", waited)
@@ -237,14 +240,14 @@ func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
 			s := setup(t)
 			id := s.add(run.Record{Status: run.StatusRunning, Request: run.Request{Order: run.Order{DryRun: true}}})
 			time.AfterFunc(10*time.Second, func() { s.Change(id, inSync) })
-			s.do("GET", "/api/etl/validate", "").want(200).wantFields(map[string]any{"run.id": id})
+			s.do("GET", "/api/etl/validate?maxAge=1m", "").want(200).wantFields(map[string]any{"run.id": id})
 		})
 	})
 	t.Run("but not with those that look at a part", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.add(run.Record{Status: run.StatusRunning, Request: run.Request{Order: run.Order{DryRun: true, IDs: []product.ID{"a"}}}})
-		s.do("GET", "/api/etl/validate", "").want(409, "another comparison is active")
+		s.do("GET", "/api/etl/validate?maxAge=1m", "").want(409, "another comparison is active")
 	})
 	t.Run("and a failure is no answer", func(t *testing.T) {
 		t.Parallel()
@@ -256,18 +259,98 @@ func TestValidateComparesWhereNothingIsRecent(t *testing.T) {
 				})
 				return nil
 			}
-			s.do("GET", "/api/etl/validate", "").want(503, "the comparison is failed").without("isValid")
+			s.do("GET", "/api/etl/validate?maxAge=1m", "").want(503, "the comparison is failed").without("isValid")
 		})
 	})
 	t.Run("and without a broker nothing is left behind", func(t *testing.T) {
 		t.Parallel()
 		s := setup(t)
 		s.broken["Ring"] = errors.New("away")
-		s.do("GET", "/api/etl/validate", "").want(503)
+		s.do("GET", "/api/etl/validate?maxAge=1m", "").want(503)
 		if len(s.All()) > 0 {
 			t.Errorf("left behind: %v", s.All())
 		}
 	})
+}
+
+// HEAD starts nothing, whatever GET would do.
+func TestCaseD8HeadStartsNothing(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	for _, operation := range operations(t) {
+		method, path, _ := strings.Cut(operation, " ")
+		if method == http.MethodHead {
+			s.do(method, strings.ReplaceAll(path, "{id}", run.NewRunID()), "")
+		}
+	}
+	for _, query := range []string{"", "?maxAge=0s", "?maxAge=5m", "?maxAge=0s&maxAge=1s"} {
+		for _, headers := range [][]string{nil, {"Prefer", "wait=5"}, {"X-HTTP-Method-Override", "POST"}} {
+			s.do("HEAD", "/api/etl/validate"+query, "", headers...)
+		}
+	}
+	if len(s.rung) > 0 || len(s.All()) > 0 {
+		t.Errorf("HEAD started %v", s.All())
+	}
+	s.do("HEAD", "/api/etl/validate?maxAge=0s", "").want(404)
+	s.looked()
+	s.do("HEAD", "/api/etl/validate", "").want(200)
+	s.do("HEAD", "/api/etl/validate?maxAge=1m", "").want(200)
+}
+
+// What callers of the former service read is there, and answered at once: from the newest
+// run that looked at all products, however old. Only who asks for a younger one waits.
+func TestCaseF6FormerCallersOfValidateAndStats(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := setup(t)
+		s.do("GET", "/api/etl/validate", "").want(404, "have not been compared yet", "?maxAge=0s compares them now")
+		s.do("GET", "/api/etl/stats", "").want(200).wantFields(map[string]any{"productSync.lastSyncTime": nil})
+		id := s.looked(func(r *run.Record) { r.Finished = time.Now().Add(-90 * time.Minute) })
+		s.Keep(id, run.Outcome{Key: run.Key{ID: "x", Kind: product.Orphaned}, State: run.Found}, run.Outcome{Key: run.Key{ID: "y", Kind: product.Missing}, State: run.InFlight})
+		a := s.do("GET", "/api/etl/validate", "").want(200, `"missingProductIds":["a","b"],"extraProductIds":["x"]`).wantFields(map[string]any{
+			"run.id": id, "age": 5400.0, "productSync.age": 5400.0, "checkedAt": time.Now().Add(-90 * time.Minute).UTC().Format(time.RFC3339Nano)})
+		if a.get("productSync.details.missingProductIds") == nil {
+			t.Errorf("the ids are not where the former service had them: %s", a.Body)
+		}
+		time.Sleep(10 * time.Second) // what is known of the ledger is shared meanwhile
+		s.do("GET", "/api/etl/status", "").want(200).without("missingProductIds", "extraProductIds").wantFields(map[string]any{"productSync.validation.age": 5410.0})
+
+		// A run that repaired is a proof as well, and the newer one counts.
+		ended := time.Now().Add(-10 * time.Minute)
+		repaired := s.add(run.Record{Status: run.StatusSucceeded, Finished: ended, Report: &run.Report{Result: run.Succeeded, Products: 5, Rows: 5}})
+		s.do("GET", "/api/etl/validate", "").want(200, `"missingProductIds":[],"extraProductIds":[]`).wantFields(map[string]any{"run.id": repaired, "age": 600.0, "isValid": true})
+		s.add(run.Record{Status: run.StatusFailed, Finished: time.Now(), Report: &run.Report{Result: run.Broken}})
+		s.add(run.Record{Status: run.StatusSucceeded, Finished: time.Now(), Report: &run.Report{Result: run.InSync}, Request: run.Request{Order: run.Order{IDs: []product.ID{"a"}}}})
+		s.do("GET", "/api/etl/validate", "").want(200).wantFields(map[string]any{"run.id": repaired})
+		if len(s.rung) > 0 {
+			t.Errorf("rung %v", s.rung)
+		}
+		time.Sleep(10 * time.Second)
+		s.do("GET", "/api/etl/stats", "").want(200).wantFields(map[string]any{"productSync.lastSyncTime": ended.Add(10 * time.Minute).UTC().Format(time.RFC3339Nano)})
+
+		// Who may look may not have a comparison made.
+		viewer := "Bearer " + token(t, api.User{Email: "v@example.com", Role: api.RoleViewer})
+		s.do("GET", "/api/etl/validate", "", "Authorization", viewer).want(200)
+		s.do("GET", "/api/etl/validate?maxAge=0s", "", "Authorization", viewer).want(403, "the role etl:operator or admin is needed")
+		if s.do("GET", "/api/etl/validate?maxAge=0s", "", "Prefer", "wait=0").want(202); len(s.rung) != 1 {
+			t.Errorf("rung %v", s.rung)
+		}
+	})
+}
+
+// However many differ, the answer names the first 1,000.
+func TestCaseF6AtMostAThousandIDs(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	id := s.looked()
+	for i := range 1200 {
+		s.Keep(id, run.Outcome{Key: run.Key{ID: product.ID(fmt.Sprintf("id%04d", i)), Kind: product.Orphaned}, State: run.Blocked})
+	}
+	a := s.do("GET", "/api/etl/validate", "").want(200)
+	extra, _ := a.get("details.extraProductIds").([]any)
+	if len(extra) != 1000 || extra[0] != "id0000" || extra[999] != "id0999" {
+		t.Errorf("%d ids", len(extra))
+	}
 }
 
 func TestSchedulerSwitch(t *testing.T) {

@@ -4,17 +4,15 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
+	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
-const (
-	defaultMaxAge = 5 * time.Minute
-	// defaultWait is where nothing is preferred; proxies often give up after a minute.
-	defaultWait = 45 * time.Second
-)
+// defaultWait is for a comparison where nothing is preferred; proxies often give up after a
+// minute.
+const defaultWait = 45 * time.Second
 
 type validationDocument struct {
 	Success bool `json:"success"`
@@ -25,48 +23,96 @@ type validationDocument struct {
 	Timestamp   time.Time    `json:"timestamp"`
 }
 
-// getValidate answers with a recent comparison of all products, or has one made.
+// getValidate answers with the newest comparison of all products. Where one is asked for
+// that is younger than any there is, it is made and waited for.
 func (a *API) getValidate(w http.ResponseWriter, r *http.Request) error {
 	q := readQuery(r)
-	maxAge := q.duration("maxAge", defaultMaxAge)
+	maxAge := q.duration("maxAge")
 	if err := q.problem(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
-	recent, err := a.parts.Runs.LatestLook(ctx, time.Now().Add(-maxAge))
-	cancel()
-	if err != nil {
-		return err
+	notOlderThan := time.Time{}
+	if maxAge != nil {
+		notOlderThan = time.Now().Add(-*maxAge)
 	}
-	if recent == nil {
+	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
+	newest, err := a.parts.Runs.LatestLook(ctx, notOlderThan)
+	cancel()
+	switch {
+	case err != nil:
+		return err
+	case newest != nil:
+	case maxAge == nil:
+		return &refusal{status: http.StatusNotFound, message: "the stores have not been compared yet: GET " + prefix + "/validate?maxAge=0s compares them now"}
+	case r.Method == http.MethodHead: // which only looks
+		return &refusal{status: http.StatusNotFound, message: "no comparison is as young as that"}
+	default:
 		record, err := a.compare(r)
 		if err != nil {
 			return err
 		}
-		wait, given := preferredWait(r.Header)
-		if given {
-			w.Header().Set("Preference-Applied", "wait="+strconv.Itoa(int(wait.Seconds())))
-		} else {
-			wait = defaultWait
-		}
-		if record = a.await(r.Context(), record, wait); record.Status.Active() {
+		if record = a.await(r.Context(), record, grantedWait(w, r, defaultWait)); record.Status.Active() {
 			a.answerRun(w, r, record)
 			return nil
 		}
-		recent = &record
+		newest = &record
 	}
-	if recent.Report == nil || recent.Status != run.StatusSucceeded && recent.Status != run.StatusPartial {
-		return &refusal{status: http.StatusServiceUnavailable, message: "the comparison is " + string(recent.Status) + ", so it says nothing about the stores", run: recent}
+	return a.answerValidation(w, r, newest)
+}
+
+// answerValidation says how the stores stood when a run ended.
+func (a *API) answerValidation(w http.ResponseWriter, r *http.Request, record *run.Record) error {
+	if record.Report == nil || record.Status != run.StatusSucceeded && record.Status != run.StatusPartial {
+		return &refusal{status: http.StatusServiceUnavailable, message: "the comparison is " + string(record.Status) + ", so it says nothing about the stores", run: record}
 	}
-	v := judge(recent.Report)
+	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
+	defer cancel()
+	v := judge(record)
+	for kind, into := range map[product.Kind]*[]product.ID{product.Missing: &v.Details.MissingIDs, product.Orphaned: &v.Details.ExtraIDs} {
+		var err error
+		if *into, err = a.differing(ctx, record.ID, kind); err != nil {
+			return err
+		}
+	}
 	a.answer(w, r, http.StatusOK, validationDocument{
-		Success: true, validation: *v, Message: inDetail(recent), ProductSync: v, Run: summary(*recent), Timestamp: now(),
+		Success: true, validation: *v, Message: inDetail(record), ProductSync: v, Run: summary(*record), Timestamp: now(),
 	})
 	return nil
 }
 
+// differing are the first products of one kind that were known to differ when a run ended.
+func (a *API) differing(ctx context.Context, id string, kind product.Kind) ([]product.ID, error) {
+	const most = 1000
+	filter := run.OutcomeFilter{Kind: []product.Kind{kind}, Limit: run.MaxPage}
+	for _, rule := range run.States() {
+		if rule.Open && rule.State != run.InFlight {
+			filter.State = append(filter.State, rule.State)
+		}
+	}
+	ids := []product.ID{}
+	for {
+		page, err := a.parts.Runs.Outcomes(ctx, id, filter)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Outcomes {
+			if len(ids) == most {
+				return ids, nil
+			}
+			ids = append(ids, page.Outcomes[i].ID)
+		}
+		if page.Next == "" {
+			return ids, nil
+		}
+		filter.After = page.Next
+	}
+}
+
 // compare starts a comparison of all products, or joins the one that is under way.
 func (a *API) compare(r *http.Request) (run.Record, error) {
+	if !callOf(r.Context()).user.may(operators) {
+		return run.Record{}, notAllowed(operators)
+	}
 	acting := r.Clone(r.Context())
 	acting.Method = http.MethodPost // for this GET starts something
 	if a.protection.Check(acting) != nil {
@@ -74,10 +120,8 @@ func (a *API) compare(r *http.Request) (run.Record, error) {
 	}
 	record, err := a.submit(r, run.Request{Trigger: run.ByHTTP, Order: run.Order{DryRun: true, Reason: "validation"}})
 	var active *run.ActiveError
-	if errors.As(err, &active) {
-		if asked := active.Active.Request; len(asked.IDs) == 0 && asked.Since.IsZero() {
-			return active.Active, nil
-		}
+	if errors.As(err, &active) && active.Active.Whole() {
+		return active.Active, nil
 	}
 	return record, err
 }

@@ -15,26 +15,34 @@ import (
 	"github.com/ecom-micro/etl/internal/ledger"
 )
 
+// maxTokenTTL bounds what a token that got lost may do.
+const maxTokenTTL = 24 * time.Hour
+
 // newTokenCommand prints a token for operators, signed as the platform's own are.
 func newTokenCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
-	role := &choice{value: api.RoleAdmin, allowed: []string{api.RoleAdmin, "seller"}}
+	role := &choice{value: api.RoleOperator, allowed: []string{api.RoleViewer, api.RoleOperator}}
 	var ttl time.Duration
 	var email string
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Print a token for the HTTP API, signed with JWT_KEY",
 		Long: `Prints a token for the HTTP API, signed with JWT_KEY as the platform's own are. Give
-it as "Authorization: Bearer TOKEN". Whoever has it acts as an operator until it
-expires: it is printed to standard output, so that it need not be typed.`,
-		Example: `  curl -H "Authorization: Bearer $(etl token --ttl 10m)" http://localhost:4000/api/etl/status`,
+it as "Authorization: Bearer TOKEN". Its roles mean something to this service alone: a
+token for the role admin would open every service of the platform. Whoever has it acts
+as that role until it expires: it is printed to standard output, so that it need not be
+typed.`,
+		Example: `  curl -H "Authorization: Bearer $(etl token --role etl:viewer --ttl 10m)" http://localhost:4000/api/etl/status`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := load(cmd.Context(), env, func(c *config) []section { return []section{&c.API} })
 			if err != nil {
 				return err
 			}
-			if ttl <= 0 {
-				return usageError{fmt.Errorf("--ttl is %s, it must be above 0", ttl)}
+			if ttl < time.Second || ttl > maxTokenTTL {
+				return usageError{fmt.Errorf("--ttl is %s, it must be 1s..%s", ttl, maxTokenTTL)}
+			}
+			if email == "" {
+				return usageError{errors.New("--email is empty: it says in the ledger who acted")}
 			}
 			token, err := api.NewToken(c.API.JWTKey, api.User{ID: "etl-operator", Email: email, Role: role.value}, ttl)
 			if err != nil {
@@ -44,8 +52,8 @@ expires: it is printed to standard output, so that it need not be typed.`,
 			return err
 		},
 	}
-	cmd.Flags().Var(role, "role", "what its bearer may do: `admin|seller`")
-	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it is valid")
+	cmd.Flags().Var(role, "role", "what its bearer may do, read or steer: `etl:viewer|etl:operator`")
+	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it is valid, at most 24h")
 	cmd.Flags().StringVar(&email, "email", "operator@etl", "who its bearer is; the ledger shows it")
 	return cmd
 }
@@ -63,12 +71,13 @@ func newConfigCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		all, unknown := c.settings(env), unknownVariables(env)
+		all, remarks := c.settings(env), c.remarks(env)
 		if output.value == outputJSON {
 			return printJSON(t.out, struct {
 				Variables []setting `json:"variables"`
 				Unknown   []string  `json:"unknown"`
-			}{all, append([]string{}, unknown...)})
+				Remarks   []string  `json:"remarks"`
+			}{all, append([]string{}, unknownVariables(env)...), append([]string{}, remarks...)})
 		}
 		rows := newTable()
 		rows.SetColumnConfigs(nil)
@@ -80,8 +89,8 @@ func newConfigCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 			rows.AppendRow(table.Row{s.Name, printable(s.Value), origin})
 		}
 		fmt.Fprintln(t.out, rows.Render())
-		for _, name := range unknown {
-			fmt.Fprintf(t.err, "etl: %s is set, and nothing reads a variable of this name\n", name)
+		for _, remark := range remarks {
+			fmt.Fprintln(t.err, "etl: "+remark)
 		}
 		// What is wrong is said after what there is, and decides the exit code.
 		_, err = load(cmd.Context(), env, func(c *config) []section { return c.sections() })

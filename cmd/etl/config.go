@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
@@ -50,40 +49,39 @@ func load(ctx context.Context, env envconfig.Lookuper, use func(*config) []secti
 	for _, s := range use(c) {
 		used[s] = true
 	}
-	var problems []error
+	var problems, quotes []error
 	for _, s := range c.sections() {
-		err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: s, Lookuper: trimmed{env}})
-		if err != nil {
-			err = unreadable(s, err)
-		} else {
-			err = s.Validate()
+		err := fill(ctx, s, env)
+		if !used[s] {
+			continue
 		}
-		if used[s] && err != nil {
+		if err != nil {
 			problems = append(problems, err)
 		}
+		quotes = append(quotes, inQuotes(s, env)...)
 	}
-	if err := errors.Join(problems...); err != nil {
+	if err := errors.Join(append(quotes, problems...)...); err != nil {
 		return nil, usageError{fmt.Errorf("configuration: %s", strings.ReplaceAll(err.Error(), "\n", "\n                    "))}
 	}
 	return c, nil
 }
 
-// unreadable names the variable where envconfig names the struct's field.
-func unreadable(s section, err error) error {
-	name, reason, _ := strings.Cut(err.Error(), ": ")
-	if f, found := reflect.TypeOf(s).Elem().FieldByName(name); found {
-		variable, _, _ := strings.Cut(f.Tag.Get("env"), ",")
-		return fmt.Errorf("%s cannot be read as %s: %s", variable, f.Type, reason)
+// fill reads the variables of a section and checks them. One that cannot be read has its
+// default while the others are checked.
+func fill(ctx context.Context, s section, env envconfig.Lookuper) error {
+	given := variablesOf(s, env)
+	var problems []error
+	for {
+		err := envconfig.ProcessWith(ctx, &envconfig.Config{Target: s, Lookuper: given})
+		if err == nil {
+			return errors.Join(append(problems, s.Validate())...)
+		}
+		field, _, _ := strings.Cut(err.Error(), ": ")
+		v := given.byField(field)
+		if v == nil {
+			return errors.Join(append(problems, err)...)
+		}
+		problems = append(problems, fmt.Errorf("%s is %s, it must be %s", v.name, quoted(v.value), v.form()))
+		v.value = ""
 	}
-	return err
-}
-
-// trimmed takes a variable that is set and empty, as Kubernetes and Compose
-// leave them, for one that is not set, and drops the newline of a file's content.
-type trimmed struct{ envconfig.Lookuper }
-
-func (t trimmed) Lookup(key string) (string, bool) {
-	value, found := t.Lookuper.Lookup(key)
-	value = strings.TrimSpace(value)
-	return value, found && value != ""
 }

@@ -90,7 +90,9 @@ func (d *doctor) examineService(ctx context.Context, env envconfig.Lookuper) {
 	if c, err := load(ctx, env, func(c *config) []section { return []section{&c.Tick} }); err == nil {
 		d.kinds = c.Tick.order().Repair
 	}
-	for _, name := range unknownVariables(env) {
-		d.warn("variables", name+" is set, and nothing reads a variable of this name")
+	if c, err := load(ctx, env, func(*config) []section { return nil }); err == nil {
+		for _, remark := range c.remarks(env) {
+			d.warn("variables", remark)
+		}
 	}
 }

@@ -184,10 +184,21 @@ func TestCaseC9ConsumersThatHaveJustCome(t *testing.T) {
 	})
 }
 
+// administrator is the user of the stack's broker.
+func administrator(t *testing.T) string {
+	t.Helper()
+	login, err := url.Parse(testenv.Services(t).RabbitMQ)
+	if err != nil {
+		t.Fatal("the broker's URL cannot be read")
+	}
+	return login.User.Username()
+}
+
 // Several consumers are an alarm only where they are seen to be of several services.
 func TestCaseC10SeveralConsumers(t *testing.T) {
 	t.Parallel()
 	all := map[string]string{"configure": ".*", "write": ".*", "read": ".*"}
+	admin := administrator(t)
 	for _, tt := range []struct {
 		name    string
 		prepare func(t *testing.T, broker *testenv.Broker)
@@ -205,7 +216,7 @@ func TestCaseC10SeveralConsumers(t *testing.T) {
 		{"nameless of one user", func(t *testing.T, b *testenv.Broker) {
 			consumes(t, b.URL, "", nil)
 			consumes(t, b.URL, "", nil)
-		}, "ok queue created 0 events waiting, 2 consumers (2 × user etl at 127.0.0.1): each event reaches only one of them, so all should be the cart's\n", ""},
+		}, "ok queue created 0 events waiting, 2 consumers (2 × user "+admin+" at 127.0.0.1): each event reaches only one of them, so all should be the cart's\n", ""},
 		{"nameless of two users", func(t *testing.T, b *testenv.Broker) {
 			consumes(t, b.URL, "", nil)
 			consumes(t, b.User("", all), "", nil)
@@ -259,7 +270,7 @@ func TestCaseC10SeveralConsumers(t *testing.T) {
 		}
 		e := examined(t, broker.URL, testenv.ChangedURL(t, broker.Management, func(u *url.URL) { u.User = login.User }), producer.ByQueue)
 		e.want(t, 0, "warn management API user "+login.User.Username()+" lacks the tag monitoring (it has management), so names of connections, limits and alarms are not seen\n",
-			"ok queue created 0 events waiting, 2 consumers (2 × user etl at 127.0.0.1): ")
+			"ok queue created 0 events waiting, 2 consumers (2 × user "+admin+" at 127.0.0.1): ")
 	})
 }
 
@@ -294,7 +305,7 @@ func TestCaseC11DoctorNamesALimit(t *testing.T) {
 	examined(t, broker.URL, broker.Management, producer.ByQueue).want(t, 0, "ok broker limits 4 of at most 100 queues of vhost "+broker.Vhost+" (set_vhost_limits)\n")
 	limit("max-connections", 2) // the fixture's and the cart's
 	e := examined(t, broker.URL, broker.Management, producer.ByQueue)
-	e.want(t, 1, "FAIL broker connect to RabbitMQ at amqp://etl:********@", "ok management API ")
+	e.want(t, 1, "FAIL broker connect to RabbitMQ at amqp://"+administrator(t)+":********@", "ok management API ")
 	wantWords(t, e.text, "the vhost has as many connections as its limit allows", "rabbitmqctl set_vhost_limits", "connection limit (2) is reached")
 	e.lacks(t, "the user may not use this vhost")
 

@@ -30,7 +30,8 @@ func TestCaseF4ReplaySurvivesTheEndOfTheBroker(t *testing.T) {
 			t.Parallel()
 			node, broker := testenv.PrivateBroker(t)
 			s := newShopOn(t, broker, 4000, every(5))
-			consumer := s.consumer(func(c *cart.Config) { c.Restart, c.DelayPerEvent = true, time.Millisecond })
+			slowly := func(c *cart.Config) { c.Restart, c.DelayPerEvent = true, time.Millisecond }
+			consumer := s.consumer(slowly)
 
 			sync := s.start(t.Context(), "sync", "--output", "json")
 			testenv.Eventually(t, time.Minute, func() bool { return consumer.Counts().Inserted > 200 }, "some events to be consumed")
@@ -40,6 +41,8 @@ func TestCaseF4ReplaySurvivesTheEndOfTheBroker(t *testing.T) {
 			if err := node.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			consumer.Stop() // one that the broker has said goodbye to lives on and consumes no more
+			s.consumer(slowly)
 			first := sync.wait()
 			t.Logf("the first run ended with %d %s", first.code, strings.TrimSpace(first.stderr))
 			if first.code == exitService && strings.TrimSpace(first.stderr) == "" {

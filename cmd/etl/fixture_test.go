@@ -51,7 +51,7 @@ func newShopOn(tb testing.TB, broker *testenv.Broker, n int, lost func(i int) bo
 		"MONGO_PASSWORD":              s.catalogue.Password,
 		"CART_DB_URL":                 s.cart.URL,
 		"RABBITMQ_ENDPOINT":           s.broker.URL,
-		"JWT_KEY":                     "a key of the tests",
+		"JWT_KEY":                     "kV3!the tests sign with this, and nobody else",
 		// What waits for real traffic in production need not slow down a test.
 		"SYNC_GRACE":  "300ms",
 		"SYNC_SETTLE": "2s",

@@ -30,8 +30,8 @@ it waits for. It logs to standard output, JSON unless NODE_ENV is development.`,
 				return err
 			}
 			log := newLog(t.out, c.Service.Environment)
-			for _, name := range unknownVariables(env) {
-				log.Warn("nothing reads a variable of this name", "variable", name)
+			for _, remark := range c.remarks(env) {
+				log.Warn(remark)
 			}
 			var clean cleanup
 			defer clean.run(cmd.Context())

@@ -6,8 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
@@ -145,21 +145,23 @@ func TestTokensOfTheCommandLine(t *testing.T) {
 		}
 		return strings.TrimSpace(o.stdout)
 	}
-	expired := token("--ttl", "1s")
 	for role, want := range map[string]map[string]int{
-		"admin":  {"/api/etl/status": http.StatusOK, "/api/etl/runs": http.StatusOK, "/api/etl/health": http.StatusOK},
-		"seller": {"/api/etl/status": http.StatusOK, "/api/etl/runs": http.StatusForbidden, "/api/etl/health": http.StatusOK},
+		api.RoleOperator: {"GET /api/etl/status": http.StatusOK, "GET /api/etl/runs": http.StatusOK, "POST /api/etl/scheduler/start": http.StatusOK},
+		api.RoleViewer:   {"GET /api/etl/status": http.StatusOK, "GET /api/etl/runs": http.StatusOK, "POST /api/etl/scheduler/start": http.StatusForbidden},
 	} {
-		bearer := "Bearer " + token("--role", role)
-		for path, status := range want {
-			if a := r.do(http.MethodGet, path, "", "Authorization", bearer); a.status != status {
-				t.Errorf("%s: GET %s: %d %s", role, path, a.status, a.body)
+		bearer := "Bearer " + token("--role", role, "--ttl", "24h")
+		for operation, status := range want {
+			method, path, _ := strings.Cut(operation, " ")
+			if a := r.do(method, path, "", "Authorization", bearer); a.status != status {
+				t.Errorf("%s: %s: %d %s", role, operation, a.status, a.body)
 			}
 		}
 	}
-	testenv.Eventually(t, time.Minute, func() bool {
-		return r.do(http.MethodGet, "/api/etl/status", "", "Authorization", "Bearer "+expired).status == http.StatusForbidden
-	}, "the token to expire")
+	for _, wrong := range [][]string{{"--role", "admin"}, {"--role", "seller"}, {"--role", "operator"}, {"--ttl", "0s"}, {"--ttl", "-1h"}, {"--ttl", "24h1s"}, {"--email", ""}} {
+		if o := s.etl(t.Context(), append([]string{"token"}, wrong...)...); o.code != exitUsage || !strings.Contains(o.stderr, wrong[0]) || o.stdout != "" {
+			t.Errorf("token %v: %d %s%s", wrong, o.code, o.stdout, o.stderr)
+		}
+	}
 	other := s.with(map[string]string{"JWT_KEY": "another key"})
 	o := other.etl(t.Context(), "token")
 	if a := r.do(http.MethodPost, "/api/etl/sync", `{}`, "Authorization", "Bearer "+strings.TrimSpace(o.stdout)); a.status != http.StatusForbidden {

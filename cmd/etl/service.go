@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,7 +88,7 @@ func newService(ctx context.Context, c *config, log *slog.Logger, clean *cleanup
 		Metrics: s.metrics.Handler(), Observe: s.metrics.Request, Log: log, ProbesOnly: !c.Service.has(roleAPI),
 	})
 	var listen net.ListenConfig
-	if s.socket, err = listen.Listen(ctx, "tcp", net.JoinHostPort(c.API.Host, strconv.Itoa(c.API.Port))); err != nil {
+	if s.socket, err = listen.Listen(ctx, "tcp", c.API.Address()); err != nil {
 		return nil, fmt.Errorf("listen on PORT %d of ETL_HOST %q: %w", c.API.Port, c.API.Host, err)
 	}
 	clean.add(func(context.Context) { _ = s.socket.Close() })
@@ -178,6 +177,7 @@ func (s *service) perform(ctx context.Context) {
 	}
 	if s.config.Service.has(roleScheduler) {
 		s.scheduler.Start()
+		s.tellSwitch(ctx)
 	}
 	<-ctx.Done()
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Service.Drain)

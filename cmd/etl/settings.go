@@ -90,15 +90,13 @@ type setting struct {
 func (c *config) settings(env envconfig.Lookuper) []setting {
 	var all []setting
 	for _, s := range c.sections() {
-		value := reflect.ValueOf(s).Elem()
-		for i := range value.NumField() {
-			name, _, _ := strings.Cut(value.Type().Field(i).Tag.Get("env"), ",")
-			shown := fmt.Sprint(value.Field(i).Interface())
-			if list, is := value.Field(i).Interface().([]string); is {
+		fields := reflect.ValueOf(s).Elem()
+		for i, v := range variablesOf(s, env) {
+			shown := fmt.Sprint(fields.Field(i).Interface())
+			if list, is := fields.Field(i).Interface().([]string); is {
 				shown = strings.Join(list, ",")
 			}
-			_, given := trimmed{env}.Lookup(name)
-			all = append(all, setting{name, shown, !given})
+			all = append(all, setting{v.name, shown, v.value == ""})
 		}
 	}
 	return all
@@ -112,7 +110,7 @@ func unknownVariables(env envconfig.Lookuper) []string {
 		known[s.Name] = true
 	}
 	var unknown []string
-	for _, name := range variables(env) {
+	for _, name := range variableNames(env) {
 		if (strings.HasPrefix(name, "ETL_") || strings.HasPrefix(name, "SYNC_")) && !known[name] {
 			unknown = append(unknown, name)
 		}
@@ -138,8 +136,8 @@ func processEnvironment() environment {
 	}}
 }
 
-// variables lists the names that an environment has, as far as it tells them.
-func variables(env envconfig.Lookuper) []string {
+// variableNames lists the names that an environment has, as far as it tells them.
+func variableNames(env envconfig.Lookuper) []string {
 	if e, is := env.(environment); is {
 		return e.names()
 	}

@@ -18,6 +18,24 @@ import (
 	"github.com/ecom-micro/etl/producer"
 )
 
+// tellSwitch logs at the start whether scheduled runs come. The switch is kept in the
+// ledger, so whoever turned it off may have been forgotten since.
+func (s *service) tellSwitch(ctx context.Context) {
+	if !s.config.Schedule.Enabled {
+		return // which the scheduler has said, and no switch changes
+	}
+	log := s.log.With("component", "scheduler")
+	wanted, err := s.ledger.Switch(ctx)
+	switch {
+	case err != nil:
+		log.Warn("it is not known whether scheduled runs are switched on", "err", err)
+	case wanted.On:
+		log.Info("scheduled runs are on")
+	default:
+		log.Warn("scheduled runs are off: POST /api/etl/scheduler/start turns them on", "by", wanted.By, "since", wanted.At)
+	}
+}
+
 // tick asks for a scheduled run. All replicas ask, and their requests share a key,
 // so that one run comes of it. A broker that is away is tried until the next tick.
 func (s *service) tick(ctx context.Context, t schedule.Tick) {

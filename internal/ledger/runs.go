@@ -33,14 +33,8 @@ func (l *Ledger) find(ctx context.Context, id string) (*run.Record, error) {
 		pgx.NamedArgs{"id": parseID(id), "pipeline": l.pipeline})
 }
 
-// briefRequest is a request with a few of its ids.
-const briefRequest = `CASE WHEN json_array_length(request -> 'ids') > @listed THEN (
-	SELECT json_object_agg(key, CASE key WHEN 'ids' THEN (
-		SELECT json_agg(id) FROM (SELECT id FROM json_array_elements(value) AS given (id) LIMIT @listed) AS listed) ELSE value END)
-	FROM json_each(request)) ELSE request END`
-
-var listRuns = `
-SELECT ` + strings.Replace(columns, "request", briefRequest, 1) + ` FROM ` + runTable + `
+const listRuns = `
+SELECT ` + briefColumns + ` FROM ` + runTable + `
 WHERE pipeline = @pipeline
 	AND (requested_at, id) < (coalesce(@before, 'infinity'::timestamptz), coalesce(@before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
 	AND requested_at >= coalesce(@since, '-infinity'::timestamptz)
@@ -50,14 +44,14 @@ WHERE pipeline = @pipeline
 	AND (@dry_run::boolean IS NULL OR dry_run = @dry_run)
 ORDER BY requested_at DESC, id DESC LIMIT @limit`
 
-// Runs returns a page of runs, the latest first. A Before that is no page's Next is
+// Runs returns a page of runs, the latest first, without the ids that they were asked
+// for. A Before that is no page's Next is
 // run.ErrCursor.
 func (l *Ledger) Runs(ctx context.Context, f run.Filter) (run.Page, error) {
 	limit := pageLimit(f.Limit)
 	args := pgx.NamedArgs{
 		"pipeline": l.pipeline, "before": nil, "before_id": nil, "since": nil, "status": texts(f.Status), "trigger": texts(f.Trigger),
 		"mode": string(f.Mode), "dry_run": f.DryRun, "limit": limit + 1,
-		"listed": run.ListedIDs,
 	}
 	if f.Before != "" {
 		at, id, err := parseRunCursor(f.Before)
@@ -69,7 +63,7 @@ func (l *Ledger) Runs(ctx context.Context, f run.Filter) (run.Page, error) {
 	if !f.Since.IsZero() {
 		args["since"] = f.Since
 	}
-	runs, err := retried(ctx, l, "list runs", func() ([]run.Record, error) { return collect(ctx, l.pool, scanRecord, listRuns, args) })
+	runs, err := retried(ctx, l, "list runs", func() ([]run.Record, error) { return collect(ctx, l.pool, scanBrief, listRuns, args) })
 	page := run.Page{Runs: runs}
 	if len(runs) > limit {
 		page.Runs = runs[:limit]
@@ -79,29 +73,31 @@ func (l *Ledger) Runs(ctx context.Context, f run.Filter) (run.Page, error) {
 	return page, err
 }
 
-// Active returns the run that holds the slot, nil where none does.
+// Active returns the run that holds the slot, nil where none does; without its ids, as
+// the runs of a list.
 func (l *Ledger) Active(ctx context.Context, slot run.Slot) (*run.Record, error) {
 	return l.pick(ctx, "find the active run", `slot = @slot AND status IN ('queued', 'running', 'paused')`,
 		pgx.NamedArgs{"slot": string(slot)})
 }
 
-// Latest returns the run of the slot that finished last, nil where none has.
+// Latest returns the run of the slot that finished last, nil where none has; without its
+// ids.
 func (l *Ledger) Latest(ctx context.Context, slot run.Slot) (*run.Record, error) {
 	return l.pick(ctx, "find the latest run", `slot = @slot AND status IN ('succeeded', 'partial', 'failed', 'cancelled')
 		ORDER BY finished_at DESC, id DESC LIMIT 1`, pgx.NamedArgs{"slot": string(slot)})
 }
 
-// LatestLook returns the dry run over the whole catalogue that finished last, where
-// it did not fail and is not older than the given time; otherwise nil.
+// LatestLook returns the run over the whole catalogue that finished last and neither
+// failed nor was cancelled, where it did so at the given time or later; otherwise nil.
 func (l *Ledger) LatestLook(ctx context.Context, notOlderThan time.Time) (*run.Record, error) {
-	return l.pick(ctx, "find the latest comparison", `dry_run AND whole AND status IN ('succeeded', 'partial') AND finished_at >= @since
+	return l.pick(ctx, "find the latest comparison", `whole AND status IN ('succeeded', 'partial') AND finished_at >= @since
 		ORDER BY finished_at DESC, id DESC LIMIT 1`, pgx.NamedArgs{"since": notOlderThan})
 }
 
 func (l *Ledger) pick(ctx context.Context, what, where string, args pgx.NamedArgs) (*run.Record, error) {
 	args["pipeline"] = l.pipeline
 	return retried(ctx, l, what, func() (*run.Record, error) {
-		return first(ctx, l.pool, scanRecord, "SELECT "+columns+" FROM "+runTable+" WHERE pipeline = @pipeline AND "+where, args)
+		return first(ctx, l.pool, scanBrief, "SELECT "+briefColumns+" FROM "+runTable+" WHERE pipeline = @pipeline AND "+where, args)
 	})
 }
 

@@ -1,10 +1,13 @@
 package ledger
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 
+	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
@@ -22,6 +25,47 @@ func TestCursors(t *testing.T) {
 		if _, err := l.Outcomes(t.Context(), record.ID, run.OutcomeFilter{After: bad}); !errors.Is(err, run.ErrCursor) {
 			t.Errorf("outcomes after %q: %v", bad, err)
 		}
+	}
+}
+
+// However many ids runs were asked for, a list of them stays small: they are not loaded.
+func TestCaseE10ListsDoNotLoadIDs(t *testing.T) {
+	t.Parallel()
+	const runs = run.MaxPage
+	l := fresh(t)
+	named := submitted(t, l, func(r *run.Request) {
+		r.Reason = `an "ids": [1] in a text`
+		for i := range run.MaxIDs {
+			r.IDs = append(r.IDs, product.ID(fmt.Sprintf("%024x", i*i)))
+		}
+	})
+	if _, err := l.Ask(t.Context(), named.ID, run.WantCancel); err != nil {
+		t.Fatal(err)
+	}
+	// The others as it is, but for one as an older program has entered it.
+	execute(t, l, `
+INSERT INTO etl_ledger.run (id, pipeline, slot, status, trigger, mode, dry_run, whole, request, brief, requested_at, finished_at)
+SELECT gen_random_uuid(), pipeline, slot, status, trigger, mode, dry_run, whole, request, CASE WHEN n > 1 THEN brief END, requested_at - n * interval '1 second', finished_at
+FROM etl_ledger.run, generate_series(1, $2) AS n WHERE id = $1`, named.ID, runs-1)
+	page, err := l.Runs(t.Context(), run.Filter{Limit: runs})
+	if err != nil || len(page.Runs) != runs {
+		t.Fatalf("%d runs, %v", len(page.Runs), err)
+	}
+	want := named.Request
+	want.IDs = nil
+	for i := range page.Runs {
+		r := &page.Runs[i]
+		want.ID = r.ID
+		if r.IDCount != run.MaxIDs || r.Whole() || !reflect.DeepEqual(r.Request, want) {
+			t.Fatalf("run %d of the page is %+v, want %+v", i, r, want)
+		}
+	}
+	all, err := json.Marshal(page)
+	if err != nil || len(all) > 1<<20 {
+		t.Errorf("the page has %d bytes, %v", len(all), err)
+	}
+	if whole := found(t, l, named.ID); len(whole.Request.IDs) != run.MaxIDs || whole.IDCount != run.MaxIDs {
+		t.Errorf("by its id it has %d ids", len(whole.Request.IDs))
 	}
 }
 

@@ -145,10 +145,14 @@ func (l *Ledger) arguments(r *run.Request, e entry) (pgx.NamedArgs, error) {
 	if err != nil {
 		return nil, err
 	}
+	brief, err := briefDocument(r)
+	if err != nil {
+		return nil, err
+	}
 	args := pgx.NamedArgs{
 		"id": r.ID, "pipeline": l.pipeline, "slot": string(r.Slot()), "key": nil, "trigger": string(r.Trigger),
 		"mode": string(r.Mode), "dry_run": r.DryRun, "whole": whole(r),
-		"request": request, "requested_at": r.At, "expires_at": nil,
+		"request": request, "brief": brief, "requested_at": r.At, "expires_at": nil,
 		"status": string(e.status), "problem": cut(e.problem, run.MaxError), "unread": e.unread, "reads": l.reads, "active": e.active, "owner": e.owner, "lease": e.lease,
 		"stale": "its process gave no sign of life any more; run " + r.ID + " took its place",
 		"left":  "it was handed back, and no worker took it up again; run " + r.ID + " took its place",
@@ -169,9 +173,9 @@ func whole(r *run.Request) bool { return len(r.IDs) == 0 && r.Since.IsZero() && 
 const expired = `'expired: no worker began it by ' || to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`
 
 const insertRun = `
-INSERT INTO ` + runTable + ` (id, pipeline, slot, key, trigger, mode, dry_run, whole, request, requested_at, expires_at,
+INSERT INTO ` + runTable + ` (id, pipeline, slot, key, trigger, mode, dry_run, whole, request, brief, requested_at, expires_at,
 	status, error, finished_at, active_run, owner, fence, lease_until, started_at, unread, unread_by)
-SELECT @id, @pipeline, @slot, @key, @trigger, @mode, @dry_run, @whole, @request, @requested_at, expires_at,
+SELECT @id, @pipeline, @slot, @key, @trigger, @mode, @dry_run, @whole, @request, @brief, @requested_at, expires_at,
 	CASE WHEN late THEN 'skipped' ELSE @status END,
 	CASE WHEN late THEN ` + expired + ` ELSE nullif(@problem, '') END,
 	CASE WHEN late OR @status = 'skipped' THEN now() END,

@@ -79,7 +79,7 @@ func (l *Ledger) unreadable(ctx context.Context, id pgtype.UUID, why error) erro
 func (l *Ledger) queue(ctx context.Context, id pgtype.UUID, request run.Request) error {
 	const queue = `
 UPDATE ` + runTable + ` SET status = 'queued', error = NULL, unread = NULL, version = version + 1,
-	slot = @slot, trigger = @trigger, mode = @mode, dry_run = @dry_run, whole = @whole, request = @request, expires_at = @expires_at
+	slot = @slot, trigger = @trigger, mode = @mode, dry_run = @dry_run, whole = @whole, request = @request, brief = @brief, expires_at = @expires_at
 WHERE id = @id AND status = 'waiting' AND NOT EXISTS (
 	SELECT FROM ` + runTable + ` WHERE pipeline = @pipeline AND slot = @slot AND status IN ('queued', 'running', 'paused'))`
 	request.ID = id.String()

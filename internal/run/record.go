@@ -57,7 +57,7 @@ type Record struct {
 	// Vanished is how many owners in a row gave no sign of life any more and had
 	// settled nothing.
 	Vanished int `json:"-"`
-	// IDCount is how many ids the request names. Lists have ListedIDs of them at most.
+	// IDCount is how many ids the request names. Lists have none of them.
 	IDCount  int       `json:"-"`
 	Progress *Progress `json:"progress,omitempty"`
 	// Report is the run's so far, without samples: the outcomes are kept one by one.
@@ -66,12 +66,15 @@ type Record struct {
 	ActiveRun string  `json:"activeRun,omitempty"` // a skipped run: the one that was active
 }
 
+// Whole tells whether the run was to look at all products.
+func (r *Record) Whole() bool {
+	return r.IDCount == 0 && len(r.Request.IDs) == 0 && r.Request.Since.IsZero() && r.Request.Apply == ""
+}
+
 // Bounds of what the ledger keeps of one run.
 const (
 	MaxError    = 2000
 	MaxOutcomes = 100_000 // then counts only
-	// ListedIDs is how many ids of a request lists of runs have.
-	ListedIDs = 20
 )
 
 // Slot is what at most one active run of a pipeline holds.

@@ -207,12 +207,19 @@ func (e *InvalidError) orNil() error {
 
 // DecodeOrder reads what a caller asks for, with its defaults filled in. An empty
 // document asks for the defaults. Unknown fields, wrong types and values out of
-// bounds are an *InvalidError that names each of them.
+// bounds are an *InvalidError that names each of them. Callers of the former service may
+// name pipelines; others than that of products are a *ForeignError.
 func DecodeOrder(document []byte) (Order, error) {
 	var o Order
+	var asked pipelines
 	invalid := &InvalidError{}
 	if len(bytes.TrimSpace(document)) > 0 {
-		decode(document, o.readers(), invalid)
+		readers := o.readers()
+		readers["pipelines"] = &asked
+		decode(document, readers, invalid)
+	}
+	if foreign := asked.foreign(); len(foreign) > 0 {
+		return o, &ForeignError{foreign}
 	}
 	o.check(invalid)
 	return o, invalid.orNil()
@@ -243,13 +250,19 @@ func DecodeRequest(document []byte) (Request, error) {
 
 func (o *Order) readers() map[string]any {
 	return map[string]any{
-		"mode": &o.Mode, "dryRun": &o.DryRun, "batchSize": &o.BatchSize, "repair": &o.Repair, "ids": &o.IDs,
-		"since": &o.Since, "maxRepairs": &o.MaxRepairs, "maxDeletes": &o.MaxDeletes, "fallback": &o.Fallback, "reason": &o.Reason,
+		"mode": &o.Mode, "dryRun": &o.DryRun, "batchSize": (*limit)(&o.BatchSize), "repair": &o.Repair, "ids": &o.IDs,
+		"since": &o.Since, "maxRepairs": (*limit)(&o.MaxRepairs), "maxDeletes": (*limit)(&o.MaxDeletes), "fallback": &o.Fallback, "reason": &o.Reason,
 	}
 }
 
 // decode reads a JSON object member by member, so that each wrong one is named.
 func decode(document []byte, readers map[string]any, invalid *InvalidError) {
+	for mark, name := range byteOrderMarks {
+		if bytes.HasPrefix(document, []byte(mark)) {
+			invalid.add("", "begins with the byte order mark of %s: send plain UTF-8", name)
+			return
+		}
+	}
 	if !utf8.Valid(document) { // which the decoder would replace, in ids too
 		invalid.add("", "is not valid UTF-8")
 		return
@@ -282,7 +295,7 @@ func decode(document []byte, readers map[string]any, invalid *InvalidError) {
 			invalid.add(name, "is given twice")
 		default:
 			seen[name] = true
-			if err := json.Unmarshal(value, into); errors.Is(err, errMoment) || errors.Is(err, errKinds) {
+			if err := readValue(value, into); errors.Is(err, errMoment) || errors.Is(err, errKinds) || errors.Is(err, errPipelines) {
 				invalid.add(name, "%s", err)
 			} else if err != nil {
 				invalid.add(name, "must be %s", expected(into))
@@ -298,11 +311,14 @@ func decode(document []byte, readers map[string]any, invalid *InvalidError) {
 	}
 }
 
+// byteOrderMarks are what editors put in front of a text.
+var byteOrderMarks = map[string]string{"\xef\xbb\xbf": "UTF-8", "\xfe\xff": "UTF-16", "\xff\xfe": "UTF-16"}
+
 func expected(into any) string {
 	switch into.(type) {
 	case *bool:
 		return "true or false"
-	case *int:
+	case *int, *limit:
 		return "a whole number"
 	case *[]product.ID:
 		return "a list of product ids as texts"
@@ -348,10 +364,10 @@ func (o *Order) check(invalid *InvalidError) {
 		invalid.add("fallback", "goes with mode replay only")
 	}
 	if o.MaxDeletes < 0 {
-		invalid.add("maxDeletes", "must be at least 1, or 0 for SYNC_MAX_DELETES")
+		invalid.add("maxDeletes", "must be at least 1; without it SYNC_MAX_DELETES counts")
 	}
 	if o.MaxRepairs < 0 {
-		invalid.add("maxRepairs", "must be at least 1, or 0 for no limit")
+		invalid.add("maxRepairs", "must be at least 1; without it no number is set")
 	}
 	o.checkIDs(invalid)
 	if !o.Since.IsZero() && len(o.IDs) > 0 {

@@ -50,7 +50,7 @@ func TestDecodeOrder(t *testing.T) {
 		" { } ":      defaults,
 		`{"ids":[]}`: with(func(o *run.Order) { o.IDs = []product.ID{} }),
 		`{"mode":null,"dryRun":null,"batchSize":null,"repair":null,"ids":null,"since":null,"maxRepairs":null,"maxDeletes":null,"fallback":null,"reason":null}`: defaults,
-		`{"mode":"","repair":"","fallback":"","since":"","batchSize":0,"maxRepairs":0,"maxDeletes":0}`:                                                         defaults,
+		`{"mode":"","repair":"","fallback":"","since":"","pipelines":""}`:                                                                                      defaults,
 		`{"mode":"direct","dryRun":true,"batchSize":1000,"repair":"missing","maxRepairs":5,"fallback":"none","reason":"é"}`: with(func(o *run.Order) {
 			o.Mode, o.DryRun, o.BatchSize, o.MaxRepairs, o.Reason = run.Direct, true, 1000, 5, "é"
 		}),
@@ -97,7 +97,8 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		{"null", []string{noObject}},
 		{"[]", []string{noObject}},
 		{"1", []string{noObject}},
-		{"\ufeff{}", []string{noObject}}, // a byte order mark
+		{"\ufeff{}", []string{"begins with the byte order mark of UTF-8: send plain UTF-8"}},
+		{`{"batchSize":0,"maxRepairs":0,"maxDeletes":0}`, []string{"batchSize must be 1..1000", "maxDeletes must be at least 1; without it SYNC_MAX_DELETES counts", "maxRepairs must be at least 1; without it no number is set"}},
 		{"{", []string{unreadable}},
 		{`{"mode"`, []string{unreadable}},
 		{`{"mode":`, []string{unreadable}},
@@ -108,7 +109,7 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		{"{} x", []string{"must be one JSON object and nothing behind it"}},
 		{"{\"reason\":\"\xff\"}", []string{"is not valid UTF-8"}},
 		{"{\"\xc3\":1}", []string{"is not valid UTF-8"}},
-		{`{"mode":1,"dryRun":"yes","batchSize":"1","repair":1,"ids":"a","since":1,"maxRepairs":1.5,"maxDeletes":"1","fallback":{},"reason":true}`, []string{
+		{`{"mode":1,"dryRun":"yes","batchSize":"x","repair":1,"ids":"a","since":1,"maxRepairs":1.5,"maxDeletes":"1e","fallback":{},"reason":true}`, []string{
 			"mode must be a text", "dryRun must be true or false", "batchSize must be a whole number", kinds,
 			"ids must be a list of product ids as texts", moment, "maxRepairs must be a whole number", "maxDeletes must be a whole number", "fallback must be a text", "reason must be a text",
 		}},
@@ -126,10 +127,10 @@ func TestDecodeOrderRefuses(t *testing.T) {
 		{`{"repair":["missing,stale"]}`, []string{kinds}},
 		{`{"repair":["missing",1]}`, []string{kinds}},
 		{`{"repair":{"stale":true}}`, []string{kinds}},
-		{`{"maxDeletes":-1}`, []string{"maxDeletes must be at least 1, or 0 for SYNC_MAX_DELETES"}},
+		{`{"maxDeletes":-1}`, []string{"maxDeletes must be at least 1; without it SYNC_MAX_DELETES counts"}},
 		{`{"fallback":"replay"}`, []string{"fallback must be none or direct"}},
 		{`{"fallback":"direct","mode":"direct"}`, []string{"fallback goes with mode replay only"}},
-		{`{"maxRepairs":-1}`, []string{"maxRepairs must be at least 1, or 0 for no limit"}},
+		{`{"maxRepairs":-1}`, []string{"maxRepairs must be at least 1; without it no number is set"}},
 		{`{"ids":[""]}`, []string{"ids contains an empty id"}},
 		{`{"ids":["a",null]}`, []string{"ids contains an empty id"}},
 		{`{"ids":["a\u0000"]}`, []string{"ids contains an id that is too long, not valid UTF-8 or has a NUL: \"a\\x00\""}},

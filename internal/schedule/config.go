@@ -44,6 +44,17 @@ func (c *Config) parse() (sync, health instants, err error) {
 	return sync, health, errors.Join(problems...)
 }
 
+// Remarks are on expressions that are valid and fire otherwise than they read.
+func (c *Config) Remarks() []string {
+	var all []string
+	for _, job := range []struct{ variable, expression string }{{"SYNC_CRON_SCHEDULE", c.Sync}, {"HEALTH_CHECK_CRON_SCHEDULE", c.Health}} {
+		for _, remark := range remarks(job.expression) {
+			all = append(all, fmt.Sprintf("%s %s %s", job.variable, quoted(job.expression), remark))
+		}
+	}
+	return all
+}
+
 const accepted = `five fields (minute, hour, day of month, month, day of week) such as "*/30 * * * *", ` +
 	`six fields (seconds first), "@every 30m", and @hourly, @daily, @weekly, @monthly or @yearly`
 

@@ -51,7 +51,7 @@ func TestInvalidExpressions(t *testing.T) {
 		"30 minutes":               `"30 minutes" has the wrong number of fields: 2.`,
 		"* * * * * * *":            `"* * * * * * *" has the wrong number of fields: 7.`,
 		"61 * * * *":               `"61 * * * *" is wrong in its minute "61" (0-59).`,
-		"60 24 0 13 7":             `is wrong in its minute "60" (0-59), hour "24" (0-23), day of month "0" (1-31), month "13" (1-12 or JAN-DEC), day of week "7" (0-6 or SUN-SAT).`,
+		"60 24 0 13 8":             `is wrong in its minute "60" (0-59), hour "24" (0-23), day of month "0" (1-31), month "13" (1-12 or JAN-DEC), day of week "8" (0-7 or SUN-SAT).`,
 		"60 * * * * *":             `is wrong in its second "60" (0-59).`,
 		"*/0 * * * *":              `minute "*/0" (0-59).`,
 		"*-5 * * * *":              `minute "*-5" (0-59).`,

@@ -3,6 +3,8 @@ package schedule
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,19 +34,22 @@ var (
 // @every fires at the multiples of its duration since 1970-01-01 00:00 UTC, whatever
 // the zone, so that all replicas agree whenever they started.
 func parse(expression string, zone *time.Location) (instants, error) {
-	expression = strings.TrimSpace(expression)
-	name, rest, _ := strings.Cut(expression, " ")
+	given := strings.Fields(expression)
 	switch {
-	case expression == "":
+	case len(given) == 0:
 		return nil, errEmpty
 	case strings.Contains(strings.ToUpper(expression), "TZ="):
 		return nil, errZone
-	case name == "@every":
-		return every(strings.TrimSpace(rest))
-	case name[0] != '@':
-		if err := checkFields(strings.Fields(expression)); err != nil {
+	case strings.EqualFold(given[0], "@every"):
+		return every(strings.Join(given[1:], ""))
+	case given[0][0] == '@':
+		expression = strings.ToLower(strings.Join(given, " "))
+	default:
+		if err := checkFields(given); err != nil {
 			return nil, err
 		}
+		given[len(given)-1] = sundays(given[len(given)-1])
+		expression = strings.Join(given, " ")
 	}
 	parsed, err := cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor).Parse(expression)
 	spec, ok := parsed.(*cron.SpecSchedule)
@@ -59,7 +64,7 @@ func parse(expression string, zone *time.Location) (instants, error) {
 }
 
 func every(duration string) (instants, error) {
-	d, err := time.ParseDuration(duration)
+	d, err := time.ParseDuration(strings.ToLower(duration))
 	if err != nil || d < time.Second || d%time.Second != 0 {
 		return nil, errEvery
 	}
@@ -71,13 +76,14 @@ func every(duration string) (instants, error) {
 var fields = []struct {
 	name, values string
 	option       cron.ParseOption
+	bits         func(*cron.SpecSchedule) uint64
 }{
-	{"second", "0-59", cron.Second},
-	{"minute", "0-59", cron.Minute},
-	{"hour", "0-23", cron.Hour},
-	{"day of month", "1-31", cron.Dom},
-	{"month", "1-12 or JAN-DEC", cron.Month},
-	{"day of week", "0-6 or SUN-SAT", cron.Dow},
+	{"second", "0-59", cron.Second, func(s *cron.SpecSchedule) uint64 { return s.Second }},
+	{"minute", "0-59", cron.Minute, func(s *cron.SpecSchedule) uint64 { return s.Minute }},
+	{"hour", "0-23", cron.Hour, func(s *cron.SpecSchedule) uint64 { return s.Hour }},
+	{"day of month", "1-31", cron.Dom, func(s *cron.SpecSchedule) uint64 { return s.Dom }},
+	{"month", "1-12 or JAN-DEC", cron.Month, func(s *cron.SpecSchedule) uint64 { return s.Month }},
+	{"day of week", "0-7 or SUN-SAT", cron.Dow, func(s *cron.SpecSchedule) uint64 { return s.Dow }},
 }
 
 // checkFields looks at each field by itself, so that each wrong one is named.
@@ -87,7 +93,11 @@ func checkFields(given []string) error {
 	}
 	var problems []string
 	for i, field := range fields[len(fields)-len(given):] {
-		if _, err := cron.NewParser(field.option).Parse(given[i]); err != nil || sloppy(given[i]) {
+		plain := given[i]
+		if field.option == cron.Dow {
+			plain = sundays(plain)
+		}
+		if _, err := cron.NewParser(field.option).Parse(plain); err != nil || sloppy(given[i]) {
 			problems = append(problems, fmt.Sprintf("%s %s (%s)", field.name, quoted(given[i]), field.values))
 		}
 	}
@@ -106,6 +116,43 @@ func sloppy(field string) bool {
 		}
 	}
 	return false
+}
+
+// sundays writes each Sunday of a field as 0, which is what the parser takes: to cron 7 is
+// Sunday too, and people end a week with SUN. What is no day is left to the parser.
+func sundays(field string) string {
+	items := strings.Split(field, ",")
+	for i, item := range items {
+		span, every, stepped := strings.Cut(item, "/")
+		from, to, ranged := strings.Cut(span, "-")
+		step := 1
+		if stepped {
+			step, _ = strconv.Atoi(every)
+		}
+		first := weekday(from)
+		switch {
+		case step < 1 || first < 0:
+		case !ranged && first == 7:
+			items[i] = "0"
+		case ranged && (weekday(to) == 7 || strings.EqualFold(to, "SUN") && first > 0):
+			var days []string
+			for day := first; day <= 7; day += step {
+				days = append(days, strconv.Itoa(day%7))
+			}
+			items[i] = strings.Join(days, ",")
+		case ranged && first == 7:
+			items[i] = "0" + strings.TrimPrefix(item, from)
+		}
+	}
+	return strings.Join(items, ",")
+}
+
+// weekday is the number of a day of the week, -1 where it is none.
+func weekday(day string) int {
+	if n, err := strconv.Atoi(day); err == nil && n >= 0 && n <= 7 {
+		return n
+	}
+	return slices.Index([]string{"SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"}, strings.ToUpper(day))
 }
 
 // calendar is an expression of fields in a time zone. Only its bit sets are the

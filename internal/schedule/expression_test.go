@@ -171,3 +171,89 @@ func TestEvery(t *testing.T) {
 		}
 	})
 }
+
+// Sunday is 0, 7 and SUN, alone and at either end of a range.
+func TestCaseD6Sundays(t *testing.T) {
+	t.Parallel()
+	for field, want := range map[string][]int{
+		"7": {0}, "0": {0}, "SUN": {0}, "07": {0}, "7/2": {0}, "0,7": {0}, "7,3": {0, 3}, "7-7": {0}, "SUN-SUN": {0},
+		"5-7": {0, 5, 6}, "FRI-SUN": {0, 5, 6}, "fri-7": {0, 5, 6}, "1-7": {0, 1, 2, 3, 4, 5, 6}, "0-7": {0, 1, 2, 3, 4, 5, 6},
+		"1-7/2": {0, 1, 3, 5}, "1-7/3": {0, 1, 4}, "7-2": {0, 1, 2}, "SUN-2": {0, 1, 2}, "7-4/2": {0, 2, 4}, "1,5-7": {0, 1, 5, 6}, "1-5": {1, 2, 3, 4, 5},
+	} {
+		next, err := schedule.Parse("0 3 * * "+field, time.UTC)
+		if err != nil {
+			t.Errorf("%q: %v", field, err)
+			continue
+		}
+		var got []int
+		for at, end := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 11, 8, 0, 0, 0, 0, time.UTC); ; { // a week from a Sunday on
+			if at = next(at); at.After(end) {
+				break
+			}
+			got = append(got, int(at.Weekday()))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q fires on %v, want %v", field, got, want)
+		}
+	}
+	for _, field := range []string{"8", "-1", "7-8", "5-0", "SAT-MON", "7/0", "7/x", "7-", "-7", "7-7-7", "SUNDAY", "5L", "5#2"} {
+		if _, err := schedule.Parse("0 3 * * "+field, time.UTC); err == nil || !strings.Contains(err.Error(), `day of week "`+field+`" (0-7 or SUN-SAT)`) {
+			t.Errorf("%q: %v", field, err)
+		}
+	}
+}
+
+// What fires otherwise than it reads is remarked on, with what would fire so.
+func TestCaseD6WhatFiresOtherwiseThanItReads(t *testing.T) {
+	t.Parallel()
+	for expression, want := range map[string]string{
+		"*/90 * * * *":      `fires at minute 0 only, because the step of "*/90" ends with the field; for every 90 minutes give "@every 90m"`,
+		"?/90 * * * *":      `"@every 90m"`,
+		"0 */90 * * * *":    `"@every 90m"`,
+		"*/120 * ? * *":     `"@every 120m"`,
+		"*/45 * * * *":      `fires unevenly: minute "*/45" ends at 45, and begins again at 0 after 15 minutes; for every 45 minutes give "@every 45m"`,
+		"*/7 * * * *":       `ends at 56, and begins again at 0 after 4 minutes; for every 7 minutes give "@every 7m"`,
+		"0 */45 * * *":      `fires at hour 0 only, because the step of "*/45" ends with the field; for every 45 hours give "@every 45h"`,
+		"0 */5 * * *":       `fires unevenly: hour "*/5" ends at 20, and begins again at 0 after 4 hours; for every 5 hours give "@every 5h"`,
+		"*/90 * * * * *":    `fires at second 0 only, because the step of "*/90" ends with the field; for every 90 seconds give "@every 90s"`,
+		"*/90 9-17 * * *":   `fires at minute 0 only, because the step of "*/90" ends with the field`,
+		"*/45 * * * MON":    `and begins again at 0 after 15 minutes`,
+		"5/90 * * * *":      `fires at minute 5 only, because the step of "5/90" ends with the field`,
+		"0-20/30 * * * *":   `fires at minute 0 only`,
+		"10,*/90 * * * *":   `"@every 90m"`,
+		"0 0 */45 * *":      `fires at day of month 1 only, because the step of "*/45" ends with the field`,
+		"0 0 1 */13 *":      `fires at month 1 only`,
+		"0 0 * * */7":       `fires at day of week 0 only`,
+		"*/60 9-17 * * MON": `fires at minute 0 only`,
+
+		"*/60 * * * *": "", "0 */24 * * *": "", "*/30 * * * *": "", "0 */6 * * *": "", "5/10 * * * *": "", "0 9-17/2 * * *": "", "0 0 */2 * *": "", "0 3 * * 7": "",
+		"*/1 * * * *": "", "0-40/20 * * * *": "", "@every 90m": "", "@hourly": "", "nonsense": "", "": "", "*/0 * * * *": "", "*/90 * * *": "",
+	} {
+		for variable, config := range map[string]schedule.Config{
+			"SYNC_CRON_SCHEDULE": {Sync: expression, Health: "@hourly"}, "HEALTH_CHECK_CRON_SCHEDULE": {Sync: "@hourly", Health: expression},
+		} {
+			all := config.Remarks()
+			if want == "" && len(all) > 0 || want != "" && (len(all) != 1 || !strings.HasPrefix(all[0], fmt.Sprintf("%s %q fires", variable, expression)) || !strings.Contains(all[0], want)) {
+				t.Errorf("%s=%q: %q, want %q", variable, expression, all, want)
+			}
+		}
+	}
+	both := schedule.Config{Sync: "*/90 */36 * * *", Health: "*/50 * * * * *"}
+	if all := both.Remarks(); len(all) != 3 {
+		t.Errorf("%q", all)
+	}
+}
+
+// Names may be written in any case, as those of months and days may.
+func TestCaseD6NamesInAnyCase(t *testing.T) {
+	t.Parallel()
+	after := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	for expression, want := range map[string]string{"@Hourly": "11:00:00", " @DAILY ": "00:00:00", "@Every 90M": "10:30:00", "@every 1h 30m": "10:30:00"} {
+		next, err := schedule.Parse(expression, time.UTC)
+		if err != nil {
+			t.Errorf("%q: %v", expression, err)
+		} else if got := next(after).Format(time.TimeOnly); got != want {
+			t.Errorf("%q fires at %s, want %s", expression, got, want)
+		}
+	}
+}

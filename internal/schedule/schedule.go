@@ -75,7 +75,7 @@ func (s *Scheduler) Start() {
 		j.begin(s.clock.Now())
 	}
 	s.cron.Start()
-	s.log.Info("the scheduler is on", "sync", s.config.Sync, "health", s.config.Health, "timezone", s.config.Timezone)
+	s.log.Info("the schedule begins", "sync", s.config.Sync, "health", s.config.Health, "timezone", s.config.Timezone)
 }
 
 // Shutdown lets no further tick begin, cancels the context of the jobs that are at

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"regexp"
 	"strings"
 )
@@ -34,8 +35,8 @@ func (t Text) masked() string {
 	return mask
 }
 
-// URL is an address that may carry credentials. It prints without its password
-// and without its query, where drivers accept passwords too.
+// URL is an address that may carry credentials. It prints without its password, and
+// without the values of those options that are secrets to a driver too.
 type URL string
 
 // Reveal returns the address with its credentials.
@@ -60,8 +61,8 @@ var (
 
 const host = `(\[[0-9a-fA-F:.%]+\]|[^\s[:cntrl:]\[\]:,]+)(:[0-9]*)?`
 
-// masked shows scheme, user, hosts and path, and less where it is in doubt what
-// belongs to a password.
+// masked shows the address but for its secrets, and less where it is in doubt what belongs
+// to a password.
 func (u URL) masked() string {
 	if u == "" {
 		return ""
@@ -86,11 +87,69 @@ func (u URL) masked() string {
 			shown = user + "@"
 		}
 	}
-	if end := strings.IndexAny(rest, "?#"); end >= 0 {
-		rest = rest[:end]
-	}
+	rest, tail := beforeAny(rest, "?#")
 	if authority, _, _ := strings.Cut(rest, "/"); !hosts.MatchString(authority) {
 		return kind + "://" + mask
 	}
-	return kind + "://" + shown + rest
+	return kind + "://" + shown + rest + maskedOptions(tail)
+}
+
+func beforeAny(s, chars string) (before, rest string) {
+	if at := strings.IndexAny(s, chars); at >= 0 {
+		return s[:at], s[at:]
+	}
+	return s, ""
+}
+
+var (
+	// optionName and optionValue are what is shown of options: a password that was not
+	// escaped could hold anything else.
+	optionName  = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_.]*$`)
+	optionValue = regexp.MustCompile(`^[a-zA-Z0-9%._~:/,+*()!$'-]*$`)
+	// secretOption are names of options that are secrets, or may be: password, sslpassword,
+	// tlsCertificateKeyFilePassword, authMechanismProperties (AWS_SESSION_TOKEN) and the like.
+	// Those that name a file are none.
+	secretOption = regexp.MustCompile(`(?i)pass|pwd|secret|token|credential|authmechanismproperties|key$`)
+	fileOption   = regexp.MustCompile(`(?i)^sslkey$|keyfile$`)
+	// assignment is a secret within a value.
+	assignment = regexp.MustCompile(`(?i)(pass\w*|pwd|secret|token)\s*[=:]`)
+	// usualOption are names that are no part of a secret that stands before them, as a & in
+	// a password that was not escaped would make it look.
+	usualOption = regexp.MustCompile(`(?i)^(user|host|port|dbname|ssl(mode|rootcert|cert|key)?|tls(cafile|certificatekeyfile)?|authsource|authmechanism|replicaset|` +
+		`directconnection|retry(writes|reads)|w|readpreference|appname|application_name|connect_timeout|target_session_attrs|search_path|options|` +
+		`(max|min)poolsize|pool_max_conns|(connect|socket|serverselection)timeoutms|heartbeat|framemax|channelmax)$`)
+)
+
+// maskedOptions shows the options behind a question mark, the values of secrets masked.
+// What is behind a # means nothing to any driver, and so may be a part of a password.
+func maskedOptions(tail string) string {
+	options, isQuery := strings.CutPrefix(tail, "?")
+	if !isQuery {
+		if tail != "" {
+			return "#" + mask
+		}
+		return ""
+	}
+	options, fragment := beforeAny(options, "#")
+	all := strings.Split(options, "&")
+	behind := false // a secret
+	for i, option := range all {
+		name, value, given := strings.Cut(option, "=")
+		plain, err := url.QueryUnescape(value)
+		isSecret := secretOption.MatchString(name) && !fileOption.MatchString(name)
+		switch {
+		case option == "" && !behind: // as in "?" alone
+		case !given, !optionName.MatchString(name), behind && !isSecret && !usualOption.MatchString(name):
+			all[i] = mask
+		case value == "" && !isSecret:
+		case isSecret, err != nil, !optionValue.MatchString(value), assignment.MatchString(plain):
+			all[i] = name + "=" + mask
+		}
+		behind = behind || isSecret
+	}
+	shown := "?" + strings.Join(all, "&")
+	if fragment != "" {
+		shown += "#" + mask
+	}
+	return shown
 }

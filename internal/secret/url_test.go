@@ -26,11 +26,11 @@ func TestURLsPrintWithoutTheirSecrets(t *testing.T) {
 		{"IPv6", "postgres://etl:geheim@[::1]:5432/cart", "postgres://etl:********@[::1]:5432/cart"},
 		{"several hosts", "mongodb://etl:geheim@a:27017,b:27017,c/shop", "mongodb://etl:********@a:27017,b:27017,c/shop"},
 		{"several hosts, no credentials", "mongodb://a:27017,b:27017/shop", "mongodb://a:27017,b:27017/shop"},
-		{"several hosts and a password in the query", "mongodb://etl:geheim@a:1,b:2/shop?tlsCertificateKeyFilePassword=geheim", "mongodb://etl:********@a:1,b:2/shop"},
-		{"several hosts and a password only in the query", "postgres://a:1,b:2/cart?user=etl&password=geheim", "postgres://a:1,b:2/cart"},
-		{"a password in the query", "postgres://db/cart?user=etl&password=geheim&sslmode=disable", "postgres://db/cart"},
-		{"a query without a path", "mongodb://db?authSource=geheim", "mongodb://db"},
-		{"a fragment", "amqp://rabbitmq/#geheim", "amqp://rabbitmq/"},
+		{"several hosts and a password in the query", "mongodb://etl:geheim@a:1,b:2/shop?tlsCertificateKeyFilePassword=geheim", "mongodb://etl:********@a:1,b:2/shop?tlsCertificateKeyFilePassword=********"},
+		{"several hosts and a password only in the query", "postgres://a:1,b:2/cart?user=etl&password=geheim", "postgres://a:1,b:2/cart?user=etl&password=********"},
+		{"a password in the query", "postgres://db/cart?user=etl&password=geheim&sslmode=disable", "postgres://db/cart?user=etl&password=********&sslmode=disable"},
+		{"a query without a path", "mongodb://db?authSource=admin", "mongodb://db?authSource=admin"},
+		{"a fragment", "amqp://rabbitmq/#geheim", "amqp://rabbitmq/#********"},
 		{"an unescaped @ in the password", "amqp://etl:ge@heim@rabbitmq/", "amqp://etl:********@rabbitmq/"},
 		{"an unescaped : in the password", "amqp://etl:ge:heim@rabbitmq/", "amqp://etl:********@rabbitmq/"},
 		{"an unescaped % in the password", "amqp://etl:ge%heim@rabbitmq/", "amqp://etl:********@rabbitmq/"},
@@ -64,6 +64,45 @@ func TestURLsPrintWithoutTheirSecrets(t *testing.T) {
 				t.Errorf("JSON is %s (%v)", out, err)
 			}
 		})
+	}
+}
+
+// What is no secret shows as it is, wherever it stands.
+func TestCaseE8OptionsOfAURL(t *testing.T) {
+	t.Parallel()
+	for _, plain := range []string{
+		"mongodb://mongo:27017/product?authSource=admin", "mongodb://a:1,b:2/product?replicaSet=rs0&tls=true&tlsCAFile=/etc/ca.pem&tlsCertificateKeyFile=/run/secrets/key.pem",
+		"mongodb+srv://cluster.example.com/product?retryWrites=true&w=majority", "postgresql://db:5432/cart?sslmode=verify-full&sslrootcert=/etc/ca.pem&sslkey=/etc/client.key",
+		"postgres://db/cart?options=-c%20statement_timeout%3D5s&application_name=etl", "postgres://db/cart?host=a,b&target_session_attrs=read-write",
+		"amqp://rabbitmq/%2Fshop?heartbeat=10&frameMax=8192", "amqps://rabbitmq/?cacertfile=/etc/ca.pem", "http://rabbitmq:15672/", "mongodb://db/?", "mongodb://db/?&w=1", "mongodb://db/?appName=",
+	} {
+		if got := fmt.Sprint(secret.URL(plain)); got != plain {
+			t.Errorf("%s prints %s", plain, got)
+		}
+		with := strings.Replace(plain, "://", "://etl:geheim@", 1)
+		if got, want := fmt.Sprint(secret.URL(with)), strings.Replace(plain, "://", "://etl:********@", 1); got != want {
+			t.Errorf("%s prints %s, want %s", with, got, want)
+		}
+	}
+	for hidden, want := range map[string]string{
+		"postgres://db/cart?password=geheim&application_name=etl":                                  "postgres://db/cart?password=********&application_name=etl",
+		"postgres://db/cart?sslpassword=geheim":                                                    "postgres://db/cart?sslpassword=********",
+		"postgres://db/cart?PASSWORD=geheim&Sslmode=disable":                                       "postgres://db/cart?PASSWORD=********&Sslmode=disable",
+		"postgres://db/cart?pass%77ord=geheim":                                                     "postgres://db/cart?********",
+		"postgres://db/cart?password=ge&heim":                                                      "postgres://db/cart?password=********&********",
+		"postgres://db/cart?password=x&heim=y&sslmode=disable":                                     "postgres://db/cart?password=********&********&sslmode=disable",
+		"postgres://db/cart?options=-c%20password%3Dgeheim":                                        "postgres://db/cart?options=********",
+		"postgres://db/cart?user=etl;password=geheim":                                              "postgres://db/cart?user=********",
+		"postgres://db/cart?password=":                                                             "postgres://db/cart?password=********",
+		"mongodb://db/?authMechanism=MONGODB-AWS&authMechanismProperties=AWS_SESSION_TOKEN:geheim": "mongodb://db/?authMechanism=MONGODB-AWS&authMechanismProperties=********",
+		"mongodb://db/?proxyPassword=geheim&proxyHost=p":                                           "mongodb://db/?proxyPassword=********&********",
+		"https://db/?api_key=geheim":                                                               "https://db/?api_key=********",
+		"https://db/?access_token=geheim":                                                          "https://db/?access_token=********",
+		"mongodb://db/?w=1#geheim":                                                                 "mongodb://db/?w=1#********",
+	} {
+		if got := fmt.Sprint(secret.URL(hidden)); got != want {
+			t.Errorf("%s prints %s, want %s", hidden, got, want)
+		}
 	}
 }
 

@@ -76,7 +76,7 @@ func TestCaseD13ServerThatDoesNotAnswerAtPresent(t *testing.T) {
 	t.Run("silent", func(t *testing.T) {
 		t.Parallel()
 		proxy, address := testenv.ProxyTo(t, testenv.Cart(t).URL)
-		target := described(t, address+"&statement_timeout=500&connect_timeout=1", "public") // 500 ms and 5 s are waited for
+		target := described(t, address+"&statement_timeout=500&connect_timeout=3", "public") // 500 ms and 5 s are waited for
 		err := target.pool.AcquireFunc(t.Context(), func(conn *pgxpool.Conn) error {
 			proxy.Freeze()
 			return conn.QueryRow(t.Context(), "SELECT $1::int", 1).Scan(new(int))

@@ -3,11 +3,11 @@ package ledgertest
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
@@ -15,7 +15,7 @@ import (
 var listing = map[string]func(*testing.T, Fixture){
 	"runs are listed in pages":      testRunPages,
 	"runs are filtered":             testRunFilters,
-	"lists have few ids":            testListedIDs,
+	"lists have no ids":             testRunsWithoutIDs,
 	"the runs that finished last":   testLatest,
 	"a run that is not there":       testNoRun,
 	"a page that is no page's next": testCursors,
@@ -42,35 +42,6 @@ func list(t *testing.T, l Fixture, filter run.Filter) (ids []string) {
 	}
 }
 
-// A request may name thousands of products. A list of runs has the first few of them, and
-// how many there are.
-func testListedIDs(t *testing.T, l Fixture) {
-	ids := []product.ID{"the first"}
-	for i := range 5000 {
-		ids = append(ids, product.ID(fmt.Sprint(i)))
-	}
-	many := finished(t, l, run.StatusSucceeded, func(r *run.Request) { r.IDs, r.Reason = ids, "many" })
-	few := finished(t, l, run.StatusSucceeded, func(r *run.Request) { r.IDs = ids[:run.ListedIDs] })
-	none := finished(t, l, run.StatusSucceeded, func(*run.Request) {})
-	page, err := l.Runs(t.Context(), run.Filter{})
-	if err != nil || len(page.Runs) != 3 {
-		t.Fatalf("%d runs, %v", len(page.Runs), err)
-	}
-	for _, r := range page.Runs {
-		want := map[string][]product.ID{many.ID: ids, few.ID: ids[:run.ListedIDs], none.ID: nil}[r.ID]
-		if r.IDCount != len(want) || !slices.Equal(r.Request.IDs, want[:min(len(want), run.ListedIDs)]) {
-			t.Errorf("%d ids are listed of %d, want %d", len(r.Request.IDs), r.IDCount, len(want))
-		}
-		if r.ID == many.ID && (r.Request.Reason != "many" || r.Request.Trigger != many.Request.Trigger || !r.Request.At.Equal(many.Request.At)) {
-			t.Errorf("the rest of the request is %+v", r.Request)
-		}
-	}
-	whole, err := l.Run(t.Context(), many.ID)
-	if err != nil || whole.IDCount != len(ids) || !slices.Equal(whole.Request.IDs, ids) {
-		t.Errorf("the run itself has %d ids of %d: %v", len(whole.Request.IDs), whole.IDCount, err)
-	}
-}
-
 func testRunPages(t *testing.T, l Fixture) {
 	noon := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	var all []string // the latest first
@@ -93,6 +64,45 @@ func testRunPages(t *testing.T, l Fixture) {
 	}
 	if page, err := l.Runs(t.Context(), run.Filter{Since: noon.Add(time.Hour)}); err != nil || page.Runs == nil || len(page.Runs) != 0 {
 		t.Errorf("an empty page is %+v, %v", page, err)
+	}
+}
+
+// Lists, and what is asked for all the time, do not load the ids of runs that name many.
+func testRunsWithoutIDs(t *testing.T, l Fixture) {
+	named := submitted(t, l, naming("b", "a", "c"))
+	plain := submitted(t, l, look)
+	if len(named.Request.IDs) != 3 || named.IDCount != 3 {
+		t.Errorf("the run itself is %+v", named)
+	}
+	check := func(what string, r *run.Record, want run.Record, ids int) {
+		t.Helper()
+		want.Request.IDs = nil
+		if r == nil || r.ID != want.ID || r.Request.IDs != nil || r.IDCount != ids || r.Whole() == (ids > 0) ||
+			!reflect.DeepEqual(r.Request, want.Request) {
+			t.Errorf("%s is %+v, want %+v and %d ids", what, r, want, ids)
+		}
+	}
+	page, err := l.Runs(t.Context(), run.Filter{})
+	if err != nil || len(page.Runs) != 2 {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	check("the list's first", &page.Runs[0], plain, 0)
+	check("the list's second", &page.Runs[1], named, 3)
+	active, err := l.Active(t.Context(), run.RepairSlot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("the active one", active, named, 3)
+	if _, err := l.Ask(t.Context(), named.ID, run.WantCancel); err != nil {
+		t.Fatal(err)
+	}
+	latest, err := l.Latest(t.Context(), run.RepairSlot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("the latest", latest, named, 3)
+	if whole, err := l.Run(t.Context(), named.ID); err != nil || len(whole.Request.IDs) != 3 || whole.IDCount != 3 || whole.Whole() {
+		t.Errorf("by its id it is %+v, %v", whole, err)
 	}
 }
 
@@ -166,6 +176,12 @@ func testLatest(t *testing.T, l Fixture) {
 		t.Fatal(err)
 	}
 	latest(run.RepairSlot, active.ID)
+	latestLook(time.Time{}, newer.ID)
+	repaired := finished(t, l, run.StatusPartial)
+	latestLook(time.Time{}, repaired.ID)
+	finished(t, l, run.StatusSucceeded, naming("a"))
+	finished(t, l, run.StatusCancelled)
+	latestLook(time.Time{}, repaired.ID)
 }
 
 func testNoRun(t *testing.T, l Fixture) {

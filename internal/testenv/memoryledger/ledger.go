@@ -137,6 +137,7 @@ func (l *Ledger) Put(record run.Record) string {
 		record.ID = run.NewRunID()
 	}
 	record.Request.ID, record.Version, record.Wanted = record.ID, 1, cmp.Or(record.Wanted, run.WantRun)
+	record.IDCount = len(record.Request.IDs)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := newEntry(record)

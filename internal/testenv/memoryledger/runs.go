@@ -23,7 +23,13 @@ func (l *Ledger) Run(ctx context.Context, id string) (run.Record, error) {
 	return run.Record{}, run.ErrNotFound
 }
 
-// Runs returns a page of runs, the latest first.
+// brief is a run as lists show it, without the ids that it was asked for.
+func brief(r run.Record) run.Record {
+	r.Request.IDs = nil
+	return r
+}
+
+// Runs returns a page of runs, the latest first, without their ids.
 func (l *Ledger) Runs(ctx context.Context, f run.Filter) (run.Page, error) {
 	leave, err := l.enter(ctx, "Runs")
 	if err != nil {
@@ -44,8 +50,7 @@ func (l *Ledger) Runs(ctx context.Context, f run.Filter) (run.Page, error) {
 			f.Mode != "" && f.Mode != r.Request.Mode || f.DryRun != nil && *f.DryRun != r.Request.DryRun || r.Request.At.Before(f.Since)
 	})
 	for i := range all {
-		r := &all[i]
-		r.Request.IDs = r.Request.IDs[:min(len(r.Request.IDs), run.ListedIDs)]
+		all[i] = brief(all[i])
 	}
 	page := run.Page{Runs: all}
 	if limit := limited(f.Limit); len(all) > limit {
@@ -65,7 +70,7 @@ func (l *Ledger) Active(ctx context.Context, slot run.Slot) (*run.Record, error)
 	if e == nil {
 		return nil, nil
 	}
-	record := e.record
+	record := brief(e.record)
 	return &record, nil
 }
 
@@ -80,7 +85,7 @@ func (l *Ledger) latest(keep func(*entry) bool) *run.Record {
 	if last == nil {
 		return nil
 	}
-	record := last.record
+	record := brief(last.record)
 	return &record
 }
 
@@ -94,8 +99,8 @@ func (l *Ledger) Latest(ctx context.Context, slot run.Slot) (*run.Record, error)
 	return l.latest(func(e *entry) bool { return e.record.Request.Slot() == slot }), nil
 }
 
-// LatestLook returns the dry run over the whole catalogue that finished last, where it
-// did not fail and is not older than the given time; otherwise nil.
+// LatestLook returns the run over the whole catalogue that finished last and neither
+// failed nor was cancelled, where it did so at the given time or later; otherwise nil.
 func (l *Ledger) LatestLook(ctx context.Context, notOlderThan time.Time) (*run.Record, error) {
 	leave, err := l.enter(ctx, "LatestLook")
 	if err != nil {
@@ -104,7 +109,7 @@ func (l *Ledger) LatestLook(ctx context.Context, notOlderThan time.Time) (*run.R
 	defer leave()
 	return l.latest(func(e *entry) bool {
 		r := &e.record
-		return r.Request.DryRun && len(r.Request.IDs) == 0 && r.Request.Since.IsZero() && r.Request.Apply == "" &&
+		return len(r.Request.IDs) == 0 && r.Request.Since.IsZero() && r.Request.Apply == "" &&
 			(r.Status == run.StatusSucceeded || r.Status == run.StatusPartial) && !r.Finished.Before(notOlderThan)
 	}), nil
 }

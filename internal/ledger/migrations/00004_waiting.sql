@@ -7,4 +7,4 @@ ALTER TABLE etl_ledger.run
     ADD COLUMN unread bytea CHECK (octet_length(unread) <= 1048576),
     ADD COLUMN unread_by bigint;
 CREATE INDEX run_waiting ON etl_ledger.run (pipeline, requested_at) WHERE status = 'waiting';
-INSERT INTO etl_ledger.compatibility (version, since) VALUES (3, 1);
+INSERT INTO etl_ledger.compatibility (version, since) VALUES (4, 1);
