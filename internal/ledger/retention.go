@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	retentionInterval = time.Minute
+	retentionInterval = 5 * time.Minute // it counts what is kept each time
 	// batchTimeout is how long one batch may take. Whatever it meets, nobody waits for it.
 	batchTimeout = 30 * time.Second
 	// What one short transaction removes at most.
@@ -18,8 +18,8 @@ const (
 	forgottenRuns = 100
 )
 
-// Retain forgets what is old and what is too much, now and then every minute, until ctx
-// ends. It is a loop of its own, so that whoever looks for runs never waits for it.
+// Retain forgets what is old and what is too much, now and every few minutes, until
+// ctx ends. It is a loop of its own, so that whoever looks for runs never waits for it.
 func (l *Ledger) Retain(ctx context.Context, log *slog.Logger) {
 	const longest = time.Hour // then what is old is measured anew
 	for failing := false; ctx.Err() == nil; {

@@ -31,11 +31,12 @@ func (l *Ledger) Defer(ctx context.Context, request run.Request, document []byte
 
 // unread are the runs whose requests no program of this version has tried to read.
 const unread = `
-SELECT id, unread FROM ` + runTable + `
+SELECT id, requested_at, unread FROM ` + runTable + `
 WHERE pipeline = @pipeline AND status = 'waiting' AND unread_by < @reads ORDER BY requested_at, id LIMIT 20`
 
 type unreadRun struct {
 	ID       pgtype.UUID
+	At       time.Time
 	Document []byte
 }
 
@@ -55,6 +56,7 @@ func (l *Ledger) readDeferred(ctx context.Context) (struct{}, error) {
 		case err != nil:
 			err = l.unreadable(ctx, w.ID, err)
 		default:
+			request.ID, request.At = w.ID.String(), w.At.UTC()
 			err = l.queue(ctx, w.ID, request)
 		}
 		if err != nil {
@@ -82,7 +84,6 @@ UPDATE ` + runTable + ` SET status = 'queued', error = NULL, unread = NULL, vers
 	slot = @slot, trigger = @trigger, mode = @mode, dry_run = @dry_run, whole = @whole, request = @request, brief = @brief, expires_at = @expires_at
 WHERE id = @id AND status = 'waiting' AND NOT EXISTS (
 	SELECT FROM ` + runTable + ` WHERE pipeline = @pipeline AND slot = @slot AND status IN ('queued', 'running', 'paused'))`
-	request.ID = id.String()
 	args, err := l.arguments(&request, entry{status: run.StatusQueued})
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package run
 import (
 	"fmt"
 	"strings"
-	"time"
 )
 
 // NewerError says that a request has a version or fields that this program does not
@@ -50,16 +49,14 @@ func newer(version int, invalid *InvalidError) *NewerError {
 		"; where that is misspelt, cancel the run and ask again"}
 }
 
-// plain is what any program can tell of a request that it cannot read.
+// plain is what any program can tell of a request that it cannot read: who asked, when,
+// whether it is one that was asked for before.
 func (r *Request) plain() Request {
-	p := Request{Version: r.Version, ID: r.ID, Recorded: r.Recorded}
-	if (&Request{Version: RequestVersion, ID: r.ID}).Check() != nil {
-		p.ID = ""
+	p := Request{Version: RequestVersion, ID: r.ID, By: r.By, At: r.At, Expires: r.Expires, Key: r.Key, Pipeline: r.Pipeline, Recorded: r.Recorded}
+	if p.Check() != nil {
+		p = Request{Version: RequestVersion}
+		_ = p.Check() // which fills in the defaults
 	}
-	if p.ID == "" {
-		p.ID, p.Recorded = NewRunID(), false
-	}
-	p.Trigger, p.At = ByMessage, time.Now().UTC().Truncate(time.Millisecond)
-	p.Order.check(&InvalidError{}) // which fills in the defaults
+	p.Version = r.Version
 	return p
 }

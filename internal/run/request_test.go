@@ -248,10 +248,10 @@ func TestDecodeRequestOfANewerVersion(t *testing.T) {
 	const mayBe = "; where that is misspelt, cancel the run and ask again"
 	for document, want := range map[string]string{
 		`{"version":2}`: "which reads version 2 of requests; this one reads 1",
-		`{"version":2,"id":"` + requestID + `","recorded":true,"mode":7,"since":{"at":1},"shards":[1]}`: "which reads version 2 of requests; this one reads 1",
-		`{"version":9,"id":"mine","recorded":true}`:                                                     "which reads version 9 of requests; this one reads 1",
-		`{"version":1,"dryrun":true}`:                                                                   "which knows the field dryrun" + mayBe,
-		`{"version":1,"id":"` + requestID + `","recorded":true,"a":1,"b":{}}`:                           "which knows the field a, b" + mayBe,
+		`{"version":2,"id":"` + requestID + `","recorded":true,"key":"k","pipeline":"p","requestedBy":"me","expiresAt":"2030-01-01T00:00:00Z","mode":7,"since":{"at":1},"shards":[1]}`: "which reads version 2 of requests; this one reads 1",
+		`{"version":9,"id":"mine","recorded":true}`:                           "which reads version 9 of requests; this one reads 1",
+		`{"version":1,"dryrun":true}`:                                         "which knows the field dryrun" + mayBe,
+		`{"version":1,"id":"` + requestID + `","recorded":true,"a":1,"b":{}}`: "which knows the field a, b" + mayBe,
 	} {
 		r, err := run.DecodeRequest([]byte(document))
 		var newer *run.NewerError
@@ -260,6 +260,9 @@ func TestDecodeRequestOfANewerVersion(t *testing.T) {
 		}
 		known := strings.Contains(document, requestID)
 		if known != (r.ID == requestID) || len(r.ID) != 36 || r.Recorded != known || r.At.IsZero() || r.Mode != run.Replay || len(r.Repair) == 0 {
+			t.Errorf("%s becomes %+v", document, r)
+		}
+		if asked := strings.Contains(document, `"key":"k"`); asked != (r.Key == "k" && r.Pipeline == "p" && r.By == "me" && r.Expires.Year() == 2030) {
 			t.Errorf("%s becomes %+v", document, r)
 		}
 		if (r.Newer() != nil) != (r.Version > run.RequestVersion) {

@@ -97,7 +97,7 @@ func testReadDeferred(t *testing.T, l Fixture) {
 		swept(t.Context(), t, l)
 	}
 	record := claimed(t, l, "worker", long).Record()
-	if record.ID != read.ID || !record.Request.DryRun || record.IDCount != 2 || record.Request.Reason != "by hand" || record.Error != "" || record.Version != 3 {
+	if record.ID != read.ID || !record.Request.DryRun || record.IDCount != 2 || record.Request.Reason != "by hand" || record.Error != "" || record.Version != 3 || !record.Request.At.Equal(read.Request.At) {
 		t.Errorf("claimed %+v", record)
 	}
 	if record := found(t, l, unknown.ID); record.Status != run.StatusWaiting || !strings.Contains(record.Error, "which knows the field dryrun") || record.Version != 2 {

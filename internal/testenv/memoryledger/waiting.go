@@ -38,7 +38,7 @@ func (l *Ledger) Defer(ctx context.Context, request run.Request, document []byte
 // read queues a run that waited for this version.
 func (l *Ledger) read(e *entry) {
 	request, err := run.DecodeRequest(e.unread)
-	request.ID = e.record.ID
+	request.ID, request.At = e.record.ID, e.record.Request.At
 	switch {
 	case errors.As(err, new(*run.NewerError)):
 		e.unreadBy, e.record.Error = l.Reads, err.Error()
