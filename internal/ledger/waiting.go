@@ -57,7 +57,7 @@ func (l *Ledger) readDeferred(ctx context.Context) (struct{}, error) {
 			err = l.unreadable(ctx, w.ID, err)
 		default:
 			request.ID, request.At = w.ID.String(), w.At.UTC()
-			err = l.queue(ctx, w.ID, request)
+			err = l.queue(ctx, request)
 		}
 		if err != nil {
 			return struct{}{}, err
@@ -78,7 +78,7 @@ func (l *Ledger) unreadable(ctx context.Context, id pgtype.UUID, why error) erro
 	return err
 }
 
-func (l *Ledger) queue(ctx context.Context, id pgtype.UUID, request run.Request) error {
+func (l *Ledger) queue(ctx context.Context, request run.Request) error {
 	const queue = `
 UPDATE ` + runTable + ` SET status = 'queued', error = NULL, unread = NULL, version = version + 1,
 	slot = @slot, trigger = @trigger, mode = @mode, dry_run = @dry_run, whole = @whole, request = @request, brief = @brief, expires_at = @expires_at
