@@ -49,7 +49,12 @@ func (s *shop) serve(env map[string]string) *replica {
 // serveApart starts the service as a process of the real binary, which can be killed.
 func (s *shop) serveApart(env map[string]string) (*replica, *os.Process) {
 	s.tb.Helper()
-	p := s.with(serviceDefaults).with(env).command(context.WithoutCancel(s.tb.Context()), "serve")
+	return s.serveFrom(s.with(serviceDefaults).with(env).command(context.WithoutCancel(s.tb.Context()), "serve"))
+}
+
+// serveFrom starts a prepared process of the service.
+func (s *shop) serveFrom(p *process) (*replica, *os.Process) {
+	s.tb.Helper()
 	r := &running{ended: make(chan struct{})}
 	p.Stdout, p.Stderr = &r.stdout, &r.stderr
 	if err := p.Start(); err != nil {

@@ -64,7 +64,7 @@ func (c *Command) Run(ctx context.Context, clean *Cleanup, show func(progress fu
 	}
 	report, err := reconcile.Execute(ctx, j.lease, commandLease, prepare)
 	if err == nil {
-		_, err = memory.Sweep(ctx) // there may be no service that does it
+		_, err = memory.Forget(ctx, 5*time.Second) // there may be no service that does it
 	}
 	return report, left(j.request.ID, err)
 }

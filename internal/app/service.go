@@ -225,6 +225,7 @@ func (s *Service) perform(ctx context.Context) {
 	if s.config.Service.has(roleWorker) {
 		roles.Go(func() { s.ended("listener", s.listener.Run(ctx)) })
 		roles.Go(func() { s.ended("worker", s.worker.Run(ctx)) })
+		roles.Go(func() { s.ledger.Retain(ctx, s.log.With("component", "retention")) })
 	}
 	if s.config.Service.has(roleScheduler) {
 		s.scheduler.Start()
