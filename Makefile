@@ -26,7 +26,7 @@ demo-service: up ## the same through etl serve: HTTP, messages, a restart; KEEP=
 
 .PHONY: test
 test: ## run all tests against a stack of their own
-	STACK_NAME=$${STACK_NAME:-test} $(STACK) run -- go test -race -count=1 -timeout 15m ./...
+	STACK_NAME=$${STACK_NAME:-test} $(STACK) run -- go test -race -count=1 -timeout 25m ./...
 
 # What these long tests are about is our own, whatever the servers' versions.
 OF_OUR_OWN := ^(TestMemoryStaysFlat|TestTicksOnThreeReplicas|TestReplicasAreKilledAgainAndAgain)$$
@@ -35,6 +35,14 @@ OF_OUR_OWN := ^(TestMemoryStaysFlat|TestTicksOnThreeReplicas|TestReplicasAreKill
 test-next: ## run the tests that meet PostgreSQL and RabbitMQ against the newest ones: PostgreSQL 18, quorum queues
 	STACK_PROFILE=next STACK_NAME=$${STACK_NAME:-test-next} $(STACK) run -- go test -count=1 -timeout 15m -skip '$(OF_OUR_OWN)' \
 		./cmd/etl ./consumer ./producer ./internal/ledger ./internal/rabbit ./internal/target ./internal/testenv/...
+
+.PHONY: test-long
+test-long: ## run the tests that take minutes by nature: 5,000,000 outcomes, a rolling upgrade
+	LONG_TESTS=1 STACK_NAME=$${STACK_NAME:-test-long} $(STACK) run -- go test -count=1 -timeout 30m -run '^TestLong' \
+		./cmd/etl ./internal/ledger
+
+.PHONY: test-all
+test-all: test test-next test-long ## run all of these
 
 .PHONY: lint
 lint: $(TOOLS)/golangci-lint ## go vet and the linters, the arrows between packages among them

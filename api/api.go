@@ -42,7 +42,7 @@ type API struct {
 	router     *mux.Router
 	handler    http.Handler
 	began      time.Time
-	watchers   chan struct{} // a place for each caller that watches
+	watches    *watches
 	draining   chan struct{} // closed by Drain
 	drain      sync.Once
 
@@ -57,8 +57,9 @@ type API struct {
 func New(config Config, parts Parts) *API {
 	a := &API{
 		parts: parts, guard: newGuard(config), began: time.Now(),
-		watchers: make(chan struct{}, maxWatchers), draining: make(chan struct{}),
+		draining: make(chan struct{}),
 	}
+	a.watches = newWatches(func(ctx context.Context, id string) (run.Record, error) { return parts.Runs.Run(ctx, id) })
 	// Dashboards and probes may ask often; counting two stores is work for both.
 	a.summary = cached[overview]{ttl: time.Second, fetch: a.look}
 	a.health = cached[Health]{ttl: time.Second, fetch: func(ctx context.Context) (Health, error) {

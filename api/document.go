@@ -110,7 +110,7 @@ func figures(record run.Record) *totals {
 // inDetail says in one sentence how a run stands, to those who may see details.
 func inDetail(record *run.Record) string {
 	message := describe(record)
-	if record.Status == run.StatusFailed && record.Error != "" {
+	if (record.Status == run.StatusFailed || record.Status == run.StatusWaiting) && record.Error != "" {
 		message += ": " + record.Error
 	}
 	return message
@@ -120,6 +120,8 @@ func inDetail(record *run.Record) string {
 // address, for any user may read it.
 func describe(record *run.Record) string {
 	switch record.Status {
+	case run.StatusWaiting:
+		return "the run waits for a newer version of this service, which can read its request"
 	case run.StatusQueued:
 		return "the run is accepted and waits for a worker"
 	case run.StatusRunning, run.StatusPaused:

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,22 +13,10 @@ import (
 )
 
 const (
-	pollInterval   = time.Second
 	heartbeat      = 15 * time.Second // below what proxies close an idle connection after
 	streamLimit    = time.Hour        // then the caller comes again, with a token that is still valid
 	streamDeadline = 10 * time.Second // for a caller to take one event
 )
-
-// watch takes one of the places of those who watch runs. Each asks the ledger once in
-// pollInterval.
-func (a *API) watch() (release func(), err error) {
-	select {
-	case a.watchers <- struct{}{}:
-		return func() { <-a.watchers }, nil
-	default:
-		return nil, &refusal{status: http.StatusServiceUnavailable, message: fmt.Sprintf("%d callers watch runs already, try again later", maxWatchers)}
-	}
-}
 
 // getRunEvents streams a run as server-sent events: each is a snapshot of the run, and
 // its id is the run's version, so a caller that comes again with Last-Event-ID misses
@@ -41,11 +28,11 @@ func (a *API) getRunEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	release, err := a.watch()
+	watched, leave, err := a.watches.join(r.Context(), record)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer leave()
 	last, err := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64)
 	if err != nil {
 		last = -1 // no version
@@ -62,7 +49,7 @@ func (a *API) getRunEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel = context.WithTimeout(r.Context(), streamLimit)
 	defer cancel()
-	if err := a.stream(ctx, w, record, last); err != nil {
+	if err := a.stream(ctx, w, watched, record, last); err != nil {
 		logger(r.Context()).Debug("a stream of events broke", "run", record.ID, "err", err)
 	}
 	return nil
@@ -70,14 +57,18 @@ func (a *API) getRunEvents(w http.ResponseWriter, r *http.Request) error {
 
 // stream sends the run whenever its version is another than the last one sent, until
 // its final state is sent. It returns an error only where the caller is gone.
-func (a *API) stream(ctx context.Context, w http.ResponseWriter, record run.Record, last int64) error {
-	poll, beat := time.NewTicker(pollInterval), time.NewTicker(heartbeat)
-	defer poll.Stop()
+func (a *API) stream(ctx context.Context, w http.ResponseWriter, watched *watch, record run.Record, last int64) error {
+	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	if err := send(w, "retry: 2000\n\n"); err != nil {
 		return err
 	}
 	for {
+		var changed <-chan struct{}
+		var ok bool
+		if record, changed, ok = watched.later(record); !ok {
+			return nil
+		}
 		if record.Version != last {
 			data, err := json.Marshal(summary(record))
 			if err != nil {
@@ -100,14 +91,7 @@ func (a *API) stream(ctx context.Context, w http.ResponseWriter, record run.Reco
 			if err := send(w, ": still here\n\n"); err != nil {
 				return err
 			}
-		case <-poll.C:
-			later, err := a.parts.Runs.Run(ctx, record.ID)
-			switch {
-			case err == nil:
-				record = later
-			case errors.Is(err, run.ErrNotFound):
-				return nil
-			} // anything else passes, or the caller goes
+		case <-changed:
 		}
 	}
 }

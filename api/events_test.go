@@ -137,7 +137,7 @@ func TestStreamsEnd(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(s *service, id string){
 		"when the service stops":       func(s *service, _ string) { s.api.Drain() },
-		"when the ledger forgets":      func(s *service, id string) { s.Forget(id) },
+		"when the ledger forgets":      func(s *service, id string) { s.Remove(id) },
 		"after an hour, to come again": func(*service, string) { pass(time.Hour) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -153,6 +153,47 @@ func TestStreamsEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// However many watch or wait for a run, it is read once in a second, and no more when the
+// last has left.
+func TestWatchersShareTheLooks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := setup(t)
+		id := s.add(run.Record{Status: run.StatusRunning, Request: run.Request{Order: run.Order{DryRun: true}}})
+		for range 50 {
+			s.follow(t, id)
+		}
+		const waiters = 20
+		waited := make(chan struct{}, waiters)
+		for range waiters {
+			go func() {
+				defer func() { waited <- struct{}{} }()
+				s.do("GET", "/api/etl/validate?maxAge=0s", "", "Prefer", "wait=60").want(200) // joins the comparison that is under way
+			}()
+		}
+		pass(10 * time.Second)
+		before := s.Calls("Run")
+		pass(10 * time.Second)
+		if n := s.Calls("Run") - before; n != 10 {
+			t.Errorf("the run was read %d times in 10 s", n)
+		}
+		late, _, ended := s.follow(t, id)
+		synctest.Wait()
+		s.Change(id, done)
+		<-ended
+		late.wantEvents("1 2", "running partial")
+		for range waiters {
+			<-waited
+		}
+		pass(0)
+		before = s.Calls("Run")
+		pass(time.Minute)
+		if n := s.Calls("Run") - before; n != 0 {
+			t.Errorf("the run was read %d times when nobody watched it", n)
+		}
+	})
 }
 
 func TestStreamsAreBounded(t *testing.T) {
@@ -219,7 +260,7 @@ func TestStreamsAreExemptFromTheServersLimits(t *testing.T) {
 	if got := next(); got != "1" {
 		t.Fatalf("the first event is %s", got)
 	}
-	for _, want := range []string{"2", "3"} { // each look is a second after the one before
+	for _, want := range []string{"2", "3", "4", "5"} { // the last look comes after 750 ms
 		s.Change(id, func(r *run.Record) { r.Takeovers++ })
 		if got := next(); got != want {
 			t.Fatalf("event %s, want %s: %v", got, want, lines.Err())

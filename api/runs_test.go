@@ -181,6 +181,7 @@ func TestEachStatusHasItsMessage(t *testing.T) {
 		says    string
 	}{
 		{run.Record{Status: run.StatusQueued}, true, "waits for a worker"},
+		{run.Record{Status: run.StatusWaiting, Error: "needs one that knows more"}, false, "waits for a newer version of this service, which can read its request: needs one that knows more"},
 		{run.Record{Status: run.StatusRunning}, true, "the run is running"},
 		{run.Record{Status: run.StatusPaused}, true, "the run is paused"},
 		{run.Record{Status: run.StatusFailed, Error: "mongodb at 10.0.0.7: refused"}, false, "the run failed: mongodb at 10.0.0.7: refused"},

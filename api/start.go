@@ -191,27 +191,27 @@ func (a *API) withdraw(ctx context.Context, record run.Record, cause error) (run
 // await returns the run when it has ended, or as it is when the wait is over, the
 // caller leaves, the service stops or too many watch already.
 func (a *API) await(ctx context.Context, record run.Record, wait time.Duration) run.Record {
-	release, err := a.watch()
+	watched, leave, err := a.watches.join(ctx, record)
 	if err != nil {
 		return record
 	}
-	defer release()
+	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	for pause := 50 * time.Millisecond; record.Status.Active(); pause = min(2*pause, pollInterval) {
+	// Whatever goes wrong meanwhile: the run goes on, and this is what is known of it.
+	for {
+		later, changed, ok := watched.later(record)
+		if record = later; !ok || !record.Status.Active() {
+			return record
+		}
 		select {
-		case <-time.After(pause):
+		case <-changed:
 		case <-a.draining:
 			return record
 		case <-ctx.Done():
 			return record
 		}
-		// Whatever goes wrong meanwhile: the run goes on, and this is what is known of it.
-		if later, err := a.parts.Runs.Run(ctx, record.ID); err == nil {
-			record = later
-		}
 	}
-	return record
 }
 
 func invalid(field, format string, args ...any) error {

@@ -105,7 +105,7 @@ func TestRequeueWhatDiesAgain(t *testing.T) {
 	s := listen(t, broker, broker.URL)
 	conn := connect(t, broker.URL)
 	for i := range 10 {
-		publishSync(broker, fmt.Sprintf(`{"version":%d}`, i+2))
+		publishSync(broker, fmt.Sprintf(`{"version":%d}`, -i))
 	}
 	dead := func() {
 		t.Helper()

@@ -18,9 +18,11 @@ import (
 // Ledger is where requests become runs. Accept returns the run of the request's id,
 // recording it first where it is new; run.ErrNotFound where there is no run
 // to which the request refers, *run.InvalidError where it cannot become one.
-// Any other error is a ledger that does not answer.
+// Any other error is a ledger that does not answer. Defer is for a request that only a
+// newer program can read, with the document as it came, and likewise.
 type Ledger interface {
 	Accept(ctx context.Context, request run.Request) (run.Record, error)
+	Defer(ctx context.Context, request run.Request, document []byte, why string) (run.Record, error)
 }
 
 // ListenerState is what a listener is doing.
@@ -173,12 +175,18 @@ func ended(ch *amqp.Channel, closed <-chan *amqp.Error) error {
 func (l *Listener) handle(ctx context.Context, d amqp.Delivery) error {
 	request, err := decode(d.Body)
 	var record run.Record
-	if err == nil {
+	var newer *run.NewerError
+	if errors.As(err, &newer) || err == nil {
 		record, err = persist(ctx, l, "the ledger does not answer", func(ctx context.Context) (run.Record, error) {
+			if newer != nil {
+				return l.ledger.Defer(ctx, request, d.Body, newer.Error())
+			}
 			return l.ledger.Accept(ctx, request)
 		})
 	}
 	switch {
+	case err == nil && newer != nil:
+		l.log.Warn("sync request kept for a newer version", "run", record.ID, "message", d.MessageId, "reason", newer.Error(), "status", record.Status)
 	case err == nil:
 		if record.Status == run.StatusQueued {
 			l.rung()

@@ -180,7 +180,7 @@ func TestFullDeadQueue(t *testing.T) {
 	broker.Restrict(DeadQueue, map[string]any{"max-length": 1})
 	refused := 0
 	testenv.Eventually(t, patience, func() bool { // it may hold a few more than its limit
-		publishSync(broker, fmt.Sprintf(`{"version":1,"n%d":0}`, refused))
+		publishSync(broker, fmt.Sprintf(`{"version":1,"maxRepairs":%d}`, -1-refused))
 		refused++
 		return s.State().Err != ""
 	}, "the dead letters to be full")

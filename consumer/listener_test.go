@@ -93,6 +93,7 @@ func TestListener(t *testing.T) {
 		name, body string
 		reason     string // of the dead letter, where it is one
 		runs       int
+		waits      bool // for a newer version
 	}{
 		{name: "the least", body: `{"version":1}`, runs: 1},
 		{name: "with an id", body: `{"version":1,"id":"` + id + `"}`, runs: 1},
@@ -102,8 +103,11 @@ func TestListener(t *testing.T) {
 		{name: "empty", body: ``, reason: "must be a JSON object"},
 		{name: "no JSON", body: `hello`, reason: "must be a JSON object"},
 		{name: "cut short", body: `{"version":1,`, reason: "is no valid JSON"},
-		{name: "another version", body: `{"version":2}`, reason: "version must be 1"},
-		{name: "an unknown field", body: `{"version":1,"dryrun":true}`, reason: "dryrun is not a field of a sync request"},
+		{name: "no version", body: `{"dryRun":true}`, reason: "version must be 1"},
+		{name: "a newer version", body: `{"version":2,"id":"` + id + `","mode":7}`, runs: 1, waits: true},
+		{name: "an unknown field", body: `{"version":1,"dryrun":true}`, runs: 1, waits: true},
+		{name: "an unknown field, and what is wrong", body: `{"version":1,"dryrun":true,"mode":"x"}`, reason: "dryrun is not a field of a sync request; mode must be"},
+		{name: "of a newer version, recorded and gone", body: `{"version":2,"id":"` + id + `","recorded":true}`},
 		{name: "not UTF-8", body: "{\"version\":1,\"reason\":\"\xff\"}", reason: "UTF-8"},
 		{name: "too long", body: `{"version":1,"reason":"` + strings.Repeat("a", MaxBody) + `"}`, reason: "at most 1048576 are read"},
 	} {
@@ -114,12 +118,22 @@ func TestListener(t *testing.T) {
 			message := amqp.Publishing{Body: []byte(tt.body), MessageId: "m", ContentType: "text/x", UserId: "", Headers: amqp.Table{"x-mine": "1"}}
 			broker.PublishTo(Exchange, RequestKey, message)
 			log := map[bool]string{true: "sync request accepted", false: "sync request dropped"}[tt.runs > 0]
-			if tt.reason != "" {
+			switch {
+			case tt.reason != "":
 				log = "sync request refused"
+			case tt.waits:
+				log = "sync request kept for a newer version"
 			}
 			testenv.Eventually(t, patience, func() bool { return s.log.count(log) == 1 }, "the message to be handled")
 			s.handled(t)
-			if runs := len(s.ledger.ids()); runs != tt.runs || int(s.rings.Load()) != tt.runs {
+			rings := tt.runs
+			if tt.waits {
+				rings = 0
+				if all := s.ledger.All(); len(all) != 1 || all[0].Status != run.StatusWaiting || !strings.HasPrefix(all[0].Error, "needs a newer version of etl, which") {
+					t.Errorf("the ledger has %+v", all)
+				}
+			}
+			if runs := len(s.ledger.ids()); runs != tt.runs || int(s.rings.Load()) != rings {
 				t.Errorf("%d runs, %d rings", runs, s.rings.Load())
 			}
 			dead := broker.Drain(DeadQueue)

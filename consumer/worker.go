@@ -33,7 +33,7 @@ type Claimer interface {
 	// Claim leases a run that is queued, or whose owner's lease has run out, to owner;
 	// nil where there is none.
 	Claim(ctx context.Context, owner string, lease time.Duration) (run.Lease, error)
-	// Sweep tidies up and tells whether there is a run to claim.
+	// Sweep tells whether there is a run to claim, and ends those that expired.
 	Sweep(ctx context.Context) (claimable bool, err error)
 }
 

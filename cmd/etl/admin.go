@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/ledger"
 )
 
@@ -123,9 +123,9 @@ once.`,
 			if err != nil {
 				return err
 			}
-			var clean cleanup
-			defer clean.run(cmd.Context())
-			if _, err := openLedger(cmd.Context(), c, &clean); err != nil {
+			var clean app.Cleanup
+			defer t.end(cmd.Context(), &clean)
+			if _, err := app.OpenLedger(cmd.Context(), &c.Config, &clean); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(t.out, "The ledger's schema is up to date.")
@@ -134,19 +134,6 @@ once.`,
 	}
 	cmd.Flags().BoolVar(&printSQL, "print-sql", false, "print the script instead of running it; needs no connection")
 	return cmd
-}
-
-// openLedger connects to the ledger and brings its schema up to date.
-func openLedger(ctx context.Context, c *config, clean *cleanup) (*ledger.Ledger, error) {
-	memory, err := ledger.Open(ctx, c.Ledger, c.Target.Address())
-	if err != nil {
-		return nil, err
-	}
-	clean.add(closing(memory.Close))
-	if err := memory.Migrate(ctx); err != nil {
-		return nil, err
-	}
-	return memory, nil
 }
 
 // subcommand refuses to run a group of commands by itself.

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/ecom-micro/etl/internal/run"
-	"github.com/ecom-micro/etl/internal/target"
+	"github.com/ecom-micro/etl/internal/app"
 )
 
 // The exit codes, part of the interface: see the README.
@@ -47,6 +47,14 @@ func interactive(w io.Writer) bool {
 	return is && term.IsTerminal(int(f.Fd()))
 }
 
+// end ends what a command has opened. What did not end is told, and changes neither the
+// command's result nor its exit code.
+func (t terminal) end(ctx context.Context, clean *app.Cleanup) {
+	if err := clean.End(ctx); err != nil {
+		fmt.Fprintln(t.err, "etl: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+}
+
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, t terminal, env envconfig.Lookuper) int {
 	root := newRootCommand(t, env)
@@ -72,7 +80,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, new(usageError)):
 		return exitUsage
-	case errors.Is(err, target.ErrLocked), errors.As(err, new(*run.ActiveError)):
+	case app.Taken(err):
 		return exitActive
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted // through the API

@@ -8,31 +8,11 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 
-	"github.com/ecom-micro/etl/api"
-	"github.com/ecom-micro/etl/consumer"
-	"github.com/ecom-micro/etl/internal/ledger"
-	"github.com/ecom-micro/etl/internal/rabbit"
-	"github.com/ecom-micro/etl/internal/reconcile"
-	"github.com/ecom-micro/etl/internal/schedule"
-	"github.com/ecom-micro/etl/internal/source"
-	"github.com/ecom-micro/etl/internal/target"
-	"github.com/ecom-micro/etl/producer"
+	"github.com/ecom-micro/etl/internal/app"
 )
 
-// config is the configuration of all rooms. Each room checks its own part.
-type config struct {
-	Source   source.Config
-	Target   target.Config
-	Rabbit   rabbit.Config
-	Replay   producer.Config
-	Sync     reconcile.Config
-	Ledger   ledger.Config
-	Worker   consumer.Config
-	Schedule schedule.Config
-	Tick     tickConfig
-	API      api.Config
-	Service  serviceConfig
-}
+// config is the configuration of all rooms, as the environment gives it.
+type config struct{ app.Config }
 
 // section is a room's part of the configuration.
 type section interface{ Validate() error }

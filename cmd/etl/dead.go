@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ecom-micro/etl/consumer"
+	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	plain "github.com/ecom-micro/etl/internal/text"
 )
@@ -34,12 +35,12 @@ func newDeadCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 }
 
 // openDead connects to the broker.
-func openDead(ctx context.Context, env envconfig.Lookuper) (*rabbit.Connection, error) {
+func openDead(ctx context.Context, env envconfig.Lookuper, clean *app.Cleanup) (*rabbit.Connection, error) {
 	c, err := load(ctx, env, func(c *config) []section { return []section{&c.Rabbit} })
 	if err != nil {
 		return nil, err
 	}
-	return rabbit.NewConnection(c.Rabbit, consumerName), nil
+	return app.ConnectConsumer(&c.Config, clean), nil
 }
 
 // shownLetter is a dead letter as `etl dead list` prints it.
@@ -66,11 +67,12 @@ func newDeadListCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		if limit < 1 {
 			return usageError{fmt.Errorf("--limit is %d, it must be at least 1", limit)}
 		}
-		conn, err := openDead(cmd.Context(), env)
+		var clean app.Cleanup
+		defer t.end(cmd.Context(), &clean)
+		conn, err := openDead(cmd.Context(), env, &clean)
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
 		letters, err := consumer.DeadLetters(cmd.Context(), conn, limit)
 		if err != nil {
 			return err
@@ -130,11 +132,12 @@ func newDeadPickCommand(t terminal, env envconfig.Lookuper, verb, short, done st
 		for _, a := range args {
 			picked[a] = false
 		}
-		conn, err := openDead(cmd.Context(), env)
+		var clean app.Cleanup
+		defer t.end(cmd.Context(), &clean)
+		conn, err := openDead(cmd.Context(), env, &clean)
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
 		n, err := act(cmd.Context(), conn, func(l consumer.DeadLetter) bool {
 			for _, name := range []string{strconv.Itoa(l.Number), l.MessageID} {
 				if _, named := picked[name]; named {

@@ -21,20 +21,17 @@ const (
 // display shows a run's progress on standard error: a live bar for a person,
 // plain lines elsewhere, nothing beside JSON that a program reads.
 type display struct {
-	run    progressing
-	kinds  run.Kinds // those that are repaired
-	show   func(snapshot)
-	finish func()
-	began  mark
-	quit   chan struct{}
-	ended  sync.WaitGroup
+	progress func() run.Progress
+	kinds    run.Kinds // those that are repaired
+	show     func(snapshot)
+	finish   func()
+	began    mark
+	quit     chan struct{}
+	ended    sync.WaitGroup
 }
 
-// progressing is a run that tells how far it is.
-type progressing interface{ Progress() run.Progress }
-
-func newDisplay(t terminal, output string, engine progressing, kinds run.Kinds) *display {
-	d := &display{run: engine, kinds: kinds, quit: make(chan struct{}), finish: func() {}, show: func(snapshot) {}}
+func newDisplay(t terminal, output string, progress func() run.Progress, kinds run.Kinds) *display {
+	d := &display{progress: progress, kinds: kinds, quit: make(chan struct{}), finish: func() {}, show: func(snapshot) {}}
 	switch {
 	case interactive(t.err):
 		d.showBar(t)
@@ -80,7 +77,7 @@ type snapshot struct {
 }
 
 func (d *display) snapshot() snapshot {
-	s := snapshot{Progress: d.run.Progress(), kinds: d.kinds}
+	s := snapshot{Progress: d.progress(), kinds: d.kinds}
 	if done, _, what := s.share(); d.began.what != what || done < d.began.done {
 		d.began = mark{what, time.Now(), done}
 	}

@@ -38,7 +38,7 @@ func TestCaseE15LinesCountProducts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		engine := &steps{}
-		d := newDisplay(terminal{err: &out}, outputText, engine, run.Kinds{product.Missing})
+		d := newDisplay(terminal{err: &out}, outputText, engine.Progress, run.Kinds{product.Missing})
 		d.start()
 		time.Sleep(redrawInterval / 2) // between two looks
 		engine.set(run.Progress{Phase: run.PhasePlanning})

@@ -11,6 +11,7 @@ import (
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 
+	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
@@ -31,12 +32,12 @@ func newDoctorCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 			}
 			d.pass("configuration", "all variables are there and well-formed")
 			d.examineService(cmd.Context(), env)
-			var clean cleanup
-			defer clean.run(cmd.Context())
-			d.examineSource(cmd.Context(), c, &clean)
-			d.examineTarget(cmd.Context(), c, &clean)
-			d.examineLedger(cmd.Context(), c)
-			d.examineBroker(cmd.Context(), c, &clean)
+			var clean app.Cleanup
+			defer t.end(cmd.Context(), &clean)
+			d.examineSource(cmd.Context(), &c.Config, &clean)
+			d.examineTarget(cmd.Context(), &c.Config, &clean)
+			d.examineLedger(cmd.Context(), &c.Config, &clean)
+			d.examineBroker(cmd.Context(), &c.Config, &clean)
 			if d.failed > 0 {
 				return fmt.Errorf("%d checks failed", d.failed)
 			}
@@ -88,7 +89,7 @@ func (d *doctor) examineService(ctx context.Context, env envconfig.Lookuper) {
 	}
 	d.kinds = run.Kinds{product.Missing}
 	if c, err := load(ctx, env, func(c *config) []section { return []section{&c.Tick} }); err == nil {
-		d.kinds = c.Tick.order().Repair
+		d.kinds = c.Tick.Order().Repair
 	}
 	if c, err := load(ctx, env, func(*config) []section { return nil }); err == nil {
 		for _, remark := range c.remarks(env) {

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/rabbit"
+	"github.com/ecom-micro/etl/internal/text"
 	"github.com/ecom-micro/etl/producer"
 )
 
@@ -16,16 +18,14 @@ import (
 // its figures are renewed every five seconds.
 const namesPatience = 7 * time.Second
 
-func (d *doctor) examineBroker(ctx context.Context, c *config, clean *cleanup) {
-	management, err := rabbit.NewManagement(c.Rabbit)
+func (d *doctor) examineBroker(ctx context.Context, c *app.Config, clean *app.Cleanup) {
+	b, err := app.ConnectBroker(c, clean)
 	if err != nil {
 		d.fail("management API", err)
 		return
 	}
-	b := &broker{monitor: rabbit.NewConnection(c.Rabbit, monitorName), management: management}
-	clean.add(func(context.Context) { b.monitor.Close() })
 	connected := true
-	if err := b.monitor.CheckTopology(ctx); err != nil {
+	if err := b.Monitor.CheckTopology(ctx); err != nil {
 		d.fail("broker", err)
 		connected = false
 	} else {
@@ -46,27 +46,27 @@ func (d *doctor) examineBroker(ctx context.Context, c *config, clean *cleanup) {
 		d.warn("management API", "shows no figures, so unacknowledged events and who consumes are not seen: see disable_metrics_collector")
 	}
 	d.examinePublishing(ctx, c, clean)
-	if b.management != nil {
-		d.examineRoutes(ctx, b.management, c.Replay.Route)
+	if b.Management != nil {
+		d.examineRoutes(ctx, b.Management, c.Replay.Route)
 	}
 }
 
 // examineManagement looks at the management API and at what only it knows of the broker
 // as a whole. Where it does not answer nobody asks it further.
-func (d *doctor) examineManagement(ctx context.Context, b *broker) {
+func (d *doctor) examineManagement(ctx context.Context, b *app.Broker) {
 	const what = "management API"
-	if b.management == nil {
+	if b.Management == nil {
 		d.warn(what, "not used, so policies, bindings, limits, unacknowledged events, and who consumes are not seen: set RABBITMQ_MANAGEMENT_URL")
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, managementPatience)
+	ctx, cancel := context.WithTimeout(ctx, app.ManagementPatience)
 	defer cancel()
-	who, err := b.management.Whoami(ctx)
+	who, err := b.Management.Whoami(ctx)
 	if err == nil { // who may ask who it is may have no access to the vhost
-		_, err = b.management.Queue(ctx, rabbit.CreatedQueue)
+		_, err = b.Management.Queue(ctx, rabbit.CreatedQueue)
 	}
 	if err != nil && !errors.Is(err, rabbit.ErrNotFound) {
-		b.management = nil
+		b.Management = nil
 		d.fail(what, fmt.Errorf("%w; runs go on without it", err))
 		return
 	}
@@ -75,8 +75,8 @@ func (d *doctor) examineManagement(ctx context.Context, b *broker) {
 		return
 	}
 	d.pass(what, "answers, and user "+who.Name+" may see all of the vhost")
-	d.examineNodes(ctx, b.management)
-	d.examineRooms(ctx, b.management)
+	d.examineNodes(ctx, b.Management)
+	d.examineRooms(ctx, b.Management)
 }
 
 // examineNodes warns of nodes that are down, or that take no messages.
@@ -116,24 +116,23 @@ func (d *doctor) examineRooms(ctx context.Context, m *rabbit.Management) {
 		return
 	}
 	for _, r := range rooms {
-		text := fmt.Sprintf("%s of at most %s %s of %s (%s)", grouped(int64(r.Used)), grouped(int64(r.Most)), r.Of, r.Owner, r.By)
+		room := fmt.Sprintf("%s of at most %s %s of %s (%s)", grouped(int64(r.Used)), grouped(int64(r.Most)), r.Of, r.Owner, r.By)
 		if need := needs[r.Of]; r.Most-r.Used < need.spare {
-			d.warn("broker limits", text+": "+need.what)
+			d.warn("broker limits", room+": "+need.what)
 		} else {
-			d.pass("broker limits", text)
+			d.pass("broker limits", room)
 		}
 	}
 }
 
 // examinePublishing asks whether a replay may publish its events. Direct mode does
 // without.
-func (d *doctor) examinePublishing(ctx context.Context, c *config, clean *cleanup) {
+func (d *doctor) examinePublishing(ctx context.Context, c *app.Config, clean *app.Cleanup) {
 	exchange, way := "", "to the cart's queues by their names"
 	if c.Replay.Route == producer.ByExchange {
 		exchange, way = rabbit.Exchange, "to exchange "+rabbit.Exchange
 	}
-	conn := rabbit.NewConnection(c.Rabbit, producerName)
-	clean.add(func(context.Context) { conn.Close() })
+	conn := app.ConnectProducer(c, clean)
 	const patience = 10 * time.Second
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %s", patience))
 	defer cancel()
@@ -227,7 +226,7 @@ func (d *doctor) examineOthers(exchange rabbit.ExchangeDetails, away []rabbit.Bi
 		}
 	}
 	if len(others) > 0 {
-		say("bindings", "product events go to "+shortened(others, 4)+" as well"+replays)
+		say("bindings", "product events go to "+text.List(others, 4)+" as well"+replays)
 	}
 	if exchange.Alternate != "" {
 		say("bindings", fmt.Sprintf("events that no queue is bound for go to exchange %s (alternate-exchange)%s", exchange.Alternate, replays))

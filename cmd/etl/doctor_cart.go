@@ -6,19 +6,19 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/ecom-micro/etl/internal/ledger"
+	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/target"
 )
 
-func (d *doctor) examineTarget(ctx context.Context, c *config, clean *cleanup) {
+func (d *doctor) examineTarget(ctx context.Context, c *app.Config, clean *app.Cleanup) {
 	tgt, err := target.Open(ctx, c.Target)
 	if err != nil {
 		d.fail("cart service", err)
 		return
 	}
-	clean.add(func(context.Context) { tgt.Close() })
+	clean.Add("the connections to the cart's database", app.Closing(tgt.Close))
 	skew, err := tgt.Ping(ctx)
 	if err != nil {
 		d.fail("cart service", err)
@@ -128,13 +128,12 @@ func (d *doctor) examineDirect(tgt *target.Target) {
 	say("direct mode", strings.Join(append([]string{text}, unable...), "; "))
 }
 
-func (d *doctor) examineLedger(ctx context.Context, c *config) {
-	memory, err := ledger.Open(ctx, c.Ledger, c.Target.Address())
+func (d *doctor) examineLedger(ctx context.Context, c *app.Config, clean *app.Cleanup) {
+	memory, err := app.ConnectLedger(ctx, c, clean)
 	if err != nil {
 		d.fail("ledger", err)
 		return
 	}
-	defer memory.Close()
 	current, err := memory.Check(ctx)
 	switch {
 	case err != nil:

@@ -8,13 +8,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/rabbit"
+	plain "github.com/ecom-micro/etl/internal/text"
 )
 
 // queueExam is what doctor looks at of one of the cart's queues.
 type queueExam struct {
 	*doctor
-	broker *broker // without its management API where that does not answer
+	broker *app.Broker // without its management API where that does not answer
 	queue  string
 	depth  int // REPLAY_MAX_QUEUE_DEPTH
 }
@@ -26,19 +28,19 @@ func (q *queueExam) short() string { return strings.TrimPrefix(q.queue, "product
 // patience ends: the management API lists them before it knows who they are. It reports
 // whether that API shows no figures of the queue.
 func (q *queueExam) examine(ctx, patience context.Context) (blind bool) {
-	state, err := q.broker.monitor.Queue(q.queue).State(ctx)
+	state, err := q.broker.Monitor.Queue(q.queue).State(ctx)
 	if err != nil {
 		q.fail("queue "+q.short(), err)
 		return false
 	}
-	if q.broker.management == nil {
-		q.look(state, nil, audience{count: state.Consumers})
+	if q.broker.Management == nil {
+		q.look(state, nil, q.broker.Nameless(state.Consumers))
 		return false
 	}
 	details, consumers, err := q.ask(ctx, patience, state.Consumers)
 	if err != nil {
 		q.warn("queue "+q.short(), err.Error())
-		q.look(state, nil, audience{count: state.Consumers, asked: true})
+		q.look(state, nil, q.broker.Nameless(state.Consumers))
 		return false
 	}
 	q.look(state, details, consumers)
@@ -47,14 +49,14 @@ func (q *queueExam) examine(ctx, patience context.Context) (blind bool) {
 }
 
 // ask asks the management API until it knows the consumers, or patience ends.
-func (q *queueExam) ask(ctx, patience context.Context, consumers int) (*rabbit.QueueDetails, audience, error) {
+func (q *queueExam) ask(ctx, patience context.Context, consumers int) (*rabbit.QueueDetails, app.Audience, error) {
 	for {
-		details, err := q.broker.management.Queue(ctx, q.queue)
+		details, err := q.broker.Management.Queue(ctx, q.queue)
 		if err != nil {
-			return nil, audience{}, err
+			return nil, app.Audience{}, err
 		}
-		a, err := q.broker.audience(ctx, consumers, &details)
-		if err != nil || a.settled() && details.Messages != nil {
+		a, err := q.broker.Audience(ctx, consumers, &details)
+		if err != nil || a.Settled() && details.Messages != nil {
 			return &details, a, err
 		}
 		select {
@@ -66,7 +68,7 @@ func (q *queueExam) ask(ctx, patience context.Context, consumers int) (*rabbit.Q
 }
 
 // look says how many events wait, and who consumes them.
-func (q *queueExam) look(state rabbit.QueueState, details *rabbit.QueueDetails, a audience) {
+func (q *queueExam) look(state rabbit.QueueState, details *rabbit.QueueDetails, a app.Audience) {
 	what := "queue " + q.short()
 	waiting := fmt.Sprintf("%s events waiting", grouped(int64(state.Ready)))
 	if details != nil && details.Unacknowledged != nil && *details.Unacknowledged > 0 {
@@ -80,11 +82,8 @@ func (q *queueExam) look(state rabbit.QueueState, details *rabbit.QueueDetails, 
 		q.fail(what, fmt.Errorf("nobody consumes %s: start the Cart Service, or restart it if it runs but lost its connection", q.queue))
 		return
 	}
-	text := fmt.Sprintf("%s, %s", waiting, plural(state.Consumers, "consumer"))
-	if a.known != nil {
-		text += " (" + a.who() + ")"
-	}
-	sharing, worry := a.sharing()
+	text := fmt.Sprintf("%s, %s", waiting, a)
+	sharing, worry := a.Sharing()
 	if sharing != "" {
 		text += ": " + sharing
 	}
@@ -93,16 +92,9 @@ func (q *queueExam) look(state rabbit.QueueState, details *rabbit.QueueDetails, 
 	} else {
 		q.pass(what, text)
 	}
-	for _, habit := range a.habits() {
+	for _, habit := range a.Habits() {
 		q.warn("consumers of "+q.short(), habit)
 	}
-}
-
-func plural(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return grouped(int64(n)) + " " + what
 }
 
 // rules says what the queue's type, arguments and policies do to events.
@@ -111,16 +103,16 @@ func (q *queueExam) rules(ctx context.Context, d *rabbit.QueueDetails) {
 	if err := unusable(d); err != nil {
 		q.fail(what, err)
 	}
-	warnings, remarks := endangered(d, q.depth), harmless(d)
+	warnings, remarks := app.Risks(d, q.depth), harmless(d)
 	if err := q.deadEnd(ctx, d); err != nil {
 		warnings = append(warnings, err.Error())
 	}
-	retries, err := q.broker.management.RetryQueues(ctx, q.queue)
+	retries, err := q.broker.Management.RetryQueues(ctx, q.queue)
 	if err != nil {
 		warnings = append(warnings, err.Error())
 	}
 	if len(retries) > 0 {
-		remarks = append(remarks, "what the cart rejects comes back to it by way of "+shortened(retries, 3))
+		remarks = append(remarks, "what the cart rejects comes back to it by way of "+plain.List(retries, 3))
 	}
 	for _, warning := range warnings {
 		q.warn(what, warning)
@@ -136,7 +128,7 @@ func (q *queueExam) deadEnd(ctx context.Context, d *rabbit.QueueDetails) error {
 	if exchange == nil || *exchange == "" {
 		return nil
 	}
-	_, err := q.broker.management.Exchange(ctx, *exchange)
+	_, err := q.broker.Management.Exchange(ctx, *exchange)
 	if errors.Is(err, rabbit.ErrNotFound) {
 		return fmt.Errorf("exchange %s, where dead letters go, does not exist, so they are dropped: declare it", *exchange)
 	}
@@ -150,50 +142,11 @@ func unusable(d *rabbit.QueueDetails) error {
 	case d.Type == "stream":
 		return errors.New("it is a stream, which keeps what was consumed, so no replay can be followed: make it a classic or a quorum queue")
 	case len(d.Members) > 0 && len(d.Online) < quorum:
-		return fmt.Errorf("only %d of its %d members answer (%s), fewer than half, so it takes and gives nothing: start the other nodes", len(d.Online), len(d.Members), shortened(d.Online, 3))
+		return fmt.Errorf("only %d of its %d members answer (%s), fewer than half, so it takes and gives nothing: start the other nodes", len(d.Online), len(d.Members), plain.List(d.Online, 3))
 	case slices.Contains([]string{"crashed", "down", "stopped", "terminated", "leaderless", "minority"}, d.State):
 		return fmt.Errorf("its state is %s, so it takes and gives nothing: see the broker's log", d.State)
 	}
 	return nil
-}
-
-// endangered lists the rules by which events may be lost. depth is how many a replay
-// wants to have in the queue.
-func endangered(d *rabbit.QueueDetails, depth int) []string {
-	var all []string
-	r := d.Rules
-	overflow := map[string]string{
-		rabbit.DropHead:            "drops the oldest, live ones too",
-		rabbit.RejectPublish:       "refuses new ones, which publishers without confirms lose",
-		rabbit.RejectPublishAndDLX: "refuses new ones and dead-letters them",
-	}[r.Overflow()]
-	length := r.Length()
-	if length.Messages > 0 {
-		text := fmt.Sprintf("holds %s (%s), then %s", plural(length.Messages, "event"), r.By("max-length"), overflow)
-		if half := max(length.Messages/2, 1); half < depth {
-			text += fmt.Sprintf("; a replay keeps to %d", half)
-		}
-		all = append(all, text)
-	}
-	if length.Bytes > 0 {
-		all = append(all, fmt.Sprintf("holds %s bytes (%s), then %s; a replay keeps to half", grouped(length.Bytes), r.By("max-length-bytes"), overflow))
-	}
-	if ttl, set := r.MessageTTL(); set {
-		all = append(all, fmt.Sprintf("events expire after %s (%s): what the cart has not taken by then never comes to it", ttl, r.By("message-ttl")))
-	}
-	if expires, set := r.Expires(); set {
-		all = append(all, fmt.Sprintf("after %s without a consumer it is deleted, with all that waits in it (%s)", expires, r.By("expires")))
-	}
-	if d.AutoDelete {
-		all = append(all, "it is deleted with its last consumer (auto-delete), and with it all that waits: declare it anew without")
-	}
-	if d.Transient {
-		all = append(all, "it does not survive the broker's restart, nor does what waits in it: declare it anew as durable")
-	}
-	if members := len(d.Members); members > 0 && len(d.Online) < members && len(d.Online) > members/2 {
-		all = append(all, fmt.Sprintf("%d of its %d members answer (%s): start the other nodes", len(d.Online), members, shortened(d.Online, 3)))
-	}
-	return all
 }
 
 // harmless lists the rules that one may want to know.

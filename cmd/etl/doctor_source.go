@@ -5,16 +5,17 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/source"
 )
 
-func (d *doctor) examineSource(ctx context.Context, c *config, clean *cleanup) {
+func (d *doctor) examineSource(ctx context.Context, c *app.Config, clean *app.Cleanup) {
 	src, err := source.Open(c.Source)
 	if err != nil {
 		d.fail("product service", err)
 		return
 	}
-	clean.add(func(ctx context.Context) { _ = src.Close(ctx) })
+	clean.Add("the connections to the product service", src.Close)
 	skew, err := src.Ping(ctx)
 	if err != nil {
 		d.fail("product service", err)
@@ -51,7 +52,7 @@ func (d *doctor) examineSource(ctx context.Context, c *config, clean *cleanup) {
 }
 
 // examineReads looks at whether reads show what the primary has.
-func (d *doctor) examineReads(ctx context.Context, c *config, src *source.Source) (current bool) {
+func (d *doctor) examineReads(ctx context.Context, c *app.Config, src *source.Source) (current bool) {
 	if unused := c.Source.Unused(); len(unused) > 0 {
 		d.warn("product service URL", fmt.Sprintf("sets %s, which is not used: what decides is read from the primary, as a majority has it", strings.Join(unused, ", ")))
 	}

@@ -12,9 +12,8 @@ import (
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 
-	"github.com/ecom-micro/etl/internal/ledger"
+	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/words"
 )
@@ -38,18 +37,18 @@ func newExplainCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		if args[0] == "" {
 			return usageError{fmt.Errorf("the id is empty; see `%s --help`", cmd.CommandPath())}
 		}
-		var clean cleanup
-		defer clean.run(cmd.Context())
-		stores, err := openStores(cmd.Context(), c, &clean)
+		var clean app.Cleanup
+		defer t.end(cmd.Context(), &clean)
+		stores, err := app.OpenStores(cmd.Context(), &c.Config, &clean)
 		if err != nil {
 			return err
 		}
-		e, err := reconcile.Explain(cmd.Context(), stores.source, stores.target, c.Sync, run.Mode(c.Tick.Mode), product.ID(args[0]))
+		e, err := stores.Explain(cmd.Context(), product.ID(args[0]))
 		if err != nil {
 			return err
 		}
 		remark := ""
-		if e.History, err = history(cmd.Context(), c, e.ID); err != nil {
+		if e.History, err = history(cmd.Context(), &c.Config, &clean, e.ID); err != nil {
 			remark = "The ledger's history cannot be read: " + err.Error() + "\n"
 		}
 		if output.value == outputJSON {
@@ -68,12 +67,11 @@ func newExplainCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 }
 
 // history asks the ledger, if there is one: a command that only looks creates none.
-func history(ctx context.Context, c *config, id product.ID) ([]run.PastOutcome, error) {
-	memory, err := ledger.Open(ctx, c.Ledger, c.Target.Address())
+func history(ctx context.Context, c *app.Config, clean *app.Cleanup, id product.ID) ([]run.PastOutcome, error) {
+	memory, err := app.ConnectLedger(ctx, c, clean)
 	if err != nil {
 		return nil, err
 	}
-	defer memory.Close()
 	if current, err := memory.Check(ctx); err != nil || !current {
 		return nil, err
 	}

@@ -240,12 +240,12 @@ func TestCaseA7AnEventAboveTheBrokersLimit(t *testing.T) {
 		const small = 50
 		broker := testenv.VhostOn(t, server.URL, server.Management)
 		s := newShopOn(t, broker, 100+small, func(i int) bool { return i < small })
-		// A large event is with its consumer for a while, which only this API shows.
-		s = s.with(map[string]string{"RABBITMQ_MANAGEMENT_URL": server.Management})
+		// A large event is with its consumer for a while, which nothing shows at once.
+		s = s.with(map[string]string{"SYNC_GRACE": "2s"})
 		// Tags are in the event and not in the cart: the product itself fits. JSON doubles
 		// quotes, so that MongoDB holds what is above the limit. It sorts first.
 		s.catalogue.InsertOdd(bsonField("_id", firstObjectID), bsonField("tags", manyTags(limit*6/10, `"`)))
-		below := s.catalogue.InsertOdd(bsonField("tags", manyTags(limit*6/10, "t")))
+		below := s.catalogue.InsertOdd(bsonField("tags", manyTags(limit/8, "t")))
 		consumer := s.consumer()
 		for _, last := range []string{"", " again"} {
 			report := s.mustSync(t.Context(), exitDifferences)

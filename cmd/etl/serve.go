@@ -1,15 +1,15 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
-	"regexp"
 	"time"
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
+
+	"github.com/ecom-micro/etl/internal/app"
 )
 
 func newServeCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
@@ -33,13 +33,15 @@ it waits for. It logs to standard output, JSON unless NODE_ENV is development.`,
 			for _, remark := range c.remarks(env) {
 				log.Warn(remark)
 			}
-			var clean cleanup
-			defer clean.run(cmd.Context())
-			s, err := newService(cmd.Context(), c, log, &clean)
+			s, err := app.New(cmd.Context(), &c.Config, app.Build{Version: version, Revision: revision()}, log)
 			if err != nil {
 				return err
 			}
-			if err := s.run(cmd.Context()); err != nil {
+			err = s.Run(cmd.Context())
+			if problem := s.Stop(cmd.Context()); problem != nil {
+				log.Warn("the service has left something open", "err", problem)
+			}
+			if err != nil {
 				return fmt.Errorf("serve: %w", err)
 			}
 			return nil
@@ -60,25 +62,4 @@ func newLog(w io.Writer, environment string) *slog.Logger {
 		return slog.New(slog.NewTextHandler(w, &options))
 	}
 	return slog.New(slog.NewJSONHandler(w, &options))
-}
-
-// waitLog says what something waits for, once for each reason.
-type waitLog struct {
-	log  *slog.Logger
-	what string
-	last string
-	err  error // the last one
-}
-
-// numbers are what may differ in the same reason, such as a port of ours.
-var numbers = regexp.MustCompile(`[0-9]+`)
-
-func (w *waitLog) failed(ctx context.Context, err error) {
-	if ctx.Err() == nil {
-		w.err = err
-	}
-	if reason := numbers.ReplaceAllString(err.Error(), "0"); reason != w.last && ctx.Err() == nil {
-		w.last = reason
-		w.log.Warn("waiting for "+w.what, "err", err)
-	}
 }

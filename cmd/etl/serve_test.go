@@ -49,7 +49,12 @@ func (s *shop) serve(env map[string]string) *replica {
 // serveApart starts the service as a process of the real binary, which can be killed.
 func (s *shop) serveApart(env map[string]string) (*replica, *os.Process) {
 	s.tb.Helper()
-	p := s.with(serviceDefaults).with(env).command(context.WithoutCancel(s.tb.Context()), "serve")
+	return s.serveFrom(s.with(serviceDefaults).with(env).command(context.WithoutCancel(s.tb.Context()), "serve"))
+}
+
+// serveFrom starts a prepared process of the service.
+func (s *shop) serveFrom(p *process) (*replica, *os.Process) {
+	s.tb.Helper()
 	r := &running{ended: make(chan struct{})}
 	p.Stdout, p.Stderr = &r.stdout, &r.stderr
 	if err := p.Start(); err != nil {
@@ -171,9 +176,13 @@ func (r *replica) post(path, body string) record {
 func (r *replica) ended(id string) record {
 	r.tb.Helper()
 	var shown record
-	testenv.Eventually(r.tb, 2*watchFor, func() bool {
+	testenv.Follow(r.tb, watchFor, func() (seen string, done bool) {
 		shown = record{}
-		return r.get("/api/etl/runs/"+id, &shown) == http.StatusOK && !shown.Status.Active()
+		ended := r.get("/api/etl/runs/"+id, &shown) == http.StatusOK && !shown.Status.Active()
+		if p := shown.Progress; p != nil && p.Progress != nil {
+			seen = fmt.Sprint(p.Phase, p.Compared, p.Suspects, p.Acted)
+		}
+		return fmt.Sprint(shown.Status, shown.Takeovers, seen), ended
 	}, "run "+id+" to end")
 	return shown
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ecom-micro/etl/api"
-	"github.com/ecom-micro/etl/internal/rabbit"
-	"github.com/ecom-micro/etl/internal/source"
-	"github.com/ecom-micro/etl/internal/target"
+	"github.com/ecom-micro/etl/internal/app"
+	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 func newStatsCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
@@ -25,7 +25,7 @@ func newStatsCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 	}
 	output := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := gatherStatistics(cmd.Context(), env)
+		s, err := gatherStatistics(cmd.Context(), t, env)
 		if err != nil {
 			return err
 		}
@@ -39,43 +39,18 @@ func newStatsCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 }
 
 // gatherStatistics counts both stores.
-func gatherStatistics(ctx context.Context, env envconfig.Lookuper) (api.Statistics, error) {
+func gatherStatistics(ctx context.Context, t terminal, env envconfig.Lookuper) (api.Statistics, error) {
 	c, err := load(ctx, env, func(c *config) []section { return []section{&c.Source, &c.Target} })
 	if err != nil {
 		return api.Statistics{}, err
 	}
-	var clean cleanup
-	defer clean.run(ctx)
-	stores, err := openStores(ctx, c, &clean)
+	var clean app.Cleanup
+	defer t.end(ctx, &clean)
+	stores, err := app.OpenStores(ctx, &c.Config, &clean)
 	if err != nil {
 		return api.Statistics{}, err
 	}
-	monitor := rabbit.NewConnection(c.Rabbit, monitorName)
-	clean.add(func(context.Context) { monitor.Close() })
-	return countAll(ctx, stores.source, stores.target, monitor)
-}
-
-// countAll counts both stores exactly. A broker that is away is told, not an error:
-// the databases' figures do not need it.
-func countAll(ctx context.Context, src *source.Source, tgt *target.Target, monitor *rabbit.Connection) (s api.Statistics, err error) {
-	s = api.Statistics{Source: src.Name(), Target: tgt.Name(), Queues: make(map[string]api.QueueStatistics)}
-	if s.Products, err = src.Count(ctx); err != nil {
-		return s, err
-	}
-	if s.Unsupported, err = src.Unsupported(ctx); err != nil {
-		return s, err
-	}
-	if s.Rows, err = tgt.Count(ctx); err != nil {
-		return s, err
-	}
-	states, err := monitor.Look(ctx)
-	if err != nil {
-		s.Broker = err.Error()
-	}
-	for name, state := range states {
-		s.Queues[name] = api.QueueStatistics{Ready: state.Ready, Consumers: state.Consumers}
-	}
-	return s, nil
+	return stores.Statistics(ctx, app.ConnectMonitor(&c.Config, &clean))
 }
 
 func statisticsTable(s *api.Statistics) table.Writer {
@@ -86,20 +61,13 @@ func statisticsTable(s *api.Statistics) table.Writer {
 	}
 	t.AppendRow(table.Row{"cart rows", grouped(s.Rows), s.Target})
 	t.AppendSeparator()
-	for _, name := range rabbit.CartQueues() {
-		if q, seen := s.Queues[name]; seen {
-			t.AppendRow(table.Row{name, grouped(int64(q.Ready)), "events waiting, " + consumers(q.Consumers)})
+	for _, rule := range product.Rules() {
+		if q, seen := s.Queues[rule.Queue]; seen {
+			t.AppendRow(table.Row{rule.Queue, grouped(int64(q.Ready)), "events waiting, " + words.Counted(q.Consumers, "consumer")})
 		}
 	}
 	if s.Broker != "" {
 		t.AppendRow(table.Row{"queues", "?", text.WrapSoft(s.Broker, 70)})
 	}
 	return t
-}
-
-func consumers(n int) string {
-	if n == 1 {
-		return "1 consumer"
-	}
-	return fmt.Sprintf("%d consumers", n)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/user"
 	"time"
 
@@ -12,12 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ecom-micro/etl/consumer"
-	"github.com/ecom-micro/etl/internal/ledger"
+	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/product"
-	"github.com/ecom-micro/etl/internal/rabbit"
-	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/run"
-	"github.com/ecom-micro/etl/internal/target"
 )
 
 // runFlags are the flags that sync and validate share.
@@ -136,8 +132,7 @@ smaller than it was, and never more than --max-deletes.`,
 		case enqueue:
 			return enqueueRequest(cmd.Context(), t, env, flags.output.value, request)
 		}
-		s := syncing{terminal: t, request: request, withoutBroker: flags.withoutBroker}
-		report, err := s.run(cmd.Context(), env, flags.output.value)
+		report, err := perform(cmd.Context(), t, env, flags.output.value, request, flags.withoutBroker)
 		return conclude(t, flags.output.value, report, err)
 	}
 	return cmd
@@ -162,9 +157,9 @@ func enqueueRequest(ctx context.Context, t terminal, env envconfig.Lookuper, out
 	if err := request.Check(); err != nil {
 		return usageError{err}
 	}
-	conn := rabbit.NewConnection(c.Rabbit, producerName)
-	defer conn.Close()
-	doorbell := consumer.NewDoorbell(conn)
+	var clean app.Cleanup
+	defer t.end(ctx, &clean)
+	doorbell := consumer.NewDoorbell(app.ConnectProducer(&c.Config, &clean))
 	defer doorbell.Close()
 	if err := doorbell.Ring(ctx, request); err != nil {
 		return err
@@ -189,28 +184,15 @@ func conclude(t terminal, output string, report *run.Report, err error) error {
 	return err
 }
 
-// syncing is one run from the command line.
-type syncing struct {
-	terminal
-	request       run.Request
-	withoutBroker bool
-}
-
-// commandLease is how long a run belongs to a command that gives no sign of life.
-const commandLease = 15 * time.Second
-
-// run executes the run in this process and shows its progress. One that repairs is
-// in the ledger and takes the slot that the service's runs take too. The report is
-// nil where the run could not begin.
-func (s *syncing) run(ctx context.Context, env envconfig.Lookuper, output string) (*run.Report, error) {
-	j := job{command: true, withoutBroker: s.withoutBroker, request: s.request}
-	var err error
-	j.config, err = load(ctx, env, func(c *config) []section {
+// perform executes one run and shows its progress. The report is nil where the run could
+// not begin.
+func perform(ctx context.Context, t terminal, env envconfig.Lookuper, output string, request run.Request, withoutBroker bool) (*run.Report, error) {
+	c, err := load(ctx, env, func(c *config) []section {
 		used := []section{&c.Source, &c.Target, &c.Sync}
-		if !s.withoutBroker {
+		if !withoutBroker {
 			used = append(used, &c.Rabbit, &c.Replay)
 		}
-		if !s.request.DryRun {
+		if !request.DryRun {
 			used = append(used, &c.Ledger)
 		}
 		return used
@@ -218,92 +200,15 @@ func (s *syncing) run(ctx context.Context, env envconfig.Lookuper, output string
 	if err != nil {
 		return nil, err
 	}
-	if err := j.request.Check(); err != nil {
+	if err := request.Check(); err != nil {
 		return nil, usageError{err}
 	}
-	var clean cleanup
-	defer clean.run(ctx)
-	ctx, j.stop = context.WithCancelCause(ctx)
-	defer j.stop(nil)
-	prepare := func(ctx context.Context) (*reconcile.Run, error) {
-		engine, err := j.prepare(ctx, &clean)
-		if err != nil {
-			return nil, err
-		}
-		display := newDisplay(s.terminal, output, engine, s.request.Repair)
+	var clean app.Cleanup
+	defer t.end(ctx, &clean)
+	command := app.Command{Config: &c.Config, Request: request, WithoutBroker: withoutBroker}
+	return command.Run(ctx, &clean, func(progress func() run.Progress) {
+		display := newDisplay(t, output, progress, request.Repair)
 		display.start()
-		clean.add(func(context.Context) { display.stop() })
-		return engine, nil
-	}
-	if j.request.DryRun {
-		engine, err := prepare(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return engine.Do(ctx)
-	}
-	// What cannot be reached is said before the run is in the ledger.
-	if err := j.open(ctx, &clean); err != nil {
-		return nil, err
-	}
-	memory, err := openLedger(ctx, j.config, &clean)
-	if err != nil {
-		return nil, err
-	}
-	// The lock first: whoever has it is alive, whatever the ledger thinks of its run.
-	if err := j.lock(ctx, &clean); err != nil {
-		return nil, named(ctx, memory, err)
-	}
-	j.lease, err = s.begin(ctx, memory, j.request)
-	if err != nil {
-		return nil, err
-	}
-	report, err := reconcile.Execute(ctx, j.lease, commandLease, prepare)
-	if err == nil {
-		_, err = memory.Sweep(ctx) // there may be no service that does it
-	}
-	return report, left(j.request.ID, err)
-}
-
-// left says how a run goes on that this command had to leave.
-func left(id string, err error) error {
-	if !errors.Is(err, reconcile.ErrHandedBack) && !errors.Is(err, run.ErrFenced) {
-		return err
-	}
-	return fmt.Errorf("%w; a worker of `etl serve` goes on with run %s; where there is none, `etl sync` begins another one in a minute, which repairs what is still different", err, id)
-}
-
-// named says which run holds the lock, where the ledger knows it.
-func named(ctx context.Context, memory *ledger.Ledger, err error) error {
-	if !errors.Is(err, target.ErrLocked) {
-		return err
-	}
-	if active, lookErr := memory.Active(ctx, run.RepairSlot); lookErr == nil && active != nil {
-		return &run.ActiveError{Active: *active}
-	}
-	return err
-}
-
-// begin takes the slot of repairing runs. A command that was killed leaves its run
-// active until its lease ends: a holder that gives no sign of life is waited for.
-func (s *syncing) begin(ctx context.Context, memory *ledger.Ledger, request run.Request) (run.Lease, error) {
-	host, _ := os.Hostname() // only shown
-	owner := fmt.Sprintf("command on %s, process %d", host, os.Getpid())
-	var first *run.Record
-	for begun := time.Now(); ; {
-		lease, err := memory.Begin(ctx, request, owner, commandLease)
-		var active *run.ActiveError
-		if !errors.As(err, &active) || active.Active.Status == run.StatusQueued {
-			return lease, err
-		}
-		if first == nil {
-			first = &active.Active
-		}
-		if active.Active.ID != first.ID || active.Active.Version != first.Version || time.Since(begun) > 2*commandLease {
-			return nil, err
-		}
-		if err := reconcile.SleepUntil(ctx, time.Now().Add(time.Second)); err != nil {
-			return nil, err
-		}
-	}
+		clean.Add("the display", app.Closing(display.stop))
+	})
 }

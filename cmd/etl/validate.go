@@ -39,8 +39,7 @@ func newValidateCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		if err := flags.apply(cmd, &request.Order); err != nil {
 			return err
 		}
-		s := syncing{terminal: t, request: request, withoutBroker: flags.withoutBroker}
-		report, err := s.run(cmd.Context(), env, flags.output.value)
+		report, err := perform(cmd.Context(), t, env, flags.output.value, request, flags.withoutBroker)
 		if report == nil || flags.output.value == outputText {
 			return conclude(t, outputText, report, err)
 		}

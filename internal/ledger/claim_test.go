@@ -87,7 +87,7 @@ func TestOneOfManyClaims(t *testing.T) {
 	}
 }
 
-func TestLongOwnersAreCut(t *testing.T) {
+func TestOwnersAreCut(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	owner := strings.Repeat("ö", maxText)

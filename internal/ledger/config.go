@@ -21,7 +21,10 @@ import (
 type Config struct {
 	URL       secret.URL    `env:"ETL_STATE_DB_URL"`               // empty: the cart's database
 	Pipeline  string        `env:"ETL_PIPELINE, default=products"` // runs of different pipelines do not see each other
-	Retention time.Duration `env:"ETL_RETENTION, default=720h"`    // finished runs older than this are removed
+	Retention time.Duration `env:"ETL_RETENTION, default=720h"`    // what ended longer ago is removed
+	// MaxRows is how many rows of finished runs, outcomes and closed differences are kept
+	// at most; the oldest go first.
+	MaxRows int64 `env:"ETL_LEDGER_MAX_ROWS, default=5000000"`
 }
 
 const (
@@ -43,10 +46,16 @@ func (c *Config) Validate() error {
 	if c.Retention <= 0 {
 		problems = append(problems, errors.New("ETL_RETENTION must be a duration above 0 such as 720h"))
 	}
+	if c.MaxRows < minRows {
+		problems = append(problems, fmt.Errorf("ETL_LEDGER_MAX_ROWS is %d, it must be at least %d", c.MaxRows, minRows))
+	}
 	return errors.Join(problems...)
 }
 
-const maxConnections = 8
+const (
+	maxConnections = 8
+	minRows        = 1000
+)
 
 // limits of the statements: some write thousands of rows, or wait for one that does. A
 // process that is cut off in the middle of a transaction would keep its run locked

@@ -18,19 +18,19 @@ func TestValidateNamesTheVariable(t *testing.T) {
 		config Config
 		want   []string // one line each, which begins with it
 	}{
-		{"without a URL of its own", Config{Pipeline: "products", Retention: time.Hour}, nil},
-		{"with one", Config{URL: good, Pipeline: strings.Repeat("p", maxText), Retention: 1}, nil},
-		{"the other scheme", Config{URL: "postgresql://db/cart?sslmode=require", Pipeline: "ö", Retention: 1}, nil},
-		{"nothing", Config{}, []string{"ETL_PIPELINE must be", "ETL_RETENTION must be"}},
-		{"all wrong", Config{URL: "hunter2", Retention: -1}, []string{"ETL_STATE_DB_URL must begin", "ETL_PIPELINE must be", "ETL_RETENTION must be"}},
-		{"a long pipeline", Config{Pipeline: strings.Repeat("p", maxText+1), Retention: 1}, []string{"ETL_PIPELINE must be"}},
-		{"a NUL", Config{Pipeline: "a\x00", Retention: 1}, []string{"ETL_PIPELINE must be"}},
-		{"no UTF-8", Config{Pipeline: "a\xff", Retention: 1}, []string{"ETL_PIPELINE must be"}},
-		{"another scheme", Config{URL: "mysql://cart:hunter2@db/cart", Pipeline: "p", Retention: 1}, []string{"ETL_STATE_DB_URL must begin with postgres://"}},
-		{"percent in the password", Config{URL: "postgres://cart:%hunter2@db/cart", Pipeline: "p", Retention: 1}, []string{"ETL_STATE_DB_URL postgres://"}},
-		{"a port that is none", Config{URL: "postgres://cart:hunter2@db:99999999/cart", Pipeline: "p", Retention: 1}, []string{"ETL_STATE_DB_URL postgres://"}},
-		{"a bad option", Config{URL: good + "?sslmode=perhaps", Pipeline: "p", Retention: 1}, []string{"ETL_STATE_DB_URL postgres://"}},
-		{"the password as an option", Config{URL: "postgres://db/cart?password=hunter2&sslmode=perhaps", Pipeline: "p", Retention: 1}, []string{"ETL_STATE_DB_URL postgres://"}},
+		{"without a URL of its own", Config{Pipeline: "products", Retention: time.Hour, MaxRows: most}, nil},
+		{"with one", Config{URL: good, Pipeline: strings.Repeat("p", maxText), Retention: 1, MaxRows: most}, nil},
+		{"the other scheme", Config{URL: "postgresql://db/cart?sslmode=require", Pipeline: "ö", Retention: 1, MaxRows: most}, nil},
+		{"nothing", Config{}, []string{"ETL_PIPELINE must be", "ETL_RETENTION must be", "ETL_LEDGER_MAX_ROWS is 0, it must be at least 1000"}},
+		{"all wrong", Config{URL: "hunter2", Retention: -1}, []string{"ETL_STATE_DB_URL must begin", "ETL_PIPELINE must be", "ETL_RETENTION must be", "ETL_LEDGER_MAX_ROWS is 0, it must be at least 1000"}},
+		{"a long pipeline", Config{Pipeline: strings.Repeat("p", maxText+1), Retention: 1, MaxRows: most}, []string{"ETL_PIPELINE must be"}},
+		{"a NUL", Config{Pipeline: "a\x00", Retention: 1, MaxRows: most}, []string{"ETL_PIPELINE must be"}},
+		{"no UTF-8", Config{Pipeline: "a\xff", Retention: 1, MaxRows: most}, []string{"ETL_PIPELINE must be"}},
+		{"another scheme", Config{URL: "mysql://cart:hunter2@db/cart", Pipeline: "p", Retention: 1, MaxRows: most}, []string{"ETL_STATE_DB_URL must begin with postgres://"}},
+		{"percent in the password", Config{URL: "postgres://cart:%hunter2@db/cart", Pipeline: "p", Retention: 1, MaxRows: most}, []string{"ETL_STATE_DB_URL postgres://"}},
+		{"a port that is none", Config{URL: "postgres://cart:hunter2@db:99999999/cart", Pipeline: "p", Retention: 1, MaxRows: most}, []string{"ETL_STATE_DB_URL postgres://"}},
+		{"a bad option", Config{URL: good + "?sslmode=perhaps", Pipeline: "p", Retention: 1, MaxRows: most}, []string{"ETL_STATE_DB_URL postgres://"}},
+		{"the password as an option", Config{URL: "postgres://db/cart?password=hunter2&sslmode=perhaps", Pipeline: "p", Retention: 1, MaxRows: most}, []string{"ETL_STATE_DB_URL postgres://"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -59,7 +59,7 @@ func TestOpenNamesTheVariable(t *testing.T) {
 		{"hunter2", "postgres://db/cart", "ETL_STATE_DB_URL must begin"},
 		{"", "hunter2", "CART_DB_URL must begin"},
 	} {
-		_, err := Open(t.Context(), Config{URL: tt.own, Pipeline: "products", Retention: long}, tt.fallback)
+		_, err := Open(t.Context(), Config{URL: tt.own, Pipeline: "products", Retention: long, MaxRows: most}, tt.fallback)
 		testenv.CheckMessage(t, err, tt.want)
 	}
 }
@@ -75,7 +75,7 @@ func TestConnectionSettings(t *testing.T) {
 		{"", "postgres://u:p@db/cart", "etl ledger", "10s", "cart", maxConnections},
 		{"postgres://u:p@db/state?application_name=night&connect_timeout=3&pool_max_conns=99", "", "night", "3s", "state", 99},
 	} {
-		l, err := Open(t.Context(), Config{URL: tt.own, Pipeline: "products", Retention: long}, tt.fallback)
+		l, err := Open(t.Context(), Config{URL: tt.own, Pipeline: "products", Retention: long, MaxRows: most}, tt.fallback)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,7 +11,7 @@ import (
 )
 
 // Ask pauses, resumes or cancels an active run: whoever executes it obeys with its
-// next beat, and a queued run is cancelled at once. Cancelling is final. A run that
+// next beat, and a queued or waiting run is cancelled at once. Cancelling is final. A run that
 // has ended, or is being cancelled, is a *run.StatusError.
 func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (record run.Record, err error) {
 	actions := map[run.Wanted]string{
@@ -25,16 +25,16 @@ func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (record 
 		look   = `SELECT ` + columns + ` FROM ` + runTable + ` WHERE id = @id AND pipeline = @pipeline FOR NO KEY UPDATE`
 		change = `
 UPDATE ` + runTable + ` SET version = version + 1, wanted = @wanted,
-	status = CASE WHEN status = 'queued' AND @wanted = 'cancel' THEN 'cancelled' ELSE status END,
-	error = CASE WHEN status = 'queued' AND @wanted = 'cancel' THEN NULL ELSE error END,
-	finished_at = CASE WHEN status = 'queued' AND @wanted = 'cancel' THEN now() END
+	status = CASE WHEN status IN ('waiting', 'queued') AND @wanted = 'cancel' THEN 'cancelled' ELSE status END,
+	error = CASE WHEN status IN ('waiting', 'queued') AND @wanted = 'cancel' THEN NULL ELSE error END,
+	finished_at = CASE WHEN status IN ('waiting', 'queued') AND @wanted = 'cancel' THEN now() END, unread = NULL
 WHERE id = @id RETURNING ` + columns
 	)
 	args := pgx.NamedArgs{"id": parseID(id), "pipeline": l.pipeline, "wanted": string(wanted)}
 	found, err := retried(ctx, l, "ask run "+id+" to "+action, func() (found *run.Record, err error) {
 		err = l.inTx(ctx, func(tx pgx.Tx) error {
 			found, err = first(ctx, tx, scanRecord, look, args)
-			if err == nil && found != nil && found.Status.Active() && found.Wanted != wanted && found.Wanted != run.WantCancel {
+			if err == nil && found != nil && askable(found, wanted) && found.Wanted != wanted && found.Wanted != run.WantCancel {
 				if found, err = first(ctx, tx, scanRecord, change, args); err == nil && !found.Status.Active() {
 					err = l.abandon(ctx, tx, parseID(id))
 				}
@@ -54,6 +54,11 @@ WHERE id = @id RETURNING ` + columns
 		action += ": it is being cancelled"
 	}
 	return record, &run.StatusError{Run: *found, Action: action}
+}
+
+// askable tells whether the run does what it is asked: one that waits is cancelled only.
+func askable(r *run.Record, wanted run.Wanted) bool {
+	return r.Status.Active() || r.Status == run.StatusWaiting && wanted == run.WantCancel
 }
 
 // Switch tells whether scheduled runs are wanted; they are until somebody says

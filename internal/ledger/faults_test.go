@@ -24,10 +24,10 @@ func TestMessagesNameTheVariableAndTheRemedy(t *testing.T) {
 		address := secret.URL(tt.URL)
 		for variable, open := range map[string]func() (*Ledger, error){
 			"ETL_STATE_DB_URL": func() (*Ledger, error) {
-				return Open(t.Context(), Config{URL: address, Pipeline: "products", Retention: long}, "postgres://db/cart")
+				return Open(t.Context(), Config{URL: address, Pipeline: "products", Retention: long, MaxRows: most}, "postgres://db/cart")
 			},
 			"CART_DB_URL": func() (*Ledger, error) {
-				return Open(t.Context(), Config{Pipeline: "products", Retention: long}, address)
+				return Open(t.Context(), Config{Pipeline: "products", Retention: long, MaxRows: most}, address)
 			},
 		} {
 			t.Run(tt.Name+" of "+variable, func(t *testing.T) {

@@ -51,7 +51,7 @@ func TestReportIsKept(t *testing.T) {
 	}
 }
 
-func TestLongTextsAreCut(t *testing.T) {
+func TestTextsAreCut(t *testing.T) {
 	t.Parallel()
 	l := fresh(t)
 	text := "x" + strings.Repeat("ö", 100_000)

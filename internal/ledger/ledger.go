@@ -19,7 +19,10 @@ type Ledger struct {
 	pool      *pgxpool.Pool
 	variable  string // where the address came from
 	pipeline  string
+	newest    int64 // version of the schema that this program knows
+	reads     int   // version of requests, likewise
 	retention time.Duration
+	maxRows   int64
 	// At most so many outcomes of a run are kept, and open differences.
 	maxOutcomes, maxDifferences int64
 }
@@ -41,6 +44,10 @@ func Open(ctx context.Context, config Config, fallback secret.URL) (*Ledger, err
 	if address == "" {
 		return nil, errors.New(ownVariable + " is required where no address of the cart's database is set")
 	}
+	all, err := migrations()
+	if err != nil {
+		return nil, fmt.Errorf("read the migrations: %w", err)
+	}
 	poolConfig, err := poolConfig(address, variable)
 	if err != nil {
 		return nil, err
@@ -50,7 +57,7 @@ func Open(ctx context.Context, config Config, fallback secret.URL) (*Ledger, err
 	if err != nil {
 		return nil, fmt.Errorf("prepare connections to the ledger: %w", err)
 	}
-	return &Ledger{pool: pool, variable: variable, pipeline: config.Pipeline, retention: config.Retention,
+	return &Ledger{pool: pool, variable: variable, pipeline: config.Pipeline, newest: all[len(all)-1].version, reads: run.RequestVersion, retention: config.Retention, maxRows: config.MaxRows,
 		maxOutcomes: run.MaxOutcomes, maxDifferences: maxDifferences}, nil
 }
 

@@ -13,6 +13,7 @@ import (
 func TestMain(m *testing.M) { testenv.Main(m) }
 
 const (
+	most = 1_000_000        // rows that a ledger keeps
 	long = time.Hour        // a lease that does not expire in a test
 	gone = time.Microsecond // one that has expired when anybody looks
 )
@@ -20,7 +21,7 @@ const (
 // open opens the ledger of a pipeline.
 func open(tb testing.TB, url, pipeline string) *Ledger {
 	tb.Helper()
-	l, err := Open(tb.Context(), Config{URL: secret.URL(url), Pipeline: pipeline, Retention: long}, "")
+	l, err := Open(tb.Context(), Config{URL: secret.URL(url), Pipeline: pipeline, Retention: long, MaxRows: most}, "")
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func migrations() ([]migration, error) {
 // Migrate brings the schema to the version of this program. Several processes may
 // do so at once. Where nothing is to be done, no right to change anything is needed.
 func (l *Ledger) Migrate(ctx context.Context) error {
-	newest, current, err := l.compare(ctx)
+	current, err := l.compare(ctx)
 	if err != nil || current {
 		return err
 	}
@@ -59,7 +59,7 @@ func (l *Ledger) Migrate(ctx context.Context) error {
 	// large table may take its time.
 	db := stdlib.OpenDB(*l.pool.Config().ConnConfig, stdlib.OptionAfterConnect(postgres.Unbounded))
 	defer func() { _ = db.Close() }()
-	if err := l.migrate(ctx, db, newest); err != nil {
+	if err := l.migrate(ctx, db); err != nil {
 		return fmt.Errorf("migrate schema %s: %w", schema, l.explainedMigration(ctx, err))
 	}
 	return nil
@@ -68,7 +68,7 @@ func (l *Ledger) Migrate(ctx context.Context) error {
 // Check tells whether this program can use the schema as it is. Where it cannot and
 // Migrate may not change that, the error is the one of Migrate. Nothing is changed.
 func (l *Ledger) Check(ctx context.Context) (current bool, err error) {
-	_, current, err = l.compare(ctx)
+	current, err = l.compare(ctx)
 	if err != nil || current {
 		return current, err
 	}
@@ -78,24 +78,19 @@ func (l *Ledger) Check(ctx context.Context) (current bool, err error) {
 	return false, nil
 }
 
-// compare returns the version of this program, and whether it can use the schema as it
-// is. A newer schema says itself which programs can.
-func (l *Ledger) compare(ctx context.Context) (newest int64, current bool, err error) {
-	all, err := migrations()
-	if err != nil {
-		return 0, false, fmt.Errorf("read the migrations: %w", err)
-	}
-	newest = all[len(all)-1].version
+// compare tells whether this program can use the schema as it is. A newer schema says
+// itself which programs can.
+func (l *Ledger) compare(ctx context.Context) (current bool, err error) {
 	version, err := retried(ctx, l, "read the version of schema "+schema, func() (int64, error) { return l.version(ctx) })
-	if err != nil || version <= newest {
-		return newest, version == newest, err
+	if err != nil || version <= l.newest {
+		return version == l.newest, err
 	}
 	since, err := retried(ctx, l, "read which programs can use schema "+schema, func() (int64, error) { return l.compatibleSince(ctx, version) })
-	if err == nil && since > newest {
+	if err == nil && since > l.newest {
 		err = fmt.Errorf("schema %s of %s is of version %d and can be used by programs that know version %d or later; this one knows %d: run the newer program",
-			schema, l.variable, version, since, newest)
+			schema, l.variable, version, since, l.newest)
 	}
-	return newest, err == nil, err
+	return err == nil, err
 }
 
 // compatibleSince is the version that a program must know to use the schema of a newer
@@ -106,7 +101,7 @@ func (l *Ledger) compatibleSince(ctx context.Context, version int64) (since int6
 	return since, err
 }
 
-func (l *Ledger) migrate(ctx context.Context, db *sql.DB, newest int64) error {
+func (l *Ledger) migrate(ctx context.Context, db *sql.DB) error {
 	lock, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -116,7 +111,7 @@ func (l *Ledger) migrate(ctx context.Context, db *sql.DB, newest int64) error {
 		return err
 	}
 	// Another process may have migrated meanwhile.
-	if version, err := l.version(ctx); err != nil || version >= newest {
+	if version, err := l.version(ctx); err != nil || version >= l.newest {
 		return err
 	}
 	if err := ensureSchema(ctx, db); err != nil {

@@ -109,6 +109,37 @@ func TestNewerSchema(t *testing.T) {
 	}
 }
 
+// A process that was there before the schema changed goes on where it can use it, and
+// otherwise claims nothing any more and says why, until the newer program is there.
+func TestTheSchemaChangesUnderAProcess(t *testing.T) {
+	t.Parallel()
+	l := fresh(t)
+	change := func(version, since int64) {
+		execute(t, l, fmt.Sprintf("INSERT INTO %s (version_id, is_applied) VALUES (%d, true)", versionTable, version))
+		execute(t, l, fmt.Sprintf("INSERT INTO %s (version, since) VALUES (%d, %d)", compatibilityTable, version, since))
+	}
+	submitted(t, l)
+	change(98, l.newest)
+	if current, err := l.Check(t.Context()); err != nil || !current {
+		t.Errorf("a look says %t, %v", current, err)
+	}
+	if err := claimed(t, l, "worker", long).Finish(t.Context(), run.StatusSucceeded, nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	change(99, l.newest+1)
+	for i := range 2 { // with nothing to claim, and with something
+		_, err := l.Claim(t.Context(), "worker", long)
+		testenv.CheckMessage(t, err, "claim a run: schema etl_ledger of ETL_STATE_DB_URL is of version 99 and can be used by programs that know version",
+			fmt.Sprintf("%d or later; this one knows %d: run the newer program", l.newest+1, l.newest))
+		if i == 0 {
+			submitted(t, l)
+		}
+	}
+	newer := open(t, l.pool.Config().ConnString(), "products")
+	newer.newest = 99
+	claimed(t, newer, "the newer program", long)
+}
+
 // Each migration states which programs can use the schema behind it.
 func TestEachMigrationStatesItsCompatibility(t *testing.T) {
 	t.Parallel()
@@ -333,6 +364,9 @@ func TestRestrictedRole(t *testing.T) {
 	}
 	db.Exec("UPDATE etl_ledger.run SET finished_at = now() - interval '1 day' WHERE finished_at IS NOT NULL")
 	if _, err := l.Sweep(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.Forget(t.Context(), time.Minute); err != nil {
 		t.Error(err)
 	}
 	if n := count(t, l, "etl_ledger.run"); n != 1 {

@@ -46,16 +46,23 @@ func scanBrief(row pgx.CollectableRow) (run.Record, error) {
 	if n := len(r.Request.IDs); n > 0 { // it has no brief document
 		r.Request.IDs, r.IDCount = nil, n
 	}
-	r.Request.ID = r.ID
-	return r, err
+	return told(r), err
 }
 
 func scanRecord(row pgx.CollectableRow) (run.Record, error) {
 	var request run.Request
 	r, err := scan(row, &request)
 	r.Request, r.IDCount = request, len(request.IDs)
+	return told(r), err
+}
+
+// told is the run with its request as this program knows it.
+func told(r run.Record) run.Record {
 	r.Request.ID = r.ID // as PostgreSQL writes it
-	return r, err
+	if newer := r.Request.Newer(); newer != nil && r.Status == run.StatusQueued && r.Error == "" {
+		r.Error = newer.Error()
+	}
+	return r
 }
 
 // scan reads a run, and its request into what is given.

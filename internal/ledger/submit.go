@@ -29,9 +29,8 @@ func (l *Ledger) Accept(ctx context.Context, request run.Request) (run.Record, e
 	if request.Recorded {
 		return l.Run(ctx, request.ID)
 	}
-	if request.Pipeline != "" && request.Pipeline != l.pipeline {
-		return run.Record{}, &run.InvalidError{Fields: []run.FieldError{{Field: "pipeline",
-			Message: "is another one than that of the service here, " + l.pipeline + ": each pipeline needs a virtual host of its own"}}}
+	if err := l.checkPipeline(&request); err != nil {
+		return run.Record{}, err
 	}
 	record, active, err := l.enter(ctx, request, entry{status: run.StatusQueued})
 	if err != nil || active == nil {
@@ -40,6 +39,15 @@ func (l *Ledger) Accept(ctx context.Context, request run.Request) (run.Record, e
 	problem := (&run.ActiveError{Active: *active}).Error()
 	record, _, err = l.enter(ctx, request, entry{status: run.StatusSkipped, problem: problem, active: &active.ID})
 	return record, err
+}
+
+// checkPipeline refuses a request that names another pipeline.
+func (l *Ledger) checkPipeline(request *run.Request) error {
+	if request.Pipeline == "" || request.Pipeline == l.pipeline {
+		return nil
+	}
+	return &run.InvalidError{Fields: []run.FieldError{{Field: "pipeline",
+		Message: "is another one than that of the service here, " + l.pipeline + ": each pipeline needs a virtual host of its own"}}}
 }
 
 // Begin enters a run that this process executes itself, and takes its lease. A slot
@@ -82,6 +90,7 @@ type entry struct {
 	status  run.Status
 	problem string
 	active  *string // the run that is in the way
+	unread  []byte  // the document of a request that this program cannot read
 	owner   *string
 	lease   *time.Duration
 }
@@ -144,7 +153,7 @@ func (l *Ledger) arguments(r *run.Request, e entry) (pgx.NamedArgs, error) {
 		"id": r.ID, "pipeline": l.pipeline, "slot": string(r.Slot()), "key": nil, "trigger": string(r.Trigger),
 		"mode": string(r.Mode), "dry_run": r.DryRun, "whole": whole(r),
 		"request": request, "brief": brief, "requested_at": r.At, "expires_at": nil,
-		"status": string(e.status), "problem": cut(e.problem, run.MaxError), "active": e.active, "owner": e.owner, "lease": e.lease,
+		"status": string(e.status), "problem": cut(e.problem, run.MaxError), "unread": e.unread, "reads": l.reads, "active": e.active, "owner": e.owner, "lease": e.lease,
 		"stale": "its process gave no sign of life any more; run " + r.ID + " took its place",
 		"left":  "it was handed back, and no worker took it up again; run " + r.ID + " took its place",
 	}
@@ -165,14 +174,14 @@ const expired = `'expired: no worker began it by ' || to_char(expires_at AT TIME
 
 const insertRun = `
 INSERT INTO ` + runTable + ` (id, pipeline, slot, key, trigger, mode, dry_run, whole, request, brief, requested_at, expires_at,
-	status, error, finished_at, active_run, owner, fence, lease_until, started_at)
+	status, error, finished_at, active_run, owner, fence, lease_until, started_at, unread, unread_by)
 SELECT @id, @pipeline, @slot, @key, @trigger, @mode, @dry_run, @whole, @request, @brief, @requested_at, expires_at,
 	CASE WHEN late THEN 'skipped' ELSE @status END,
 	CASE WHEN late THEN ` + expired + ` ELSE nullif(@problem, '') END,
 	CASE WHEN late OR @status = 'skipped' THEN now() END,
 	@active::uuid, @owner, CASE WHEN @status = 'running' THEN 1 ELSE 0 END,
-	now() + @lease::interval, CASE WHEN @status = 'running' THEN now() END
-FROM (SELECT @expires_at::timestamptz AS expires_at, @status = 'queued' AND coalesce(@expires_at <= now(), false) AS late) AS asked
+	now() + @lease::interval, CASE WHEN @status = 'running' THEN now() END, @unread::bytea, CASE WHEN @unread::bytea IS NOT NULL THEN @reads::bigint END
+FROM (SELECT @expires_at::timestamptz AS expires_at, @status IN ('queued', 'waiting') AND coalesce(@expires_at <= now(), false) AS late) AS asked
 ON CONFLICT DO NOTHING
 RETURNING ` + columns
 

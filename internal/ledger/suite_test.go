@@ -34,6 +34,7 @@ func TestLedger(t *testing.T) {
 			Limit: func(outcomes, differences int) {
 				l.maxOutcomes, l.maxDifferences = int64(outcomes), int64(differences)
 			},
+			Upgrade: func() { l.reads++ },
 		}
 	})
 }

@@ -2,6 +2,7 @@ package rabbit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -44,6 +45,14 @@ func (c *Connection) Name() string { return c.name }
 
 // Channel opens a channel, dialling first where there is no live connection.
 func (c *Connection) Channel(ctx context.Context) (*amqp.Channel, error) {
+	ch, err := c.open(ctx)
+	if errors.Is(err, amqp.ErrClosed) { // the connection broke just now, or the library has lost the reason
+		ch, err = c.open(ctx)
+	}
+	return ch, err
+}
+
+func (c *Connection) open(ctx context.Context) (*amqp.Channel, error) {
 	conn, err := c.dialled(ctx)
 	if err != nil {
 		return nil, err

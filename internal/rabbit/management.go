@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -98,9 +97,12 @@ func (m *Management) get(ctx context.Context, answer any, path ...string) error 
 	request.SetBasicAuth(m.user.Username(), password)
 	response, err := m.client.Do(request)
 	if err != nil {
-		var failed *net.OpError // which names the address, and the path helps nobody
+		var failed *url.Error // which names the path, that helps nobody
 		if errors.As(err, &failed) {
-			err = failed
+			err = failed.Err
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("no answer in time: check RABBITMQ_MANAGEMENT_URL, and how busy the broker is: %w", err)
 		}
 		return fmt.Errorf("no answer: check RABBITMQ_MANAGEMENT_URL: %w", err)
 	}

@@ -156,7 +156,7 @@ func (r *Run) decide(ctx context.Context, s stage, batch func(context.Context, [
 		keys = append(keys, roomKey{s, kind})
 	}
 	for {
-		items, stalled, err := r.line.take(ctx, r.step, keys...)
+		items, stalled, err := r.line.take(ctx, r.caution.step(run.MaxBatchSize), keys...)
 		if err != nil || len(items)+len(stalled) == 0 {
 			return err
 		}

@@ -125,7 +125,7 @@ type Run struct {
 	options  Options
 	config   Config
 	capacity int
-	step     int // how many products are looked at together at most
+	caution  caution
 	finder   *diff.Finder
 	line     *line
 	guard    *guard
@@ -163,19 +163,19 @@ func newRun(parts Parts, config Config, options Options, capacity int) (*Run, er
 	if options.MaxDeletes == 0 {
 		options.MaxDeletes = config.MaxDeletes
 	}
-	step := run.MaxBatchSize
-	if options.cautious() {
-		step, options.BatchSize, config.Parallel = 1, 1, 1
-	}
-	r := &Run{step: step, Parts: parts, options: options, config: config, capacity: capacity, sights: make(map[product.Kind]*sight), attempts: make(map[product.Kind]*attempts), large: semaphore.NewWeighted(1)}
+	r := &Run{Parts: parts, options: options, config: config, capacity: capacity, sights: make(map[product.Kind]*sight), attempts: make(map[product.Kind]*attempts), large: semaphore.NewWeighted(1)}
 	if r.main() == nil && !options.DryRun {
 		return nil, errors.New("a run that repairs needs a repairer")
 	}
 	if r.Ledger == nil {
 		r.Ledger = noLedger{}
 	}
+	if options.cautious() {
+		r.config.Parallel = 1
+		r.caution.begin()
+	}
 	r.bePatient()
-	r.finder = diff.New(r.Source, r.Target, diff.Config{Compare: fields, Batch: step})
+	r.finder = diff.New(r.Source, r.Target, diff.Config{Compare: fields, Batch: run.MaxBatchSize})
 	r.line = newLine(capacity, options.repairs)
 	r.line.readiness = r.readiness
 	r.settling = newSettling(r)

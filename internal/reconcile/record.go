@@ -77,6 +77,7 @@ func (b *books) keep(ctx context.Context, s run.Settlement) error {
 	b.drop(brought)
 	b.mu.Unlock()
 	b.r.progress.done.Add(int64(len(brought.finished)))
+	b.r.caution.settled(len(brought.leaving))
 	b.r.line.leave(brought.leaving...)
 	return nil
 }

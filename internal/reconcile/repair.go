@@ -54,7 +54,7 @@ func (r *Run) fallback() Repairer {
 // repair acts on what comes into its room, until nothing comes any more.
 func (w worker) repair(ctx context.Context) error {
 	for {
-		items, _, err := w.line.take(ctx, w.options.BatchSize, w.room)
+		items, _, err := w.line.take(ctx, w.caution.step(w.options.BatchSize), w.room)
 		if err != nil || len(items) == 0 {
 			return err
 		}

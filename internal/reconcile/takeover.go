@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
@@ -19,12 +20,30 @@ const (
 	// anything, the last one a cautious one, for the product that it had in hand to be
 	// named and left alone.
 	deadlyFrom = 2
+	// cautiousFor is for how many products it is cautious, behind those that were in hand:
+	// the place is behind it then, and a process may vanish for other reasons.
+	cautiousFor = 1000
 )
 
 func (o *Options) cautious() bool { return o.Vanished > 0 && o.Takeovers >= cautiousFrom }
 
 func (o *Options) inHandIsDeadly() bool {
 	return o.Vanished >= deadlyFrom && o.Takeovers > cautiousFrom
+}
+
+// caution counts down the products that are still done one at a time.
+type caution struct{ left atomic.Int64 }
+
+func (c *caution) begin() { c.left.Store(cautiousFor) }
+
+func (c *caution) settled(products int) { c.left.Add(-int64(products)) }
+
+// step is how many products are done at once, where most may be.
+func (c *caution) step(most int) int {
+	if c.left.Load() > 0 {
+		return 1
+	}
+	return most
 }
 
 // takeOver lets in what an earlier process had in hand. It may have acted on it, so it

@@ -12,8 +12,9 @@ import (
 type Status string
 
 // queued → running ⇄ paused → succeeded | partial | failed | cancelled; skipped
-// where another run was active.
+// where another run was active; waiting before queued where a newer program is needed.
 const (
+	StatusWaiting   Status = "waiting" // for a newer version of this program, which can read its request
 	StatusQueued    Status = "queued"
 	StatusRunning   Status = "running"
 	StatusPaused    Status = "paused"
@@ -26,7 +27,7 @@ const (
 
 // Statuses lists all of them, in the order of a run's life.
 func Statuses() []Status {
-	return []Status{StatusQueued, StatusRunning, StatusPaused, StatusSucceeded, StatusPartial, StatusFailed, StatusCancelled, StatusSkipped}
+	return []Status{StatusWaiting, StatusQueued, StatusRunning, StatusPaused, StatusSucceeded, StatusPartial, StatusFailed, StatusCancelled, StatusSkipped}
 }
 
 // Active tells whether a run in this status holds its slot.

@@ -56,7 +56,7 @@ type Order struct {
 // Request asks for a run. One document serves HTTP, the scheduler, the command
 // line and whoever publishes to the exchange etl.
 type Request struct {
-	Version int `json:"version"` // RequestVersion
+	Version int `json:"version"` // 1..RequestVersion
 	// ID is the run's id, a UUID; requests of one id are one run. Decode makes one
 	// where it is absent.
 	ID      string  `json:"id,omitempty"`
@@ -79,7 +79,10 @@ type Request struct {
 	Order
 }
 
-// RequestVersion is the version of the request document that this code reads.
+// RequestVersion is the latest version of the request document that this code reads. A
+// field that is new makes a new version, and no field ever changes its type: so a program
+// that does not know the field leaves the run to one that does, and can still show it.
+// What does without the new fields is written in the version before.
 const RequestVersion = 1
 
 // Bounds of a request.
@@ -222,7 +225,8 @@ func DecodeOrder(document []byte) (Order, error) {
 	return o, invalid.orNil()
 }
 
-// DecodeRequest reads a whole request, as a message carries it, likewise.
+// DecodeRequest reads a whole request, as a message carries it, likewise. One that only a
+// newer program can read is a *NewerError, beside what can be told of it.
 func DecodeRequest(document []byte) (Request, error) {
 	r := Request{}
 	invalid := &InvalidError{}
@@ -235,6 +239,12 @@ func DecodeRequest(document []byte) (Request, error) {
 	}
 	decode(document, readers, invalid)
 	r.check(invalid)
+	if newer := newer(r.Version, invalid); newer != nil {
+		if r.Version > RequestVersion {
+			r = r.plain()
+		}
+		return r, newer
+	}
 	return r, invalid.orNil()
 }
 
@@ -280,7 +290,7 @@ func decode(document []byte, readers map[string]any, invalid *InvalidError) {
 		into, known := readers[name]
 		switch {
 		case !known:
-			invalid.add(text.Cut(name, maxShown), "is not a field of a sync request")
+			invalid.add(text.Cut(name, maxShown), unknownField)
 		case seen[name]:
 			invalid.add(name, "is given twice")
 		default:
@@ -400,7 +410,7 @@ func (r *Request) Check() error {
 
 func (r *Request) check(invalid *InvalidError) {
 	setDefault(&r.Trigger, ByMessage)
-	if r.Version != RequestVersion {
+	if r.Version < 1 || r.Version > RequestVersion {
 		invalid.add("version", "must be %d", RequestVersion)
 	}
 	if r.ID == "" {

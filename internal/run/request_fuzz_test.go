@@ -26,6 +26,12 @@ func FuzzDecodeRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, document []byte) {
 		r, err := run.DecodeRequest(document)
+		if errors.As(err, new(*run.NewerError)) {
+			if r.Version = run.RequestVersion; len(err.Error()) > 20_000 || !utf8.ValidString(err.Error()) || r.Check() != nil {
+				t.Fatalf("the error is %q of %+v", err, r)
+			}
+			return
+		}
 		if err != nil {
 			var invalid *run.InvalidError
 			if !errors.As(err, &invalid) || len(invalid.Fields) == 0 || len(err.Error()) > 20_000 || !utf8.ValidString(err.Error()) {

@@ -212,14 +212,16 @@ func TestDecodeRequestRefuses(t *testing.T) {
 	t.Parallel()
 	const time1 = `must be a time such as "2026-11-22T10:00:00Z"`
 	for document, want := range map[string][]string{
-		"":                             {"must be a JSON object", "version must be 1"},
-		"{}":                           {"version must be 1"},
-		`{"version":2}`:                {"version must be 1"},
-		`{"version":"1"}`:              {"version must be a whole number", "version must be 1"},
-		`{"version":1,"mode":"x"}`:     {"mode must be replay or direct"},
-		`{"version":1,"id":"x"}`:       {"id must be a UUID"},
-		`{"version":1,"apply":"x"}`:    {"apply must be a UUID"},
-		`{"version":1,"trigger":"me"}`: {"trigger must be one of [http schedule cli message]"},
+		"":                               {"must be a JSON object", "version must be 1"},
+		"{}":                             {"version must be 1"},
+		`{"version":-1}`:                 {"version must be 1"},
+		`{"version":1,"x":1,"mode":"y"}`: {"x is not a field of a sync request", "mode must be replay or direct"},
+		`{"version":2,"x":1`:             {"x is not a field of a sync request", "is no valid JSON", "version must be 1"},
+		`{"version":"1"}`:                {"version must be a whole number", "version must be 1"},
+		`{"version":1,"mode":"x"}`:       {"mode must be replay or direct"},
+		`{"version":1,"id":"x"}`:         {"id must be a UUID"},
+		`{"version":1,"apply":"x"}`:      {"apply must be a UUID"},
+		`{"version":1,"trigger":"me"}`:   {"trigger must be one of [http schedule cli message]"},
 		`{"version":1,"id":"{` + requestID + `}"}`:                       {"id must be a UUID"},
 		`{"version":1,"id":"urn:uuid:` + requestID + `"}`:                {"id must be a UUID"},
 		`{"version":1,"id":"` + strings.Repeat("0", 32) + `"}`:           {"id must be a UUID"},
@@ -235,6 +237,36 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		_, err := run.DecodeRequest([]byte(document))
 		if got := problems(t, err); !slices.Equal(got, want) {
 			t.Errorf("%.80s:\n got %q\nwant %q", document, got, want)
+		}
+	}
+}
+
+// What a newer program may read is told from what none can, and is never mistaken for
+// something that may begin.
+func TestDecodeRequestOfANewerVersion(t *testing.T) {
+	t.Parallel()
+	const mayBe = "; where that is misspelt, cancel the run and ask again"
+	for document, want := range map[string]string{
+		`{"version":2}`: "which reads version 2 of requests; this one reads 1",
+		`{"version":2,"id":"` + requestID + `","recorded":true,"key":"k","pipeline":"p","requestedBy":"me","expiresAt":"2030-01-01T00:00:00Z","mode":7,"since":{"at":1},"shards":[1]}`: "which reads version 2 of requests; this one reads 1",
+		`{"version":9,"id":"mine","recorded":true}`:                           "which reads version 9 of requests; this one reads 1",
+		`{"version":1,"dryrun":true}`:                                         "which knows the field dryrun" + mayBe,
+		`{"version":1,"id":"` + requestID + `","recorded":true,"a":1,"b":{}}`: "which knows the field a, b" + mayBe,
+	} {
+		r, err := run.DecodeRequest([]byte(document))
+		var newer *run.NewerError
+		if !errors.As(err, &newer) || newer.Error() != "needs a newer version of etl, "+want {
+			t.Errorf("%s: %v", document, err)
+		}
+		known := strings.Contains(document, requestID)
+		if known != (r.ID == requestID) || len(r.ID) != 36 || r.Recorded != known || r.At.IsZero() || r.Mode != run.Replay || len(r.Repair) == 0 {
+			t.Errorf("%s becomes %+v", document, r)
+		}
+		if asked := strings.Contains(document, `"key":"k"`); asked != (r.Key == "k" && r.Pipeline == "p" && r.By == "me" && r.Expires.Year() == 2030) {
+			t.Errorf("%s becomes %+v", document, r)
+		}
+		if (r.Newer() != nil) != (r.Version > run.RequestVersion) {
+			t.Errorf("%s: %v", document, r.Newer())
 		}
 	}
 }

@@ -21,27 +21,20 @@ type Config struct {
 
 // Validate reports every variable that is wrong, where the scheduler is off too.
 func (c *Config) Validate() error {
-	_, _, err := c.parse()
-	return err
-}
-
-func (c *Config) parse() (sync, health instants, err error) {
 	var problems []error
 	zone, err := loadZone(c.Timezone)
 	if err != nil {
 		problems = append(problems, err)
 		zone = time.UTC // so that the expressions are looked at all the same
 	}
-	read := func(variable, expression string) instants {
-		next, err := parse(expression, zone)
-		if err != nil {
+	check := func(variable, expression string) {
+		if _, err := parse(expression, zone); err != nil {
 			problems = append(problems, fmt.Errorf("%s %s %w. Accepted are %s", variable, quoted(expression), err, accepted))
 		}
-		return next
 	}
-	sync = read("SYNC_CRON_SCHEDULE", c.Sync)
-	health = read("HEALTH_CHECK_CRON_SCHEDULE", c.Health)
-	return sync, health, errors.Join(problems...)
+	check("SYNC_CRON_SCHEDULE", c.Sync)
+	check("HEALTH_CHECK_CRON_SCHEDULE", c.Health)
+	return errors.Join(problems...)
 }
 
 // Remarks are on expressions that are valid and fire otherwise than they read.

@@ -104,7 +104,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 			t.Errorf("problem %d is %s, want %s", i, lines[i], want)
 		}
 	}
-	if _, err := schedule.New(config, schedule.Jobs{}, nil); err == nil || err.Error() != strings.Join(lines, "\n") {
+	if _, err := schedule.New(config, nil, nil); err == nil || err.Error() != strings.Join(lines, "\n") {
 		t.Errorf("New says %v", err)
 	}
 }
@@ -156,4 +156,14 @@ func FuzzValidate(f *testing.F) {
 			at = following
 		}
 	})
+}
+
+// A job may have an expression of its own, which is checked like those of the variables.
+func TestWrongExpressionOfAJob(t *testing.T) {
+	t.Parallel()
+	config := schedule.Config{Sync: "@hourly", Health: "@hourly", Timezone: "UTC"}
+	_, err := schedule.New(config, []schedule.Job{{Name: "report", Expression: "daily"}}, nil)
+	if err == nil || err.Error() != `the expression of the job report, "daily", has the wrong number of fields: 1` {
+		t.Error(err)
+	}
 }

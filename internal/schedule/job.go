@@ -20,9 +20,8 @@ type Tick struct {
 // job is what gocron fires. A firing only says that it is time to look: which
 // instant is due follows from the expression and the clock.
 type job struct {
-	name  string
+	Job
 	next  instants
-	do    func(context.Context, Tick)
 	clock clockwork.Clock
 	log   *slog.Logger
 
@@ -37,8 +36,8 @@ type job struct {
 	last    atomic.Pointer[time.Time]
 }
 
-func newJob(name string, next instants, do func(context.Context, Tick), clock clockwork.Clock, log *slog.Logger) *job {
-	return &job{name: name, next: next, do: do, clock: clock, log: log.With("job", name), busy: make(chan struct{}, 1)}
+func newJob(what Job, next instants, clock clockwork.Clock, log *slog.Logger) *job {
+	return &job{Job: what, next: next, clock: clock, log: log.With("job", what.Name), busy: make(chan struct{}, 1)}
 }
 
 // Next lets gocron fire at our instants, and only at those that are yet to come.
@@ -88,7 +87,7 @@ func (j *job) fire(ctx context.Context) {
 	}
 	j.last.Store(&instant)
 	j.log.Debug("tick", "instant", instant)
-	j.do(ctx, Tick{Instant: instant, Next: j.next(instant)})
+	j.Do(ctx, Tick{Instant: instant, Next: j.next(instant)})
 }
 
 // idle waits until no tick is at work, and tells whether that came before ctx ended.

@@ -42,14 +42,13 @@ func start(t *testing.T, config schedule.Config, at time.Time) *running {
 	if config.Health == "" {
 		config.Health = "@yearly"
 	}
-	s, err := schedule.New(config, schedule.Jobs{
-		Sync: func(ctx context.Context, tick schedule.Tick) {
-			r.ticks = append(r.ticks, tick)
-			if r.job != nil {
-				r.job(ctx, tick)
-			}
-		},
-		Health: func(context.Context, schedule.Tick) {},
+	s, err := schedule.New(config, []schedule.Job{{Name: "sync", Expression: config.Sync, Do: func(ctx context.Context, tick schedule.Tick) {
+		r.ticks = append(r.ticks, tick)
+		if r.job != nil {
+			r.job(ctx, tick)
+		}
+	},
+	}, {Name: "health", Expression: config.Health, Do: func(context.Context, schedule.Tick) {}},
 	}, slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelWarn})), schedule.WithClock(wall{r.clock, r.Now}))
 	if err != nil {
 		t.Fatal(err)

@@ -11,11 +11,14 @@ import (
 	"github.com/jonboulle/clockwork"
 )
 
-// Jobs are what is done at a tick. The context ends when the scheduler shuts down.
-// A tick waits for the one of the same job before it; of several that wait, only
-// the latest is handed out.
-type Jobs struct {
-	Sync, Health func(ctx context.Context, t Tick)
+// Job is one thing that is done at each instant of an expression, in the time zone of
+// the Config. A tick waits for the one of the same job before it; of several that wait,
+// only the latest is handed out.
+type Job struct {
+	Name       string // as logs show it
+	Expression string
+	// Do is called at a tick. Its context ends when the scheduler shuts down.
+	Do func(ctx context.Context, t Tick)
 }
 
 // Scheduler runs the jobs. Where ENABLE_SCHEDULER is false it runs none.
@@ -24,7 +27,7 @@ type Scheduler struct {
 	clock  clockwork.Clock
 	log    *slog.Logger
 	cron   gocron.Scheduler
-	jobs   [2]*job // sync and health check
+	jobs   []*job
 }
 
 // Option changes what a test needs otherwise.
@@ -37,8 +40,11 @@ func WithClock(clock clockwork.Clock) Option {
 
 // New makes a scheduler, or says like Config.Validate why not. It runs nothing
 // before Start, and Shutdown releases it, started or not.
-func New(config Config, jobs Jobs, log *slog.Logger, options ...Option) (*Scheduler, error) {
-	sync, health, err := config.parse()
+func New(config Config, jobs []Job, log *slog.Logger, options ...Option) (*Scheduler, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	zone, err := loadZone(config.Timezone)
 	if err != nil {
 		return nil, err
 	}
@@ -46,9 +52,12 @@ func New(config Config, jobs Jobs, log *slog.Logger, options ...Option) (*Schedu
 	for _, option := range options {
 		option(s)
 	}
-	s.jobs = [2]*job{
-		newJob("sync", sync, jobs.Sync, s.clock, log),
-		newJob("health check", health, jobs.Health, s.clock, log),
+	for _, j := range jobs {
+		next, err := parse(j.Expression, zone)
+		if err != nil {
+			return nil, fmt.Errorf("the expression of the job %s, %s, %w", j.Name, quoted(j.Expression), err)
+		}
+		s.jobs = append(s.jobs, newJob(j, next, s.clock, log))
 	}
 	// gocron leaves out the second of two equal wall clock times. UTC, in which our
 	// instants are, has none.
@@ -57,7 +66,7 @@ func New(config Config, jobs Jobs, log *slog.Logger, options ...Option) (*Schedu
 	}
 	for _, j := range s.jobs {
 		if err := j.add(s.cron); err != nil {
-			return nil, errors.Join(fmt.Errorf("schedule the %s: %w", j.name, err), s.cron.Shutdown())
+			return nil, errors.Join(fmt.Errorf("schedule the job %s: %w", j.Name, err), s.cron.Shutdown())
 		}
 	}
 	return s, nil
@@ -71,11 +80,13 @@ func (s *Scheduler) Start() {
 		s.log.Info("the scheduler is off (ENABLE_SCHEDULER=false)")
 		return
 	}
+	attributes := []any{"timezone", s.config.Timezone}
 	for _, j := range s.jobs {
 		j.begin(s.clock.Now())
+		attributes = append(attributes, j.Name, j.Expression)
 	}
 	s.cron.Start()
-	s.log.Info("the schedule begins", "sync", s.config.Sync, "health", s.config.Health, "timezone", s.config.Timezone)
+	s.log.Info("the schedule begins", attributes...)
 }
 
 // Shutdown lets no further tick begin, cancels the context of the jobs that are at
@@ -90,7 +101,7 @@ func (s *Scheduler) Shutdown(ctx context.Context) error {
 	// gocron would wait for them too, but in a busy loop, which stopTimeout bounds.
 	for _, j := range s.jobs {
 		if !j.idle(ctx) {
-			problems = append(problems, fmt.Errorf("the %s has not ended: %w", j.name, context.Cause(ctx)))
+			problems = append(problems, fmt.Errorf("the job %s has not ended: %w", j.Name, context.Cause(ctx)))
 		}
 	}
 	if err := s.cron.ShutdownWithContext(ctx); len(problems) == 0 {
@@ -102,38 +113,25 @@ func (s *Scheduler) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// Status is the scheduler at one moment.
+// Status is a job at one moment.
 type Status struct {
-	Enabled  bool      `json:"enabled"` // ENABLE_SCHEDULER
-	Timezone string    `json:"timezone"`
-	Sync     JobStatus `json:"sync"`
-	Health   JobStatus `json:"healthCheck"`
+	Next time.Time // zero where the scheduler is off
+	Last time.Time // of this process, zero before its first
 }
 
-// JobStatus is one job of the scheduler. Next is absent where the scheduler is off.
-type JobStatus struct {
-	Schedule string    `json:"schedule"`
-	Next     time.Time `json:"nextTick,omitzero"`
-	Last     time.Time `json:"lastTick,omitzero"` // of this process
-}
-
-// Status tells when the jobs run. It may be called at any time.
-func (s *Scheduler) Status() Status {
-	return Status{
-		Enabled:  s.config.Enabled,
-		Timezone: s.config.Timezone,
-		Sync:     s.status(s.jobs[0], s.config.Sync),
-		Health:   s.status(s.jobs[1], s.config.Health),
-	}
-}
-
-func (s *Scheduler) status(j *job, expression string) JobStatus {
-	status := JobStatus{Schedule: expression}
-	if s.config.Enabled {
-		status.Next = j.next(s.clock.Now())
-	}
-	if last := j.last.Load(); last != nil {
-		status.Last = *last
+// Status tells when a job is due, by its name. It may be called at any time.
+func (s *Scheduler) Status(name string) Status {
+	var status Status
+	for _, j := range s.jobs {
+		if j.Name != name {
+			continue
+		}
+		if s.config.Enabled {
+			status.Next = j.next(s.clock.Now())
+		}
+		if last := j.last.Load(); last != nil {
+			status.Last = *last
+		}
 	}
 	return status
 }

@@ -2,7 +2,6 @@ package schedule_test
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -19,7 +18,7 @@ func TestOff(t *testing.T) {
 		config := schedule.Config{Sync: "@every 1m", Health: "@every 1m", Timezone: "UTC"}
 		job := func(context.Context, schedule.Tick) { t.Error("a job ran") }
 		clock := clockwork.NewFakeClockAt(noon)
-		s, err := schedule.New(config, schedule.Jobs{Sync: job, Health: job}, slog.New(slog.DiscardHandler), schedule.WithClock(clock))
+		s, err := schedule.New(config, []schedule.Job{{Name: "sync", Expression: "@every 1m", Do: job}, {Name: "health", Expression: "@every 1m", Do: job}}, slog.New(slog.DiscardHandler), schedule.WithClock(clock))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -29,33 +28,32 @@ func TestOff(t *testing.T) {
 			clock.Advance(time.Minute)
 		}
 		synctest.Wait()
-		checkStatus(t, s, `{"enabled":false,"timezone":"UTC","sync":{"schedule":"@every 1m"},"healthCheck":{"schedule":"@every 1m"}}`)
+		checkStatus(t, s, "sync", schedule.Status{})
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
-func checkStatus(t *testing.T, s *schedule.Scheduler, want string) {
+func checkStatus(t *testing.T, s *schedule.Scheduler, job string, want schedule.Status) {
 	t.Helper()
-	got, err := json.Marshal(s.Status())
-	if err != nil || string(got) != want {
-		t.Errorf("the status is %s %v\nwant %s", got, err, want)
+	if got := s.Status(job); got != want {
+		t.Errorf("the status of %s is %+v, want %+v", job, got, want)
 	}
 }
 
 func TestStatus(t *testing.T) {
 	t.Parallel()
+	at := func(day, hour, minute int) time.Time { return time.Date(2026, 6, day, hour, minute, 0, 0, time.UTC) }
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, schedule.Config{Sync: "30 2 * * *", Health: "@hourly", Enabled: true, Timezone: "Europe/Berlin"}, noon)
 		defer r.stop(t)
-		checkStatus(t, r.Scheduler, `{"enabled":true,"timezone":"Europe/Berlin",`+
-			`"sync":{"schedule":"30 2 * * *","nextTick":"2026-06-02T00:30:00Z"},`+
-			`"healthCheck":{"schedule":"@hourly","nextTick":"2026-06-01T13:00:00Z"}}`)
+		checkStatus(t, r.Scheduler, "sync", schedule.Status{Next: at(2, 0, 30)})
+		checkStatus(t, r.Scheduler, "health", schedule.Status{Next: at(1, 13, 0)})
 		r.until(noon.Add(13*time.Hour), time.Minute)
-		checkStatus(t, r.Scheduler, `{"enabled":true,"timezone":"Europe/Berlin",`+
-			`"sync":{"schedule":"30 2 * * *","nextTick":"2026-06-03T00:30:00Z","lastTick":"2026-06-02T00:30:00Z"},`+
-			`"healthCheck":{"schedule":"@hourly","nextTick":"2026-06-02T02:00:00Z","lastTick":"2026-06-02T01:00:00Z"}}`)
+		checkStatus(t, r.Scheduler, "sync", schedule.Status{Next: at(3, 0, 30), Last: at(2, 0, 30)})
+		checkStatus(t, r.Scheduler, "health", schedule.Status{Next: at(2, 2, 0), Last: at(2, 1, 0)})
+		checkStatus(t, r.Scheduler, "another", schedule.Status{})
 	})
 }
 
@@ -92,7 +90,7 @@ func TestShutdownOfAStuckJob(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		err := r.Shutdown(ctx)
-		if err == nil || err.Error() != "shut the scheduler down: the sync has not ended: context deadline exceeded" {
+		if err == nil || err.Error() != "shut the scheduler down: the job sync has not ended: context deadline exceeded" {
 			t.Error(err)
 		}
 		close(stuck)
@@ -101,7 +99,7 @@ func TestShutdownOfAStuckJob(t *testing.T) {
 
 func TestShutdownBeforeStart(t *testing.T) {
 	t.Parallel()
-	s, err := schedule.New(schedule.Config{Sync: "@hourly", Health: "@hourly", Enabled: true, Timezone: "UTC"}, schedule.Jobs{}, slog.New(slog.DiscardHandler))
+	s, err := schedule.New(schedule.Config{Sync: "@hourly", Health: "@hourly", Enabled: true, Timezone: "UTC"}, []schedule.Job{{Name: "sync", Expression: "@hourly"}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,8 +113,8 @@ func TestSystemClock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var ticks []time.Time
-		s, err := schedule.New(schedule.Config{Sync: "* * * * * *", Health: "@hourly", Enabled: true, Timezone: "UTC"}, schedule.Jobs{
-			Sync: func(_ context.Context, tick schedule.Tick) { ticks = append(ticks, tick.Instant) },
+		s, err := schedule.New(schedule.Config{Sync: "* * * * * *", Health: "@hourly", Enabled: true, Timezone: "UTC"}, []schedule.Job{
+			{Name: "sync", Expression: "* * * * * *", Do: func(_ context.Context, tick schedule.Tick) { ticks = append(ticks, tick.Instant) }},
 		}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)

@@ -153,9 +153,9 @@ func TestJobsAreIndependent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := clockwork.NewFakeClockAt(noon)
 		var checks []time.Time
-		s, err := schedule.New(schedule.Config{Sync: "@every 1m", Health: "*/20 * * * *", Enabled: true, Timezone: "UTC"}, schedule.Jobs{
-			Sync:   func(ctx context.Context, _ schedule.Tick) { <-ctx.Done() },
-			Health: func(_ context.Context, tick schedule.Tick) { checks = append(checks, tick.Instant) },
+		s, err := schedule.New(schedule.Config{Sync: "@every 1m", Health: "*/20 * * * *", Enabled: true, Timezone: "UTC"}, []schedule.Job{
+			{Name: "sync", Expression: "@every 1m", Do: func(ctx context.Context, _ schedule.Tick) { <-ctx.Done() }},
+			{Name: "health", Expression: "*/20 * * * *", Do: func(_ context.Context, tick schedule.Tick) { checks = append(checks, tick.Instant) }},
 		}, slog.New(slog.DiscardHandler), schedule.WithClock(clock))
 		if err != nil {
 			t.Fatal(err)

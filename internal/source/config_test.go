@@ -117,7 +117,7 @@ func TestValidateNamesTheVariable(t *testing.T) {
 			[]string{"PRODUCT_SERVICE_MONGODB_URL must begin with mongodb://"}},
 		{"no host", func(c *Config) { c.URL = "mongodb:///shop" }, []string{"PRODUCT_SERVICE_MONGODB_URL"}},
 		{"bad option", func(c *Config) { c.URL = "mongodb://mongo/shop?maxPoolSize=many" },
-			[]string{"PRODUCT_SERVICE_MONGODB_URL mongodb://mongo/shop is not a valid MongoDB URL: error parsing uri: invalid value for \"maxPoolSize\""}},
+			[]string{"PRODUCT_SERVICE_MONGODB_URL mongodb://mongo/shop?maxPoolSize=many is not a valid MongoDB URL: error parsing uri: invalid value for \"maxPoolSize\""}},
 		{"contrary options", func(c *Config) { c.URL = "mongodb://mongo/shop?directConnection=true&loadBalanced=true" },
 			[]string{"PRODUCT_SERVICE_MONGODB_URL"}},
 		{"slash in the password", func(c *Config) { c.URL = "mongodb://etl:hunter2/@mongo/shop" }, []string{"PRODUCT_SERVICE_MONGODB_URL"}},

@@ -36,7 +36,7 @@ func proxied(t *testing.T, c *testenv.Catalogue) (Config, *testenv.Proxy) {
 	proxy, url := testenv.ProxyTo(t, c.URL)
 	config := configOf(c)
 	config.URL = secret.URL(url)
-	return withOptions(config, "serverSelectionTimeoutMS=1500&heartbeatFrequencyMS=500&connectTimeoutMS=500"), proxy
+	return withOptions(config, "serverSelectionTimeoutMS=4000&heartbeatFrequencyMS=500&connectTimeoutMS=4000"), proxy
 }
 
 // commands counts the commands that a source sends.

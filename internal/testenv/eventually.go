@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -30,16 +31,28 @@ func Eventually[C func() bool | func() error](tb testing.TB, timeout time.Durati
 }
 
 // Reaches waits until a count is at least want, and fails the test when the count does not change for longer than
-// standstill: however busy the machine is, what moves is waited for. It is to be called from the test's goroutine.
+// standstill. It is to be called from the test's goroutine.
 func Reaches(tb testing.TB, standstill time.Duration, want int, count func() int, what string) {
 	tb.Helper()
-	last, moved := count(), time.Now()
-	for pause := shortestPause; last < want; pause = min(2*pause, longestPause) {
+	Follow(tb, standstill, func() (int, bool) {
+		n := count()
+		return n, n >= want
+	}, fmt.Sprintf("%d %s", want, what))
+}
+
+// Follow waits until look tells that it is done, and fails the test when what it sees does not change for longer than
+// standstill: however busy the machine is, what moves is waited for. It is to be called from the test's goroutine.
+func Follow[S comparable](tb testing.TB, standstill time.Duration, look func() (seen S, done bool), what string) {
+	tb.Helper()
+	last, done := look()
+	moved := time.Now()
+	for pause := shortestPause; !done; pause = min(2*pause, longestPause) {
 		if time.Since(moved) > standstill {
-			tb.Fatalf("waited for %d %s; %d for %s", want, what, last, standstill)
+			tb.Fatalf("waited for %s; %v for %s", what, last, standstill)
 		}
 		time.Sleep(pause)
-		if now := count(); now != last {
+		var now S
+		if now, done = look(); now != last {
 			last, moved = now, time.Now()
 		}
 	}

@@ -3,6 +3,7 @@
 package text
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -135,4 +136,12 @@ func Line(s string) string {
 		}
 		return unicode.ReplacementChar
 	}, s)
+}
+
+// List names at most so many of a list, and shows by an Ellipsis that there are more.
+func List(list []string, most int) string {
+	if len(list) > most {
+		list = append(slices.Clone(list[:most]), Ellipsis)
+	}
+	return strings.Join(list, ", ")
 }

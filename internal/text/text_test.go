@@ -136,3 +136,16 @@ func TestLine(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	all := []string{"cart-1", "cart-2", "cart-3"}
+	for most, want := range map[int]string{3: "cart-1, cart-2, cart-3", 2: "cart-1, cart-2, …"} {
+		if got := text.List(all, most); got != want {
+			t.Errorf("at most %d: %s", most, got)
+		}
+	}
+	if all[2] != "cart-3" {
+		t.Error("the list was changed")
+	}
+}

@@ -13,7 +13,7 @@ import (
 var notes = map[run.NoteCode]func(n *run.Note, t Terms) string{
 	run.NoteNoneShared: func(n *run.Note, t Terms) string {
 		return fmt.Sprintf("Stopped: the two stores share no product (%s, %s). %s",
-			counted(n.Number, "product"), counted(n.Of, "row"), meant(n, t))
+			Counted(n.Number, "product"), Counted(n.Of, "row"), meant(n, t))
 	},
 	run.NoteTooMany: tooMany,
 	run.NoteShrunken: func(n *run.Note, _ Terms) string {
@@ -22,7 +22,7 @@ var notes = map[run.NoteCode]func(n *run.Note, t Terms) string{
 			before = ", and had " + Number(n.Of) + " at the last comparison"
 		}
 		return fmt.Sprintf("No orphaned row was deleted: the source has %s%s. Check PRODUCT_SERVICE_MONGODB_URL; where products were removed on purpose, a higher SYNC_MAX_SHRINK (percent) allows it",
-			counted(n.Number, "product"), before)
+			Counted(n.Number, "product"), before)
 	},
 	run.NoteVanishing: func(n *run.Note, _ Terms) string {
 		of := ""
@@ -32,17 +32,17 @@ var notes = map[run.NoteCode]func(n *run.Note, t Terms) string{
 		return fmt.Sprintf("The run stopped: %s%s products vanished from the source while they were repaired. See what removes them before anything is repaired or deleted", Number(n.Number), of)
 	},
 	run.NoteUnknownIDs: func(n *run.Note, _ Terms) string {
-		return fmt.Sprintf("%s of the %s named %s in neither store", Number(n.Number), counted(n.Of, "product"), are(n.Number, "is", "are"))
+		return fmt.Sprintf("%s of the %s named %s in neither store", Number(n.Number), Counted(n.Of, "product"), are(n.Number, "is", "are"))
 	},
 	run.NoteConsumed: func(n *run.Note, _ Terms) string {
-		return fmt.Sprintf("%s of %s %s consumed and %s: %s", Number(n.Number), counted(n.Of, "event"), are(n.Number, "was", "were"), wordsOf[n.Kind].unchanged,
+		return fmt.Sprintf("%s of %s %s consumed and %s: %s", Number(n.Number), Counted(n.Of, "event"), are(n.Number, "was", "were"), wordsOf[n.Kind].unchanged,
 			cmp.Or(n.Detail, "who consumes the queue is not known; RABBITMQ_MANAGEMENT_URL would show it"))
 	},
 	run.NoteNacked: func(n *run.Note, _ Terms) string {
-		return fmt.Sprintf("The broker refused %s, and each was sent again: it refuses them where a queue is full%s", counted(n.Number, "event"), behind(n))
+		return fmt.Sprintf("The broker refused %s, and each was sent again: it refuses them where a queue is full%s", Counted(n.Number, "event"), behind(n))
 	},
 	run.NoteUnanswered: func(n *run.Note, _ Terms) string {
-		return fmt.Sprintf("%s %s sent, and the broker's answer never came%s", counted(n.Number, "event"), are(n.Number, "was", "were"), behind(n))
+		return fmt.Sprintf("%s %s sent, and the broker's answer never came%s", Counted(n.Number, "event"), are(n.Number, "was", "were"), behind(n))
 	},
 	run.NoteHopeless: func(n *run.Note, t Terms) string {
 		of := ""
@@ -50,17 +50,17 @@ var notes = map[run.NoteCode]func(n *run.Note, t Terms) string{
 			of = " of " + string(n.Kind) + " products"
 		}
 		return fmt.Sprintf("No more attempts were made: of the last %s%s %s arrived. %s writes directly what a replay loses",
-			counted(n.Of, "repair"), of, Number(n.Number), t.option(fallback, string(run.DirectFallback)))
+			Counted(n.Of, "repair"), of, Number(n.Number), t.option(fallback, string(run.DirectFallback)))
 	},
 	run.NoteFallback: func(n *run.Note, _ Terms) string {
-		return fmt.Sprintf("%s that the replay lost %s written directly (fallback)", counted(n.Number, "product"), are(n.Number, "was", "were"))
+		return fmt.Sprintf("%s that the replay lost %s written directly (fallback)", Counted(n.Number, "product"), are(n.Number, "was", "were"))
 	},
 	run.NoteUnsupported: func(n *run.Note, _ Terms) string {
 		return fmt.Sprintf("%s %s an _id of a type that cannot be compared (%s), and %s not looked at",
-			counted(n.Number, "product"), are(n.Number, "has", "have"), cmp.Or(n.Detail, "unknown"), are(n.Number, "was", "were"))
+			Counted(n.Number, "product"), are(n.Number, "has", "have"), cmp.Or(n.Detail, "unknown"), are(n.Number, "was", "were"))
 	},
 	run.NoteStockSet: func(n *run.Note, _ Terms) string {
-		return fmt.Sprintf("%s set the cart's stock quantity too: the full event carries it", counted(n.Number, "replayed update"))
+		return fmt.Sprintf("%s set the cart's stock quantity too: the full event carries it", Counted(n.Number, "replayed update"))
 	},
 	run.NoteLedger: func(n *run.Note, _ Terms) string {
 		return "The ledger does not have what happened last" + behind(n)
@@ -73,13 +73,13 @@ var notes = map[run.NoteCode]func(n *run.Note, t Terms) string{
 		if n.Kind != "" {
 			name = "Queue " + n.Kind.Rule().Queue
 		}
-		return fmt.Sprintf("%s holds %s at most, so fewer were sent at a time%s", name, counted(n.Number, "message"), behind(n))
+		return fmt.Sprintf("%s holds %s at most, so fewer were sent at a time%s", name, Counted(n.Number, "message"), behind(n))
 	},
 	run.NoteNotUsed: func(n *run.Note, _ Terms) string {
 		return fmt.Sprintf("PRODUCT_SERVICE_MONGODB_URL sets %s, which is not used: what decides is read from the primary, as a majority has it", cmp.Or(n.Detail, "an option"))
 	},
 	run.NoteCeiling: func(n *run.Note, _ Terms) string {
-		return fmt.Sprintf("More differ by now than the %s that %s judged: what is beyond was left alone", counted(n.Number, "product"), are(n.Number, "was", "were"))
+		return fmt.Sprintf("More differ by now than the %s that %s judged: what is beyond was left alone", Counted(n.Number, "product"), are(n.Number, "was", "were"))
 	},
 }
 
@@ -96,7 +96,7 @@ func tooMany(n *run.Note, t Terms) string {
 		return fmt.Sprintf("No orphaned row was deleted: there are %s, and a run deletes %s at most. Where they are to go, %s allows it",
 			Number(n.Number), cmp.Or(n.Detail, "fewer"), t.option(maxDeletes, strconv.FormatInt(n.Number, 10)))
 	}
-	return fmt.Sprintf("Stopped: %s of %s %s %s, which is more than %s. %s", Number(n.Number), counted(n.Of, "product"),
+	return fmt.Sprintf("Stopped: %s of %s %s %s, which is more than %s. %s", Number(n.Number), Counted(n.Of, "product"),
 		are(n.Number, "is", "are"), cmp.Or(string(n.Kind), "different"), cmp.Or(n.Detail, "a run takes upon itself"), meant(n, t))
 }
 

@@ -30,7 +30,7 @@ func Differences(p *run.Progress) string {
 		suspects += n
 	}
 	if suspects > 0 {
-		return counted(suspects, "suspect")
+		return Counted(suspects, "suspect")
 	}
 	return "no differences so far"
 }
@@ -50,7 +50,7 @@ func Waits(p *run.Progress, t Terms) string {
 // Progress says in one line how far a run is. kinds are those that it repairs.
 func Progress(p *run.Progress, kinds run.Kinds, t Terms) string {
 	done, total, what := Share(p, kinds)
-	parts := []string{Number(done) + " of " + counted(total, "product") + " " + what, Differences(p)}
+	parts := []string{Number(done) + " of " + Counted(total, "product") + " " + what, Differences(p)}
 	if p.Attempts > 1 {
 		parts = append(parts, "attempt "+Number(p.Attempts))
 	}

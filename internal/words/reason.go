@@ -53,13 +53,13 @@ var reasons = map[run.Code]func(o *run.Outcome, t Terms) string{
 	run.ReasonStopped: func(*run.Outcome, Terms) string { return "the run was stopped" },
 	run.ReasonService: func(o *run.Outcome, _ Terms) string { return cmp.Or(o.Reason.Detail, "a service failed") },
 	run.ReasonLimit: func(o *run.Outcome, _ Terms) string {
-		return "the limit of " + counted(o.Reason.Number, "repair") + " is reached"
+		return "the limit of " + Counted(o.Reason.Number, "repair") + " is reached"
 	},
 	run.ReasonCeiling: func(o *run.Outcome, _ Terms) string {
 		return "more than the " + Number(o.Reason.Number) + " that " + are(o.Reason.Number, "was", "were") + " judged"
 	},
 	run.ReasonDeletes: func(o *run.Outcome, _ Terms) string {
-		return "the limit of " + counted(o.Reason.Number, "deletion") + " is reached"
+		return "the limit of " + Counted(o.Reason.Number, "deletion") + " is reached"
 	},
 	run.ReasonGuard: func(*run.Outcome, Terms) string { return "a person decides first" },
 	run.ReasonDeadly: func(o *run.Outcome, _ Terms) string {
@@ -93,13 +93,13 @@ func queue(o *run.Outcome, t Terms) string {
 	r := &o.Reason
 	var seen []string
 	if r.Ready > 0 || r.Held == 0 {
-		seen = append(seen, counted(r.Ready, "event")+" waiting")
+		seen = append(seen, Counted(r.Ready, "event")+" waiting")
 	}
 	if r.Held > 0 {
-		seen = append(seen, counted(r.Held, "event")+" delivered and not acknowledged")
+		seen = append(seen, Counted(r.Held, "event")+" delivered and not acknowledged")
 	}
 	seen[0] += " in " + queueOf(o)
-	return strings.Join(append(seen, counted(r.Consumers, "consumer")), ", ") + during(o, t)
+	return strings.Join(append(seen, Counted(r.Consumers, "consumer")), ", ") + during(o, t)
 }
 
 func queueOf(o *run.Outcome) string {
@@ -160,7 +160,7 @@ func revived(o *run.Outcome, _ Terms) string {
 
 func consumed(o *run.Outcome, _ Terms) string {
 	n := o.Reason.Number
-	return fmt.Sprintf("%s %s consumed and %s", counted(n, "event"), are(n, "was", "were"), wordsOf[o.Kind].unchanged)
+	return fmt.Sprintf("%s %s consumed and %s", Counted(n, "event"), are(n, "was", "were"), wordsOf[o.Kind].unchanged)
 }
 
 // times is how often something happened.

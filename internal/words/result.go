@@ -15,7 +15,7 @@ func Result(r *run.Report, t Terms) string {
 	took := time.Duration(r.Duration) * time.Millisecond
 	switch {
 	case r.Result == run.InSync:
-		return fmt.Sprintf("In sync: %s compared in %s.", counted(r.Products, "product"), took)
+		return fmt.Sprintf("In sync: %s compared in %s.", Counted(r.Products, "product"), took)
 	case r.Result == run.Succeeded && !acted(r):
 		return fmt.Sprintf("No %s products. (%s)%s%s", either(repaired(r)), took, leftAlone(r, t), unjudged(r))
 	case r.Result == run.Succeeded:
@@ -95,7 +95,7 @@ func unjudged(r *run.Report) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" %s cannot be judged yet.", counted(n, "product"))
+	return fmt.Sprintf(" %s cannot be judged yet.", Counted(n, "product"))
 }
 
 // leftAlone is a sentence on the kinds that stand because nobody asked for their repair.

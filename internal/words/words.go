@@ -122,8 +122,8 @@ func Number[N int | int64](n N) string {
 	return sign + digits
 }
 
-// counted is a number of things, which have a plural with s.
-func counted[N int | int64](n N, what string) string {
+// Counted is a number of things, which have a plural with s.
+func Counted[N int | int64](n N, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

@@ -17,10 +17,12 @@ import (
 type Ledger interface {
 	Submit(ctx context.Context, request run.Request) (run.Record, error)
 	Accept(ctx context.Context, request run.Request) (run.Record, error)
+	Defer(ctx context.Context, request run.Request, document []byte, why string) (run.Record, error)
 	Begin(ctx context.Context, request run.Request, owner string, length time.Duration) (run.Lease, error)
 	Discard(ctx context.Context, id string) error
 	Claim(ctx context.Context, owner string, length time.Duration) (run.Lease, error)
 	Sweep(ctx context.Context) (claimable bool, err error)
+	Forget(ctx context.Context, atMost time.Duration) (removed int64, err error)
 	Ask(ctx context.Context, id string, wanted run.Wanted) (run.Record, error)
 
 	Run(ctx context.Context, id string) (run.Record, error)
@@ -46,11 +48,13 @@ type Fixture struct {
 	Age func(by time.Duration)
 	// Limit sets how many outcomes of a run are kept, and how many open differences.
 	Limit func(outcomes, differences int)
+	// Upgrade makes the program one that knows a later version of requests.
+	Upgrade func()
 }
 
 // Test tests a ledger, which open makes anew for each part.
 func Test(t *testing.T, open func(t *testing.T) Fixture) {
-	for _, part := range []map[string]func(*testing.T, Fixture){entering, claiming, steering, listing, leasing, standing, telling} {
+	for _, part := range []map[string]func(*testing.T, Fixture){entering, waiting, claiming, steering, listing, leasing, standing, telling} {
 		for name, test := range part {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

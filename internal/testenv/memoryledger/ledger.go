@@ -21,6 +21,8 @@ type Ledger struct {
 	Retention time.Duration
 	// At most so many outcomes of a run are kept, and open differences.
 	MaxOutcomes, MaxDifferences int
+	// Reads is the version of requests up to which a program reads them.
+	Reads int
 
 	mu          sync.Mutex
 	before      func(ctx context.Context, method string) error
@@ -50,6 +52,8 @@ type entry struct {
 	hands      map[run.Key]hand
 	outcomes   map[run.Key]run.PastOutcome
 	dropped    int
+	unread     []byte // of a run that waits
+	unreadBy   int
 }
 
 type hand struct {
@@ -71,7 +75,7 @@ type moment struct {
 // New makes an empty ledger with the real one's settings.
 func New() *Ledger {
 	return &Ledger{
-		Pipeline: "products", Retention: 720 * time.Hour, MaxOutcomes: run.MaxOutcomes, MaxDifferences: 1_000_000,
+		Pipeline: "products", Retention: 720 * time.Hour, MaxOutcomes: run.MaxOutcomes, MaxDifferences: 1_000_000, Reads: run.RequestVersion,
 		runs: make(map[string]*entry), differences: make(map[run.Key]*difference), looks: make(map[string]run.Look),
 		wanted: run.Switch{On: true}, calls: make(map[string]int),
 	}
@@ -181,8 +185,8 @@ func (l *Ledger) Drop(id string) {
 	l.runs[id].dropped++
 }
 
-// Forget removes a run.
-func (l *Ledger) Forget(id string) {
+// Remove removes a run.
+func (l *Ledger) Remove(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.runs, id)
@@ -252,15 +256,17 @@ func (l *Ledger) add(request run.Request, status run.Status) (e, active *entry) 
 	}
 	record := run.Record{ID: request.ID, Version: 1, Status: status, Request: request, IDCount: len(request.IDs), Wanted: run.WantRun}
 	now := l.now()
-	late := status == run.StatusQueued && !request.Expires.IsZero() && !request.Expires.After(now.at)
+	late := (status == run.StatusQueued || status == run.StatusWaiting) && !request.Expires.IsZero() && !request.Expires.After(now.at)
 	if late {
 		record.Status, record.Error = run.StatusSkipped, expired(request)
+	} else if newer := request.Newer(); newer != nil && status == run.StatusQueued {
+		record.Error = newer.Error()
 	}
 	if record.Status.Active() {
 		if active := l.active(request.Slot()); active != nil {
 			return nil, active
 		}
-	} else {
+	} else if record.Status != run.StatusWaiting {
 		record.Finished = now.at
 	}
 	e = newEntry(record)
@@ -285,8 +291,9 @@ func (l *Ledger) Accept(ctx context.Context, request run.Request) (run.Record, e
 		return run.Record{}, run.ErrNotFound
 	case request.Recorded:
 		return l.runs[request.ID].record, nil
-	case request.Pipeline != "" && request.Pipeline != l.Pipeline:
-		return run.Record{}, &run.InvalidError{Fields: []run.FieldError{{Field: "pipeline", Message: "is another one than that of the service here, " + l.Pipeline}}}
+	}
+	if err := l.checkPipeline(request); err != nil {
+		return run.Record{}, err
 	}
 	e, active := l.add(request, run.StatusQueued)
 	if active != nil {
@@ -294,6 +301,13 @@ func (l *Ledger) Accept(ctx context.Context, request run.Request) (run.Record, e
 		e.record.ActiveRun, e.record.Error = active.record.ID, (&run.ActiveError{Active: active.record}).Error()
 	}
 	return e.record, nil
+}
+
+func (l *Ledger) checkPipeline(request run.Request) error {
+	if request.Pipeline == "" || request.Pipeline == l.Pipeline {
+		return nil
+	}
+	return &run.InvalidError{Fields: []run.FieldError{{Field: "pipeline", Message: "is another one than that of the service here, " + l.Pipeline}}}
 }
 
 // Begin enters a run that the caller executes, and takes its lease.
@@ -376,6 +390,9 @@ func (l *Ledger) Discard(ctx context.Context, id string) error {
 
 func (l *Ledger) claimable(e *entry) bool {
 	now := l.now().at
+	if e.record.Request.Version > l.Reads {
+		return false
+	}
 	switch e.record.Status {
 	case run.StatusQueued:
 		expires := e.record.Request.Expires
@@ -412,7 +429,7 @@ func (l *Ledger) Claim(ctx context.Context, owner string, length time.Duration) 
 	return l.lease(e, length), nil
 }
 
-// Sweep ends queued runs that expired, removes what is older than the retention, and
+// Sweep ends queued runs that expired, queues those that waited for this version, and
 // tells whether a run could be claimed now.
 func (l *Ledger) Sweep(ctx context.Context) (bool, error) {
 	leave, err := l.enter(ctx, "Sweep")
@@ -421,32 +438,51 @@ func (l *Ledger) Sweep(ctx context.Context) (bool, error) {
 	}
 	defer leave()
 	now := l.now().at
-	old := func(t time.Time) bool { return t.Before(now.Add(-l.Retention)) }
 	claimable := false
-	for id, e := range l.runs {
+	for _, e := range l.runs {
 		expires := e.record.Request.Expires
 		switch {
-		case e.record.Status == run.StatusQueued && e.fence == 0 && !expires.IsZero() && !expires.After(now):
+		case (e.record.Status == run.StatusQueued && e.fence == 0 || e.record.Status == run.StatusWaiting) && !expires.IsZero() && !expires.After(now):
 			e.record.Status, e.record.Error = run.StatusSkipped, expired(e.record.Request)
 			l.end(e)
-		case !e.record.Status.Active() && old(e.record.Finished):
-			delete(l.runs, id)
 		case l.claimable(e):
 			claimable = true
+		case e.record.Status == run.StatusWaiting && e.unreadBy < l.Reads:
+			l.read(e)
+		}
+	}
+	return claimable, nil
+}
+
+// Forget removes what is older than the retention.
+func (l *Ledger) Forget(ctx context.Context, _ time.Duration) (removed int64, err error) {
+	leave, err := l.enter(ctx, "Forget")
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
+	now := l.now().at
+	old := func(t time.Time) bool { return t.Before(now.Add(-l.Retention)) }
+	for id, e := range l.runs {
+		if !e.record.Finished.IsZero() && old(e.record.Finished) {
+			removed += 1 + int64(len(e.outcomes))
+			delete(l.runs, id)
 		}
 	}
 	for key, d := range l.differences {
 		if d.closedBy != "" && old(d.closed.at) {
+			removed++
 			delete(l.differences, key)
 		}
 	}
 	last := l.lastLook()
 	for id, look := range l.looks {
 		if old(look.At) && look.At.Before(last.At) {
+			removed++
 			delete(l.looks, id)
 		}
 	}
-	return claimable, nil
+	return removed, nil
 }
 
 // Ask pauses, resumes or cancels an active run.
@@ -463,6 +499,10 @@ func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (run.Rec
 		return run.Record{}, errors.New(string(wanted) + " is nothing that may be asked of a run")
 	case e == nil:
 		return run.Record{}, run.ErrNotFound
+	case e.record.Status == run.StatusWaiting && wanted == run.WantCancel:
+		e.record.Wanted, e.record.Status, e.record.Error = wanted, run.StatusCancelled, ""
+		l.end(e)
+		return e.record, nil
 	case e.record.Wanted == wanted && (e.record.Status.Active() || e.record.Status == run.StatusCancelled && wanted == run.WantCancel):
 		return e.record, nil
 	case !e.record.Status.Active():

@@ -13,6 +13,6 @@ func TestLedger(t *testing.T) {
 		l := memoryledger.New()
 		return ledgertest.Fixture{Ledger: l, Age: l.Age, Limit: func(outcomes, differences int) {
 			l.MaxOutcomes, l.MaxDifferences = outcomes, differences
-		}}
+		}, Upgrade: func() { l.Reads++ }}
 	})
 }

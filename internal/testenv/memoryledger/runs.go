@@ -78,7 +78,7 @@ func (l *Ledger) Active(ctx context.Context, slot run.Slot) (*run.Record, error)
 func (l *Ledger) latest(keep func(*entry) bool) *run.Record {
 	var last *entry
 	for _, e := range l.runs {
-		if !e.record.Status.Active() && e.record.Status != run.StatusSkipped && keep(e) && (last == nil || e.finished.n > last.finished.n) {
+		if !e.record.Finished.IsZero() && e.record.Status != run.StatusSkipped && keep(e) && (last == nil || e.finished.n > last.finished.n) {
 			last = e
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -10,18 +10,13 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/api"
-	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
-	"github.com/ecom-micro/etl/internal/reconcile"
-	"github.com/ecom-micro/etl/internal/run"
 )
 
 // probes look at what the service depends on.
 type probes struct {
-	*service
-	both       *stores
-	monitor    *rabbit.Connection
-	management *rabbit.Management // nil without RABBITMQ_MANAGEMENT_URL
+	*Service
+	broker *Broker
 }
 
 // The dependencies, by the names that the API shows.
@@ -41,15 +36,15 @@ const probeTimeout = 2 * time.Second
 // Health asks everything at once.
 func (p *probes) Health(ctx context.Context) api.Health {
 	checks := map[string]func(context.Context) error{
-		mongoDB:      func(ctx context.Context) error { _, err := p.both.source.Ping(ctx); return err },
-		cartDatabase: func(ctx context.Context) error { _, err := p.both.target.Ping(ctx); return err },
+		mongoDB:      func(ctx context.Context) error { _, err := p.stores.source.Ping(ctx); return err },
+		cartDatabase: func(ctx context.Context) error { _, err := p.stores.target.Ping(ctx); return err },
 		ledgerStore:  p.remembering,
-		rabbitMQ:     p.broker,
+		rabbitMQ:     p.answering,
 	}
 	h := api.Health{Healthy: true, Dependencies: map[string]api.Dependency{managementUI: {State: api.Off}, listenerPart: {State: api.Off}, scheduling: {State: api.Off}}}
-	if p.management != nil {
+	if p.broker.Management != nil {
 		checks[managementUI] = func(ctx context.Context) error {
-			_, err := p.management.Queue(ctx, rabbit.CreatedQueue)
+			_, err := p.broker.Management.Queue(ctx, rabbit.CreatedQueue)
 			return err
 		}
 	}
@@ -71,7 +66,7 @@ func (p *probes) Health(ctx context.Context) api.Health {
 		})
 	}
 	asked.Go(func() {
-		topology := probed(ctx, p.monitor.CheckTopology)
+		topology := probed(ctx, p.broker.Monitor.CheckTopology)
 		mu.Lock()
 		defer mu.Unlock()
 		h.Topology = topology
@@ -101,8 +96,8 @@ func (p *probes) remembering(ctx context.Context) error {
 	return errors.New("schema etl_ledger is not there yet: the service creates it when it starts")
 }
 
-func (p *probes) broker(ctx context.Context) error {
-	ch, err := p.monitor.Channel(ctx)
+func (p *probes) answering(ctx context.Context) error {
+	ch, err := p.broker.Monitor.Channel(ctx)
 	if err != nil {
 		return err
 	}
@@ -157,27 +152,4 @@ func (p *probes) starting() string {
 	}
 	slices.Sort(reasons)
 	return strings.Join(reasons, "; ")
-}
-
-// storeViews look into the two stores for the API.
-type storeViews struct {
-	config *config
-	*stores
-	monitor *rabbit.Connection
-	mu      sync.Mutex // of the target's catalogue, which each explanation reads anew
-}
-
-// Explain is all that is known of a product.
-func (v *storeViews) Explain(ctx context.Context, id product.ID) (*run.Explanation, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if err := v.target.Describe(ctx); err != nil {
-		return nil, err
-	}
-	return reconcile.Explain(ctx, v.source, v.target, v.config.Sync, run.Mode(v.config.Tick.Mode), id)
-}
-
-// Statistics counts both stores exactly.
-func (v *storeViews) Statistics(ctx context.Context) (api.Statistics, error) {
-	return countAll(ctx, v.source, v.target, v.monitor)
 }

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"cmp"
@@ -9,8 +9,8 @@ import (
 	"github.com/ecom-micro/etl/internal/rabbit"
 )
 
-// managementPatience bounds the first questions to the management API.
-const managementPatience = 5 * time.Second
+// ManagementPatience bounds the first questions to the management API.
+const ManagementPatience = 5 * time.Second
 
 // retryQueues asks the management API in which queues events that the cart rejects
 // wait for it again, by the cart's queue. It is the first question of a run, so that
@@ -19,7 +19,7 @@ func retryQueues(ctx context.Context, management *rabbit.Management) (map[string
 	if management == nil {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, managementPatience)
+	ctx, cancel := context.WithTimeout(ctx, ManagementPatience)
 	defer cancel()
 	retries := make(map[string][]string)
 	for _, queue := range rabbit.CartQueues() {

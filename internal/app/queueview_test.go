@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -134,15 +134,13 @@ func TestCaseC7ABrokerWithoutItsManagementAPI(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c := &config{Rabbit: rabbit.Config{URL: secret.URL(vhost.URL), ManagementURL: secret.URL(tt.management)}}
+			c := &Config{Rabbit: rabbit.Config{URL: secret.URL(vhost.URL), ManagementURL: secret.URL(tt.management)}}
 			c.Sync.Grace = 100 * time.Millisecond
-			var clean cleanup
-			defer clean.run(t.Context())
-			b, err := openBroker(t.Context(), c, &clean)
+			b, err := openBroker(t.Context(), c, newCleanup(t))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if used := b.management != nil; used != (tt.management != "" && tt.want == "") {
+			if used := b.Management != nil; used != (tt.management != "" && tt.want == "") {
 				t.Errorf("the management API is used: %t", used)
 			}
 			if tt.want == "" && b.withoutManagement != nil {
@@ -165,9 +163,7 @@ func TestCaseC7ABrokerWithoutItsManagementAPI(t *testing.T) {
 	cause := errors.New("stopped by a person")
 	api := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { stop(cause); <-r.Context().Done() }))
 	t.Cleanup(api.Close)
-	var clean cleanup
-	defer clean.run(t.Context())
-	if _, err := openBroker(ctx, &config{Rabbit: rabbit.Config{URL: secret.URL(vhost.URL), ManagementURL: secret.URL(api.URL)}}, &clean); !errors.Is(err, cause) {
+	if _, err := openBroker(ctx, &Config{Rabbit: rabbit.Config{URL: secret.URL(vhost.URL), ManagementURL: secret.URL(api.URL)}}, newCleanup(t)); !errors.Is(err, cause) {
 		t.Errorf("stopped as it began: %v", err)
 	}
 }

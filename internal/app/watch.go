@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 const watchEvery = 10 * time.Second
 
 // watch keeps the sample that scrapes get, until ctx ends.
-func (s *service) watch(ctx context.Context) {
+func (s *Service) watch(ctx context.Context) {
 	var latest atomic.Pointer[metrics.Sample]
 	latest.Store(&metrics.Sample{})
 	s.metrics.Watch(func() metrics.Sample { return *latest.Load() })
@@ -44,7 +44,7 @@ func (p *probes) sample(ctx context.Context) metrics.Sample {
 	for _, name := range []string{mongoDB, cartDatabase, rabbitMQ, ledgerStore} {
 		m.Dependencies[name] = health.Dependencies[name].State == api.Up
 	}
-	if states, err := p.monitor.Look(ctx, consumer.RequestQueue, consumer.DeadQueue); err == nil {
+	if states, err := p.broker.Monitor.Look(ctx, consumer.RequestQueue, consumer.DeadQueue); err == nil {
 		m.Queues = make(map[string]metrics.Queue)
 		for name, state := range states {
 			m.Queues[name] = metrics.Queue{Ready: state.Ready, Consumers: state.Consumers}

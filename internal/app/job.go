@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -12,19 +12,14 @@ import (
 	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/target"
+	"github.com/ecom-micro/etl/internal/words"
 	"github.com/ecom-micro/etl/producer"
 )
 
-// The names of our connections in the management UI.
-const (
-	producerName = "etl producer" // publishes, and nothing else
-	monitorName  = "etl monitor"  // looks at queues
-	consumerName = "etl consumer" // takes sync requests
-)
-
-// job is one run to be made, from whichever trigger.
+// job is one run to be made, from whichever trigger: a claimed one, or a command's. Each
+// opens what it works with itself, and prepare is where that comes together.
 type job struct {
-	config  *config
+	config  *Config
 	request run.Request
 	ids     []product.ID // instead of the request's, where findings are applied
 	// command says that the run is one of a command line, whose flags may be named.
@@ -32,8 +27,8 @@ type job struct {
 	// withoutBroker does without a look at the cart's queue.
 	withoutBroker bool
 	locked        bool // the cart's lock is held
-	stores        *stores
-	broker        *broker
+	stores        *Stores
+	broker        *Broker // nil without
 	// lease is the run's place in the ledger; nil for one that the ledger does not know.
 	lease run.Lease
 	// patience is how long another holder of the cart's lock is waited for.
@@ -48,9 +43,9 @@ type job struct {
 }
 
 // open connects to everything that the run needs. What it opens ends with clean.
-func (j *job) open(ctx context.Context, clean *cleanup) error {
+func (j *job) open(ctx context.Context, clean *Cleanup) error {
 	var err error
-	if j.stores, err = openStores(ctx, j.config, clean); err != nil {
+	if j.stores, err = OpenStores(ctx, j.config, clean); err != nil {
 		return err
 	}
 	if j.withoutBroker {
@@ -63,7 +58,7 @@ func (j *job) open(ctx context.Context, clean *cleanup) error {
 }
 
 // prepare wires the rooms together for one run, opening first what is not open.
-func (j *job) prepare(ctx context.Context, clean *cleanup) (*reconcile.Run, error) {
+func (j *job) prepare(ctx context.Context, clean *Cleanup) (*reconcile.Run, error) {
 	if j.stores == nil {
 		if err := j.open(ctx, clean); err != nil {
 			return nil, err
@@ -94,7 +89,7 @@ func (j *job) prepare(ctx context.Context, clean *cleanup) (*reconcile.Run, erro
 }
 
 // repairers adds what the run repairs with.
-func (j *job) repairers(ctx context.Context, clean *cleanup, parts *reconcile.Parts, options *reconcile.Options) error {
+func (j *job) repairers(ctx context.Context, clean *Cleanup, parts *reconcile.Parts, options *reconcile.Options) error {
 	table := j.stores.target
 	if options.Mode == run.Replay {
 		replay, err := j.replay(ctx, clean, options.Repair)
@@ -128,7 +123,7 @@ func bounds(limits map[product.Kind]rabbit.QueueLimits) []run.Note {
 		if l := limits[kind]; l.Messages > 0 {
 			note := run.Note{Code: run.NoteQueueLimit, Kind: kind, Number: int64(l.Messages)}
 			if l.Bytes > 0 {
-				note.Detail = fmt.Sprintf("its limit is %s bytes", grouped(l.Bytes))
+				note.Detail = fmt.Sprintf("its limit is %s bytes", words.Number(l.Bytes))
 			}
 			notes = append(notes, note)
 		}
@@ -137,15 +132,13 @@ func bounds(limits map[product.Kind]rabbit.QueueLimits) []run.Note {
 }
 
 // replay makes the producer of the run's events.
-func (j *job) replay(ctx context.Context, clean *cleanup, kinds run.Kinds) (*producer.Producer, error) {
+func (j *job) replay(ctx context.Context, clean *Cleanup, kinds run.Kinds) (*producer.Producer, error) {
 	tgt := j.stores.target
 	if unchecked := tgt.Unchecked(kinds); len(unchecked) > 0 {
 		return nil, fmt.Errorf("%s has constraints or triggers that only the database can judge (%s), and an event that it refuses would stop the cart's consumer: use mode direct", tgt.Name(), strings.Join(unchecked, ", "))
 	}
-	conn := rabbit.NewConnection(j.config.Rabbit, producerName)
-	clean.add(func(context.Context) { conn.Close() })
-	replay := producer.New(conn, j.broker.monitor, j.config.Replay, j.request.ID, j.config.Sync.StallTimeout)
-	replay.Count, replay.Management = j.count, j.broker.management
+	replay := producer.New(ConnectProducer(j.config, clean), j.broker.Monitor, j.config.Replay, j.request.ID, j.config.Sync.StallTimeout)
+	replay.Count, replay.Management = j.count, j.broker.Management
 	err := replay.Check(ctx, kinds)
 	if errors.Is(err, producer.ErrNoConsumer) && j.lease != nil && j.lease.Record().Takeovers > 0 {
 		err = nil // the run has begun before, and then this is only a pause
@@ -180,7 +173,7 @@ var errLockLost = fmt.Errorf("%w: the connection that holds the cart's lock was 
 // lock takes the cart's advisory lock. The ledger's slot decides who may run; the
 // lock sees to it that a process which lost its slot without noticing, or one that
 // uses another ledger, does not repair at the same time. It is taken once.
-func (j *job) lock(ctx context.Context, clean *cleanup) error {
+func (j *job) lock(ctx context.Context, clean *Cleanup) error {
 	if j.locked {
 		return nil
 	}
@@ -199,7 +192,7 @@ func (j *job) lock(ctx context.Context, clean *cleanup) error {
 		}
 	}
 	j.locked = true
-	clean.add(lock.Release)
+	clean.Add("the cart's lock", func(ctx context.Context) error { lock.Release(ctx); return nil })
 	go func() {
 		<-lock.Lost() // also when it is released, and then nothing is left to stop
 		j.stop(errLockLost)

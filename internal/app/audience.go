@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"cmp"
@@ -10,10 +10,12 @@ import (
 	"unicode"
 
 	"github.com/ecom-micro/etl/internal/rabbit"
+	"github.com/ecom-micro/etl/internal/text"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
-// audience is who consumes one of the cart's queues, as far as the broker tells.
-type audience struct {
+// Audience is who consumes one of the cart's queues, as far as the broker tells.
+type Audience struct {
 	count  int        // by AMQP
 	known  []listener // by the management API; nil where it is not used, or lists none
 	single bool       // one is the single active consumer, the others stand by
@@ -30,14 +32,20 @@ type listener struct {
 // maxNamed is how many consumers of a queue are asked for by name.
 const maxNamed = 10
 
-// audience asks who the consumers of a queue are.
-func (b *broker) audience(ctx context.Context, count int, details *rabbit.QueueDetails) (audience, error) {
-	a := audience{count: count, single: details.Rules.SingleActive(), asked: true}
+// Nameless is the audience of which only the number is known.
+func (b *Broker) Nameless(count int) Audience {
+	return Audience{count: count, asked: b.Management != nil}
+}
+
+// Audience asks the management API who the consumers of a queue are.
+func (b *Broker) Audience(ctx context.Context, count int, details *rabbit.QueueDetails) (Audience, error) {
+	a := b.Nameless(count)
+	a.single = details.Rules.SingleActive()
 	for i, c := range details.Consumers {
 		l := listener{Consumer: c}
 		if c.Connection != "" && i < maxNamed {
 			var err error
-			l.client, err = b.management.Client(ctx, c.Connection)
+			l.client, err = b.Management.Client(ctx, c.Connection)
 			switch {
 			case errors.Is(err, rabbit.ErrNotAllowed):
 				l.nameless = true
@@ -52,8 +60,8 @@ func (b *broker) audience(ctx context.Context, count int, details *rabbit.QueueD
 	return a, nil
 }
 
-// settled tells whether all consumers are known, as they are some seconds after they came.
-func (a audience) settled() bool {
+// Settled tells whether all consumers are known, as they are some seconds after they came.
+func (a Audience) Settled() bool {
 	return len(a.known) == a.count && !slices.ContainsFunc(a.known, func(l listener) bool { return l.Connection == "" })
 }
 
@@ -66,15 +74,15 @@ func (l listener) service() string {
 // kind is a connection's name without its numbers, and without the random parts of the
 // name of a Kubernetes pod, which have no vowels.
 func kind(name string) string {
-	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
-	words = slices.DeleteFunc(words, func(w string) bool {
+	parts := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	parts = slices.DeleteFunc(parts, func(w string) bool {
 		return strings.ContainsFunc(w, unicode.IsDigit) || len(w) >= 5 && !strings.ContainsAny(w, "aeiouy")
 	})
-	return strings.Join(words, " ")
+	return strings.Join(parts, " ")
 }
 
 // services are the consumers that are known, those of one service together.
-func (a audience) services() [][]listener {
+func (a Audience) services() [][]listener {
 	var all [][]listener
 	for _, l := range a.known {
 		if l.Connection == "" {
@@ -89,20 +97,29 @@ func (a audience) services() [][]listener {
 	return all
 }
 
+// String is how many there are, and who, where that is known.
+func (a Audience) String() string {
+	s := words.Counted(a.count, "consumer")
+	if a.known != nil {
+		s += " (" + a.who() + ")"
+	}
+	return s
+}
+
 // who names the consumers: by their connections' names, else by user and address.
-func (a audience) who() string {
+func (a Audience) who() string {
 	var texts []string
 	unknown := a.count
 	for _, same := range a.services() {
 		unknown -= len(same)
-		text := same[0].client.Name
-		if text == "" || slices.ContainsFunc(same, func(l listener) bool { return l.client.Name != text }) {
-			text = same[0].called(same)
+		name := same[0].client.Name
+		if name == "" || slices.ContainsFunc(same, func(l listener) bool { return l.client.Name != name }) {
+			name = same[0].called(same)
 		}
 		if len(same) > 1 {
-			text = fmt.Sprintf("%d × %s", len(same), text)
+			name = fmt.Sprintf("%d × %s", len(same), name)
 		}
-		texts = append(texts, text)
+		texts = append(texts, name)
 	}
 	if unknown > 0 {
 		texts = append(texts, fmt.Sprintf("%d not known by name yet", unknown))
@@ -120,30 +137,22 @@ func (l listener) called(same []listener) string {
 	}
 	if l.client.Name != "" {
 		slices.Sort(names)
-		return shortened(names, most)
+		return text.List(names, most)
 	}
 	slices.Sort(hosts)
-	return fmt.Sprintf("user %s at %s", cmp.Or(l.User, "unknown"), shortened(slices.Compact(hosts), most))
-}
-
-// shortened lists at most so many.
-func shortened(list []string, most int) string {
-	if len(list) > most {
-		list = append(slices.Clone(list[:most]), "…")
-	}
-	return strings.Join(list, ", ")
+	return fmt.Sprintf("user %s at %s", cmp.Or(l.User, "unknown"), text.List(slices.Compact(hosts), most))
 }
 
 // moved tells whether a plugin of the broker takes events to another queue or broker.
-func (a audience) moved() bool {
+func (a Audience) moved() bool {
 	return slices.ContainsFunc(a.known, func(l listener) bool {
 		return strings.HasPrefix(l.client.Name, "Shovel") || strings.HasPrefix(l.client.Name, "Federation")
 	})
 }
 
-// sharing says what several consumers of one queue mean. It is a worry where they are
+// Sharing says what several consumers of one queue mean. It is a worry where they are
 // seen to be of different services, or to move events away.
-func (a audience) sharing() (text string, worry bool) {
+func (a Audience) Sharing() (what string, worry bool) {
 	services := a.services()
 	switch {
 	case a.moved():
@@ -169,23 +178,19 @@ func (a audience) sharing() (text string, worry bool) {
 }
 
 // blamed says what is known of the consumers where events were consumed in vain.
-func (a audience) blamed() []string {
-	sharing, worry := a.sharing()
+func (a Audience) blamed() []string {
+	sharing, worry := a.Sharing()
 	switch {
 	case a.count == 0 || a.known == nil && a.count == 1:
 		return nil
 	case a.count == 1 && !worry:
 		return []string{fmt.Sprintf("queue %s has one consumer, %s: see its log", rabbit.CreatedQueue, a.who())}
 	}
-	text := fmt.Sprintf("queue %s has %s", rabbit.CreatedQueue, plural(a.count, "consumer"))
-	if a.known != nil {
-		text += " (" + a.who() + ")"
-	}
-	return []string{text + ", and " + sharing}
+	return []string{fmt.Sprintf("queue %s has %s, and %s", rabbit.CreatedQueue, a, sharing)}
 }
 
 // activity says who is the single active consumer.
-func (a audience) activity() string {
+func (a Audience) activity() string {
 	for _, l := range a.known {
 		if !l.Standby && l.Connection != "" {
 			return fmt.Sprintf("%s at %s is the single active one, the others stand by", cmp.Or(l.client.Name, "user "+l.User), cmp.Or(l.Host, l.Connection))
@@ -194,8 +199,8 @@ func (a audience) activity() string {
 	return "only one of them is active, the others stand by"
 }
 
-// habits say what is unusual about how the consumers take events.
-func (a audience) habits() []string {
+// Habits say what is unusual about how the consumers take events.
+func (a Audience) Habits() []string {
 	counted := func(is func(listener) bool) (n int) {
 		for _, l := range a.known {
 			if is(l) {

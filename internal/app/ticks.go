@@ -1,10 +1,9 @@
-package main
+package app
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"time"
 
@@ -12,15 +11,27 @@ import (
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/metrics"
-	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/schedule"
-	"github.com/ecom-micro/etl/producer"
 )
+
+// The scheduled jobs, by the names that logs and metrics show.
+const (
+	syncJob   = "sync"
+	healthJob = "health"
+)
+
+// jobs are all that is scheduled.
+func (s *Service) jobs() []schedule.Job {
+	return []schedule.Job{
+		{Name: syncJob, Expression: s.config.Schedule.Sync, Do: s.tick},
+		{Name: healthJob, Expression: s.config.Schedule.Health, Do: s.checkHealth},
+	}
+}
 
 // tellSwitch logs at the start whether scheduled runs come. The switch is kept in the
 // ledger, so whoever turned it off may have been forgotten since.
-func (s *service) tellSwitch(ctx context.Context) {
+func (s *Service) tellSwitch(ctx context.Context) {
 	if !s.config.Schedule.Enabled {
 		return // which the scheduler has said, and no switch changes
 	}
@@ -38,11 +49,11 @@ func (s *service) tellSwitch(ctx context.Context) {
 
 // tick asks for a scheduled run. All replicas ask, and their requests share a key,
 // so that one run comes of it. A broker that is away is tried until the next tick.
-func (s *service) tick(ctx context.Context, t schedule.Tick) {
+func (s *Service) tick(ctx context.Context, t schedule.Tick) {
 	log := s.log.With("component", "scheduler", "instant", t.Instant)
 	request := run.Request{
 		Version: run.RequestVersion, ID: run.NewRunID(), Trigger: run.BySchedule, By: "scheduler",
-		At: time.Now().UTC(), Expires: t.Next, Pipeline: s.config.Ledger.Pipeline, Key: "tick " + t.Instant.UTC().Format(time.RFC3339), Order: s.config.Tick.order(),
+		At: time.Now().UTC(), Expires: t.Next, Pipeline: s.config.Ledger.Pipeline, Key: "tick " + t.Instant.UTC().Format(time.RFC3339), Order: s.config.Tick.Order(),
 	}
 	ctx, cancel := context.WithDeadline(ctx, t.Next)
 	defer cancel()
@@ -61,16 +72,16 @@ func (s *service) tick(ctx context.Context, t schedule.Tick) {
 		return metrics.Rung, err
 	}, backoff.WithMaxElapsedTime(0))
 	if err != nil {
-		s.metrics.Tick("sync", metrics.Failed)
+		s.metrics.Tick(syncJob, metrics.Failed)
 		log.Error("a scheduled run was not asked for", "err", errors.Join(err, w.err))
 		return
 	}
-	s.metrics.Tick("sync", result)
+	s.metrics.Tick(syncJob, result)
 	log.Info("tick", "result", result, "run", request.ID)
 }
 
 // checkHealth keeps what the scheduled health check finds.
-func (s *service) checkHealth(ctx context.Context, t schedule.Tick) {
+func (s *Service) checkHealth(ctx context.Context, t schedule.Tick) {
 	log := s.log.With("component", "scheduler")
 	health := s.probes.Health(ctx)
 	found := maps.Clone(health.Dependencies)
@@ -80,11 +91,11 @@ func (s *service) checkHealth(ctx context.Context, t schedule.Tick) {
 		err = s.ledger.SaveHealth(ctx, run.HealthRecord{At: t.Instant, Healthy: health.Healthy, Document: document})
 	}
 	if err != nil {
-		s.metrics.Tick("health", metrics.Failed)
+		s.metrics.Tick(healthJob, metrics.Failed)
 		log.Error("a health check was not kept", "healthy", health.Healthy, "err", err)
 		return
 	}
-	s.metrics.Tick("health", metrics.Checked)
+	s.metrics.Tick(healthJob, metrics.Checked)
 	if !health.Healthy {
 		log.Warn("a health check found problems", "health", string(document))
 		return
@@ -93,61 +104,11 @@ func (s *service) checkHealth(ctx context.Context, t schedule.Tick) {
 }
 
 // schedule is how the scheduler is configured, for the API.
-func (s *service) schedule() api.Schedule {
-	status := s.scheduler.Status()
+func (s *Service) schedule() api.Schedule {
+	c := &s.config.Schedule
 	return api.Schedule{
-		Enabled: status.Enabled, TimeZone: status.Timezone, Order: s.config.Tick.order(),
-		Sync:        api.Job{Expression: status.Sync.Schedule, Next: status.Sync.Next},
-		HealthCheck: api.Job{Expression: status.Health.Schedule, Next: status.Health.Next},
+		Enabled: c.Enabled, TimeZone: c.Timezone, Order: s.config.Tick.Order(),
+		Sync:        api.Job{Expression: c.Sync, Next: s.scheduler.Status(syncJob).Next},
+		HealthCheck: api.Job{Expression: c.Health, Next: s.scheduler.Status(healthJob).Next},
 	}
-}
-
-// findings are what the run to be applied has found.
-func (s *service) findings(ctx context.Context, id string, kinds run.Kinds) ([]product.ID, error) {
-	keys, complete, err := s.ledger.Findings(ctx, id, kinds)
-	switch {
-	case errors.Is(err, run.ErrNotFound):
-		return nil, fmt.Errorf("the run %s, whose findings were to be applied, is not kept any more: start a run of its own", id)
-	case err != nil:
-		return nil, err
-	case !complete:
-		return nil, fmt.Errorf("the run %s found more than the %d products that are kept one by one: start a run with maxRepairs instead", id, run.MaxOutcomes)
-	case len(keys) == 0:
-		return nil, fmt.Errorf("of what the run %s found, nothing %s is left to repair", id, kinds)
-	}
-	ids := make([]product.ID, len(keys))
-	for i, key := range keys {
-		ids[i] = key.ID
-	}
-	return ids, nil
-}
-
-// watchPauses counts for how long publishing waits, and why.
-func (s *service) watchPauses(paused func() producer.Pause, clean *cleanup) {
-	const interval = 200 * time.Millisecond
-	ended, done := make(chan struct{}), make(chan struct{})
-	clean.add(func(context.Context) { close(ended); <-done })
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(interval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				if p := paused(); p.Cause != "" {
-					s.metrics.Throttled(string(p.Cause), interval)
-				}
-			case <-ended:
-				return
-			}
-		}
-	}()
-}
-
-// published counts what became of replayed events.
-func (s *service) published(confirmed, returned, nacked, unknown int) {
-	s.metrics.Confirmed(confirmed)
-	s.metrics.Returned(returned)
-	s.metrics.Nacked(nacked)
-	s.metrics.Unconfirmed(unknown)
 }

@@ -1,0 +1,118 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/ecom-micro/etl/internal/ledger"
+	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/target"
+)
+
+// Command is one run that a command line asks for and waits for.
+type Command struct {
+	Config  *Config
+	Request run.Request
+	// WithoutBroker does without a look at the cart's queue.
+	WithoutBroker bool
+}
+
+// commandLease is how long a run belongs to a command that gives no sign of life.
+const commandLease = 15 * time.Second
+
+// Run executes the run in this process. One that repairs is in the ledger and takes the
+// slot that the service's runs take too. show, called once the run is prepared, gets what
+// tells how far it is. What is opened ends with clean, after the run. The report is nil
+// where the run could not begin.
+func (c *Command) Run(ctx context.Context, clean *Cleanup, show func(progress func() run.Progress)) (*run.Report, error) {
+	j := job{config: c.Config, request: c.Request, command: true, withoutBroker: c.WithoutBroker}
+	ctx, j.stop = context.WithCancelCause(ctx)
+	defer j.stop(nil)
+	prepare := func(ctx context.Context) (*reconcile.Run, error) {
+		engine, err := j.prepare(ctx, clean)
+		if err == nil {
+			show(engine.Progress)
+		}
+		return engine, err
+	}
+	if j.request.DryRun {
+		engine, err := prepare(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return engine.Do(ctx)
+	}
+	// What cannot be reached is said before the run is in the ledger.
+	if err := j.open(ctx, clean); err != nil {
+		return nil, err
+	}
+	memory, err := OpenLedger(ctx, j.config, clean)
+	if err != nil {
+		return nil, err
+	}
+	// The lock first: whoever has it is alive, whatever the ledger thinks of its run.
+	if err := j.lock(ctx, clean); err != nil {
+		return nil, named(ctx, memory, err)
+	}
+	j.lease, err = begin(ctx, memory, j.request)
+	if err != nil {
+		return nil, err
+	}
+	report, err := reconcile.Execute(ctx, j.lease, commandLease, prepare)
+	if err == nil {
+		_, err = memory.Forget(ctx, 5*time.Second) // there may be no service that does it
+	}
+	return report, left(j.request.ID, err)
+}
+
+// left says how a run goes on that this command had to leave.
+func left(id string, err error) error {
+	if !errors.Is(err, reconcile.ErrHandedBack) && !errors.Is(err, run.ErrFenced) {
+		return err
+	}
+	return fmt.Errorf("%w; a worker of `etl serve` goes on with run %s; where there is none, `etl sync` begins another one in a minute, which repairs what is still different", err, id)
+}
+
+// Taken tells of an error that another repairing run is active.
+func Taken(err error) bool {
+	return errors.Is(err, target.ErrLocked) || errors.As(err, new(*run.ActiveError))
+}
+
+// named says which run holds the lock, where the ledger knows it.
+func named(ctx context.Context, memory *ledger.Ledger, err error) error {
+	if !errors.Is(err, target.ErrLocked) {
+		return err
+	}
+	if active, lookErr := memory.Active(ctx, run.RepairSlot); lookErr == nil && active != nil {
+		return &run.ActiveError{Active: *active}
+	}
+	return err
+}
+
+// begin takes the slot of repairing runs. A command that was killed leaves its run
+// active until its lease ends: a holder that gives no sign of life is waited for.
+func begin(ctx context.Context, memory *ledger.Ledger, request run.Request) (run.Lease, error) {
+	host, _ := os.Hostname() // only shown
+	owner := fmt.Sprintf("command on %s, process %d", host, os.Getpid())
+	var first *run.Record
+	for begun := time.Now(); ; {
+		lease, err := memory.Begin(ctx, request, owner, commandLease)
+		var active *run.ActiveError
+		if !errors.As(err, &active) || active.Active.Status == run.StatusQueued {
+			return lease, err
+		}
+		if first == nil {
+			first = &active.Active
+		}
+		if active.Active.ID != first.ID || active.Active.Version != first.Version || time.Since(begun) > 2*commandLease {
+			return nil, err
+		}
+		if err := reconcile.SleepUntil(ctx, time.Now().Add(time.Second)); err != nil {
+			return nil, err
+		}
+	}
+}
