@@ -22,6 +22,7 @@ type limit struct {
 	known   bool  // length is all that bounds the queue
 	asked   bool  // length is as it was after the latest loss or nack
 	deepest int   // the most messages that were seen waiting, which its own limit allows
+	recent  int   // the same since losses counted last
 	// spared is how many events are still to be sent before losses count again: what is
 	// lost until then may have been sent before the limit was lowered.
 	spared int
@@ -101,7 +102,7 @@ func (l *limit) learn(limits rabbit.QueueLimits, err error) {
 func (l *limit) seen(ready int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.deepest = max(l.deepest, ready)
+	l.deepest, l.recent = max(l.deepest, ready), max(l.recent, ready)
 }
 
 // weighed keeps the size of an event.
@@ -119,7 +120,8 @@ func (l *limit) sent(n int) {
 }
 
 // lost is told that events did not arrive. The queue may have dropped them where its
-// own limit is not known; but then never at half the length that it was seen to have.
+// own limit is not known; but then never at half the length that it was seen to have,
+// unless losses go on there and no such length is seen any more: the limit may be new.
 func (l *limit) lost() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -128,7 +130,12 @@ func (l *limit) lost() {
 	}
 	l.asked = false
 	if !l.known {
+		before := l.value()
 		l.halve(l.deepest / 2)
+		if l.value() == before && l.recent < before/2 {
+			l.deepest /= 2
+		}
+		l.recent = 0
 	}
 	l.spared = l.value()
 }

@@ -35,6 +35,21 @@ func TestLimit(t *testing.T) {
 		{"a loss where the limit is one of bytes", func(l *limit) { l.learn(rabbit.QueueLimits{Bytes: 1 << 20}, nil); l.lost() }, 100, "lowered"},
 		{"a loss where the limit cannot be read", func(l *limit) { l.learn(rabbit.QueueLimits{}, unreachable); l.lost() }, 100, "lowered"},
 		{"a loss below a depth that was seen", func(l *limit) { l.seen(160); l.lost(); l.sent(100); l.lost() }, 80, "lowered"},
+		{"losses that go on at half a depth that is no longer seen", func(l *limit) {
+			l.seen(160)
+			for _, n := range []int{100, 80, 80, 0} {
+				l.lost()
+				l.sent(n)
+			}
+		}, 40, "lowered"},
+		{"losses that go on at half a depth that is seen", func(l *limit) {
+			l.seen(160)
+			for _, n := range []int{100, 80, 80, 0} {
+				l.lost()
+				l.sent(n)
+				l.seen(70)
+			}
+		}, 80, "lowered"},
 		{"a loss above a depth that was seen", func(l *limit) { l.seen(900); l.lost() }, 200, "REPLAY_MAX_QUEUE_DEPTH"},
 		{"refused", func(l *limit) { l.refused() }, 100, "lowered"},
 		{"refused again and again", func(l *limit) {
