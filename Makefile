@@ -37,7 +37,7 @@ test-next: ## run the tests that meet PostgreSQL and RabbitMQ against the newest
 		./cmd/etl ./consumer ./producer ./internal/ledger ./internal/rabbit ./internal/target ./internal/testenv/...
 
 .PHONY: test-long
-test-long: ## run the tests that take minutes by nature: 5,000,000 outcomes, a rolling upgrade
+test-long: ## run the tests that take minutes by nature: 5,000,000 outcomes, 1,000,000 products, a rolling upgrade
 	LONG_TESTS=1 STACK_NAME=$${STACK_NAME:-test-long} $(STACK) run -- go test -count=1 -timeout 30m -run '^TestLong' \
 		./cmd/etl ./internal/ledger
 

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/schedule"
@@ -142,17 +142,15 @@ func TestEnvironment(t *testing.T) {
 		}
 	}
 	// The rooms themselves say whether they read the values and accept them.
-	for _, room := range []interface{ Validate() error }{&schedule.Config{}, &reconcile.Config{}, &rabbit.Config{}} {
+	for _, room := range []interface{ Validate() error }{&schedule.Config{}, &reconcile.Config{}, &rabbit.Config{}, &app.ServiceConfig{}, &app.TickConfig{}} {
 		if err := envconfig.ProcessWith(t.Context(), &envconfig.Config{Target: room, Lookuper: env}); err != nil {
 			t.Errorf("%T: %v", room, err)
 		} else if err := room.Validate(); err != nil {
 			t.Errorf("%T: %v", room, err)
 		}
 	}
-	// Those of the command itself, which is no package to import, stand in its source.
-	settings := read(t, "../cmd/etl/settings.go")
 	for name := range env.values {
-		if !env.asked[name] && !strings.Contains(settings, `env:"`+name+`,`) {
+		if !env.asked[name] {
 			t.Errorf("%s is set, but nothing reads it", name)
 		}
 	}
@@ -163,28 +161,15 @@ func TestEnvironment(t *testing.T) {
 func TestGracePeriodOutlastsTheDrain(t *testing.T) {
 	t.Parallel()
 	deployment, _, _ := manifest(t)
-	files, err := filepath.Glob("../cmd/etl/*.go")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("cmd/etl has no source: %v", err)
-	}
-	var tag []string
-	for _, file := range files {
-		if found := regexp.MustCompile(`ETL_DRAIN_TIMEOUT, ?default=(\w+)`).FindStringSubmatch(read(t, file)); found != nil {
-			tag = found
-		}
-	}
-	if tag == nil {
-		t.Fatal("cmd/etl has no variable ETL_DRAIN_TIMEOUT with a default")
-	}
-	drain, err := time.ParseDuration(tag[1])
-	if err != nil {
+	var service app.ServiceConfig
+	if err := envconfig.ProcessWith(t.Context(), &envconfig.Config{Target: &service, Lookuper: envconfig.MapLookuper(nil)}); err != nil {
 		t.Fatal(err)
 	}
 	seconds := deployment.Spec.Template.Spec.TerminationGracePeriodSeconds
 	if seconds == nil {
 		t.Fatal("the pod has no grace period of its own")
 	}
-	if grace := time.Duration(*seconds) * time.Second; grace < drain+10*time.Second {
-		t.Errorf("the grace period is %s, want at least 10 s more than the drain's %s", grace, drain)
+	if grace := time.Duration(*seconds) * time.Second; grace < service.Drain+10*time.Second {
+		t.Errorf("the grace period is %s, want at least 10 s more than the drain's %s", grace, service.Drain)
 	}
 }
