@@ -195,7 +195,7 @@ func allAre(t *testing.T, fate product.Fate, repairs []product.Repair, results [
 		t.Fatalf("%d results for %d repairs", len(results), len(repairs))
 	}
 	for i := range repairs {
-		if want := (product.Result{ID: repairs[i].Row.ID, Fate: fate}); results[i] != want {
+		if want := (product.Result{ID: repairs[i].Row.ID, Fate: fate, Bytes: results[i].Bytes}); results[i] != want {
 			t.Fatalf("result %d is %+v, want %+v", i, results[i], want)
 		}
 	}

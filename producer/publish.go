@@ -56,20 +56,15 @@ type batch struct {
 	prefix  string // of message ids
 	repairs []product.Repair
 	results []product.Result
-	sent    []sent
+	// confirms are nil where nothing, or not all of an event, was written to the connection.
+	confirms []*amqp.DeferredConfirmation
 }
 
 func (p *Producer) batch(kind product.Kind, attempt int, repairs []product.Repair) *batch {
 	return &batch{
 		lane: p.lanes[kind], attempt: attempt, prefix: p.run + "/" + strconv.Itoa(attempt) + "/", repairs: repairs,
-		results: make([]product.Result, len(repairs)), sent: make([]sent, len(repairs)),
+		results: make([]product.Result, len(repairs)), confirms: make([]*amqp.DeferredConfirmation, len(repairs)),
 	}
-}
-
-// sent is an event that was written to the connection.
-type sent struct {
-	confirm *amqp.DeferredConfirmation // nil where nothing, or not all of it, was written
-	size    int                        // of the body
 }
 
 // publish sends the events without waiting in between, then waits for all answers.
@@ -125,7 +120,7 @@ func (b *batch) send(ctx context.Context) {
 		if message.Body, result.Err = events.encode(b.rule.Kind, repair); result.Err != nil {
 			continue
 		}
-		b.sent[i].size = len(message.Body)
+		result.Bytes = len(message.Body)
 		if most := b.maxBody.Load(); most > 0 && int64(len(message.Body)) > most {
 			result.Err = tooLarge(len(message.Body), most)
 			continue
@@ -137,7 +132,7 @@ func (b *batch) send(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		b.sent[i].confirm = confirm
+		b.confirms[i] = confirm
 	}
 }
 
@@ -147,8 +142,8 @@ func (b *batch) await(ctx context.Context) bool {
 	defer b.pause.Store(nil)
 	timeout := time.NewTimer(b.config.ConfirmTimeout)
 	defer timeout.Stop()
-	for i := range b.sent {
-		if confirm := b.sent[i].confirm; confirm != nil && !b.awaitOne(ctx, confirm.Done(), timeout) {
+	for _, confirm := range b.confirms {
+		if confirm != nil && !b.awaitOne(ctx, confirm.Done(), timeout) {
 			return false
 		}
 	}
@@ -187,8 +182,8 @@ func (b *batch) awaitOne(ctx context.Context, done <-chan struct{}, timeout *tim
 
 // settle keeps the broker's answers.
 func (b *batch) settle() {
-	for i := range b.sent {
-		confirm, result := b.sent[i].confirm, &b.results[i]
+	for i, confirm := range b.confirms {
+		result := &b.results[i]
 		if confirm == nil {
 			continue
 		}
@@ -246,13 +241,13 @@ func (b *batch) refusal() error {
 		return rabbit.PublishError(b.config.Route.exchange(), reason)
 	}
 	b.maxBody.Store(most)
-	for i, behind := 0, false; i < len(b.sent); i++ {
-		size, result := b.sent[i].size, &b.results[i]
+	for i, behind := 0, false; i < len(b.results); i++ {
+		result := &b.results[i]
 		switch {
 		case result.Fate != product.Unknown:
-		case int64(size) > most:
+		case int64(result.Bytes) > most:
 			behind = true
-			result.Fate, result.Err = product.Untried, tooLarge(size, most)
+			result.Fate, result.Err = product.Untried, tooLarge(result.Bytes, most)
 		case behind:
 			result.Fate = product.Untried
 		}
@@ -285,7 +280,7 @@ func tooLarge(size int, most int64) *product.Misfit {
 func (b *batch) count() (unknown int) {
 	var confirmed, returned, nacked, largest int
 	for i := range b.results {
-		largest = max(largest, b.sent[i].size)
+		largest = max(largest, b.results[i].Bytes)
 		switch r := &b.results[i]; r.Fate {
 		case product.Confirmed:
 			confirmed++

@@ -40,7 +40,9 @@ func (b *Broker) Nameless(count int) Audience {
 // Audience asks the management API who the consumers of a queue are.
 func (b *Broker) Audience(ctx context.Context, count int, details *rabbit.QueueDetails) (Audience, error) {
 	a := b.Nameless(count)
-	a.single = details.Rules.SingleActive()
+	if a.single = details.Rules.SingleActive(); a.single {
+		a.count = max(count, len(details.Consumers)) // a quorum queue counts only the active one
+	}
 	for i, c := range details.Consumers {
 		l := listener{Consumer: c}
 		if c.Connection != "" && i < maxNamed {

@@ -111,6 +111,8 @@ type Result struct {
 	// Err says why nothing was done, where Fate is Untried. A *Misfit is a product that
 	// the cart cannot hold; anything else is a failure of the service that was asked.
 	Err error
+	// Bytes is how large the event was, 0 where none was made.
+	Bytes int
 }
 
 // PausedError says that a repairer had to wait so long that it gave up. What it

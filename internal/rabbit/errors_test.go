@@ -84,7 +84,7 @@ func TestCaseC11LimitsAreNamed(t *testing.T) {
 // What only concerns a node, on one of the test's own.
 func TestCaseC11LimitsOfANode(t *testing.T) {
 	t.Parallel()
-	node, broker := testenv.PrivateBroker(t)
+	node, broker := testenv.PrivateBroker(t, testenv.ClassicQueues()) // a queue of one node
 	broker.DeclareTopology()
 	eval := func(expressions ...string) {
 		t.Helper()

@@ -171,10 +171,7 @@ func TestCataloguedKinds(t *testing.T) {
 }
 
 func checkCatalogued(t *testing.T, db *testenv.CartDB) {
-	var version int
-	if err := db.Pool.QueryRow(t.Context(), "SELECT current_setting('server_version_num')::int / 10000").Scan(&version); err != nil {
-		t.Fatal(err)
-	}
+	version := major(t, db)
 	for i, tt := range slices.Concat(partitionKinds, checkKinds, indexKinds, triggerKinds) {
 		if tt.since > version {
 			continue

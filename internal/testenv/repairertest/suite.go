@@ -153,7 +153,7 @@ func confirmed(t *testing.T, kind product.Kind, repairs []product.Repair, result
 	t.Helper()
 	want := make([]product.Result, len(repairs))
 	for i := range repairs {
-		want[i] = product.Result{ID: repairs[i].Row.ID, Fate: product.Confirmed}
+		want[i] = product.Result{ID: repairs[i].Row.ID, Fate: product.Confirmed, Bytes: results[i].Bytes}
 	}
 	if !slices.Equal(results, want) {
 		t.Errorf("%s: the results are\n%+v, want\n%+v", kind, results, want)
