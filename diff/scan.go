@@ -1,9 +1,11 @@
 package diff
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -107,7 +109,7 @@ type rangeScan struct {
 	*Finder
 	out     part
 	orphans bool
-	page    map[product.ID]int // reused from page to page
+	matched []bool // which products of the page have been seen in the cart
 }
 
 // run reads the source ahead by one page while the cart's rows for the page
@@ -158,23 +160,21 @@ func inOrder(low product.ID, page []product.Product) bool {
 
 // join compares a page with the cart's rows in (low, high].
 func (s *rangeScan) join(ctx context.Context, page []product.Product, low, high product.ID) error {
-	if s.page == nil {
-		s.page = make(map[product.ID]int, len(page))
-	}
-	clear(s.page)
-	for i := range page {
-		s.page[page[i].ID()] = i
-	}
+	s.matched = append(s.matched[:0], make([]bool, len(page))...)
+	next := 0 // the page's product behind the last one that was seen in the cart
 	for rows, err := range s.target.Span(ctx, low, high) {
 		if err != nil {
 			return err
 		}
 		for i := range rows {
 			row := &rows[i]
-			at, found := s.page[row.ID]
+			at := next
+			if at >= len(page) || page[at].ID() != row.ID {
+				at = position(page, row.ID)
+			}
 			switch {
-			case found:
-				delete(s.page, row.ID)
+			case at >= 0 && !s.matched[at]:
+				s.matched[at], next = true, at+1
 				s.out.saw(&s.Counters, 0, 1, 1)
 				if err := s.compare(ctx, &s.out, Pair{row.ID, &page[at], row}); err != nil {
 					return err
@@ -188,16 +188,24 @@ func (s *rangeScan) join(ctx context.Context, page []product.Product, low, high 
 		}
 	}
 	for i := range page {
-		id := page[i].ID()
-		if _, unmatched := s.page[id]; !unmatched {
+		if s.matched[i] {
 			continue
 		}
-		if err := s.compare(ctx, &s.out, Pair{ID: id, Product: &page[i]}); err != nil {
+		if err := s.compare(ctx, &s.out, Pair{ID: page[i].ID(), Product: &page[i]}); err != nil {
 			return err
 		}
 	}
 	s.out.saw(&s.Counters, len(page), 0, 0)
 	return s.out.flush(ctx)
+}
+
+// position is where a page that is in order has a product, -1 where it has not.
+func position(page []product.Product, id product.ID) int {
+	at, found := slices.BinarySearchFunc(page, id, func(p product.Product, id product.ID) int { return cmp.Compare(p.ID(), id) })
+	if !found {
+		return -1
+	}
+	return at
 }
 
 func (s *rangeScan) lookUp(ctx context.Context, page []product.Product) error {
@@ -239,23 +247,18 @@ func (f *Finder) compare(ctx context.Context, out *part, pair Pair) error {
 // scanOrphans goes over the cart's rows in their own order and looks each page
 // up in the source by id.
 func (f *Finder) scanOrphans(ctx context.Context, out *part) error {
-	all := func(ctx context.Context) iter.Seq2[[]product.Row, error] { return f.target.Span(ctx, "", "") }
-	for rows, err := range ahead(ctx, all) {
+	for ids, err := range ahead(ctx, f.rowIDs) {
 		if err != nil {
 			return err
-		}
-		ids := make([]product.ID, len(rows))
-		for i := range rows {
-			ids[i] = rows[i].ID
 		}
 		present, err := f.source.Present(ctx, ids)
 		if err != nil {
 			return err
 		}
-		for i, id := range ids {
+		for _, id := range ids {
 			if !present[id] { // the others were seen with their products
 				out.saw(&f.Counters, 0, 1, 0)
-				if err := f.compare(ctx, out, Pair{ID: id, Row: &rows[i]}); err != nil {
+				if err := f.compare(ctx, out, Pair{ID: id, Row: &product.Row{ID: id}}); err != nil {
 					return err
 				}
 			}
@@ -265,6 +268,21 @@ func (f *Finder) scanOrphans(ctx context.Context, out *part) error {
 		}
 	}
 	return nil
+}
+
+// rowIDs yields the ids of the cart's rows in their order.
+func (f *Finder) rowIDs(ctx context.Context) iter.Seq2[[]product.ID, error] {
+	return func(yield func([]product.ID, error) bool) {
+		for rows, err := range f.target.Span(ctx, "", "") {
+			ids := make([]product.ID, len(rows))
+			for i := range rows {
+				ids[i] = rows[i].ID
+			}
+			if !yield(ids, err) {
+				return
+			}
+		}
+	}
 }
 
 // inspect compares the given products by id on both sides.

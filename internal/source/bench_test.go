@@ -102,7 +102,7 @@ func BenchmarkDecode(b *testing.B) {
 	b.ReportAllocs()
 	var p product.Product
 	for b.Loop() {
-		if ok, err := decode(doc, &p); !ok || err != nil {
+		if ok, err := decode(doc, &p, nil); !ok || err != nil {
 			b.Fatal(ok, err)
 		}
 	}

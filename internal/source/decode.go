@@ -10,12 +10,13 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // decode reads one document. Fields that products do not have are passed over; a
 // field of an unexpected type becomes a value that no column can hold. ok is
-// false where the _id is of an unsupported type.
-func decode(doc bson.Raw, p *product.Product) (ok bool, err error) {
+// false where the _id is of an unsupported type. Texts are of the slab, which may be nil.
+func decode(doc bson.Raw, p *product.Product, slab *text.Slab) (ok bool, err error) {
 	length, rest, valid := bsoncore.ReadLength(doc)
 	if !valid || int(length) != len(doc) {
 		return false, errors.New("broken document: its length is not what it says")
@@ -28,25 +29,25 @@ func decode(doc bson.Raw, p *product.Product) (ok bool, err error) {
 		v := element.Value()
 		switch string(element.KeyBytes()) {
 		case "_id":
-			if p.Key, ok = keyOf(v); !ok {
+			if p.Key, ok = keyOf(v, slab); !ok {
 				return false, nil
 			}
 		case "title":
-			p.Values[product.Title] = value(v)
+			p.Values[product.Title] = value(v, slab)
 		case "price":
-			p.Values[product.Price] = value(v)
+			p.Values[product.Price] = value(v, slab)
 		case "image":
-			p.Values[product.Image] = value(v)
+			p.Values[product.Image] = value(v, slab)
 		case "sellerId":
-			p.Values[product.SellerID] = value(v)
+			p.Values[product.SellerID] = value(v, slab)
 		case "quantity":
-			p.Values[product.Quantity] = value(v)
+			p.Values[product.Quantity] = value(v, slab)
 		case "category":
-			p.Values[product.Category] = value(v)
+			p.Values[product.Category] = value(v, slab)
 		case "originalPrice":
-			p.Values[product.OriginalPrice] = value(v)
+			p.Values[product.OriginalPrice] = value(v, slab)
 		case "stockQuantity":
-			p.Values[product.StockQuantity] = value(v)
+			p.Values[product.StockQuantity] = value(v, slab)
 		case "tags":
 			p.Tags = texts(v)
 		case "createdAt":
@@ -75,36 +76,44 @@ var modelDefaults = []struct {
 }
 
 // keyOf is the canonical key of an _id.
-func keyOf(v bsoncore.Value) (product.Key, bool) {
+func keyOf(v bsoncore.Value, slab *text.Slab) (product.Key, bool) {
 	switch v.Type {
 	case bsoncore.TypeObjectID:
-		return product.Key{Class: product.ObjectIDs, ID: product.ID(hexText(v.Data[:12]))}, true
+		return product.Key{Class: product.ObjectIDs, ID: product.ID(hexText(v.Data[:12], slab))}, true
 	case bsoncore.TypeString:
-		return product.Key{Class: product.Strings, ID: product.ID(v.StringValue())}, true
+		return product.Key{Class: product.Strings, ID: product.ID(slab.Text(textBytes(v)))}, true
 	case bsoncore.TypeInt32, bsoncore.TypeInt64, bsoncore.TypeDouble, bsoncore.TypeDecimal128:
 		// MongoDB takes 7 and 7.0 for one key, whatever types they are of.
-		if n, whole := value(v).Int(); whole {
+		if n, whole := value(v, nil).Int(); whole {
 			return product.Key{Class: product.Integers, ID: product.ID(strconv.FormatInt(n, 10))}, true
 		}
 	case bsoncore.TypeBinary:
 		if subtype, data := v.Binary(); subtype == bson.TypeBinaryUUID && len(data) == 16 {
-			h := hexText(data)
+			h := hexText(data, nil)
 			return product.Key{Class: product.UUIDs, ID: product.ID(h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:])}, true
 		}
 	}
 	return product.Key{}, false
 }
 
-func hexText(data []byte) string {
+func hexText(data []byte, slab *text.Slab) string {
 	var buffer [32]byte
-	return string(buffer[:hex.Encode(buffer[:], data)])
+	return slab.Text(buffer[:hex.Encode(buffer[:], data)])
+}
+
+// textBytes are those of a string, which has its length before it and a NUL behind.
+func textBytes(v bsoncore.Value) []byte {
+	if len(v.Data) < 5 {
+		return nil
+	}
+	return v.Data[4 : len(v.Data)-1]
 }
 
 // value is the canonical form of a field.
-func value(v bsoncore.Value) product.Value {
+func value(v bsoncore.Value, slab *text.Slab) product.Value {
 	switch v.Type {
 	case bsoncore.TypeString:
-		return product.TextValue(v.StringValue())
+		return product.TextValue(slab.Text(textBytes(v)))
 	case bsoncore.TypeInt32:
 		return product.IntegerValue(int64(v.Int32()))
 	case bsoncore.TypeInt64:
@@ -112,21 +121,21 @@ func value(v bsoncore.Value) product.Value {
 	case bsoncore.TypeDouble:
 		return product.FloatValue(v.Double())
 	case bsoncore.TypeObjectID:
-		return product.TextValue(hexText(v.Data[:12]))
+		return product.TextValue(hexText(v.Data[:12], slab))
 	case bsoncore.TypeNull:
 		return product.NullValue()
 	case bsoncore.TypeUndefined:
 		return product.Value{}
 	case bsoncore.TypeDecimal128:
 		high, low := v.Decimal128()
-		text := bson.NewDecimal128(high, low).String()
-		if n, ok := product.ParseNumber(text); ok {
+		digits := bson.NewDecimal128(high, low).String()
+		if n, ok := product.ParseNumber(digits); ok {
 			return n
 		}
-		if n, ok := product.ParseNotFinite(text); ok {
+		if n, ok := product.ParseNotFinite(digits); ok {
 			return n
 		}
-		return product.OtherValue("Decimal128 " + text)
+		return product.OtherValue("Decimal128 " + digits)
 	case bsoncore.TypeBoolean:
 		return product.BooleanValue(v.Boolean())
 	default:
@@ -166,7 +175,7 @@ func moment(v bsoncore.Value) time.Time {
 	case bsoncore.TypeString:
 		t = written(v.StringValue())
 	case bsoncore.TypeInt32, bsoncore.TypeInt64, bsoncore.TypeDouble, bsoncore.TypeDecimal128:
-		t = counted(value(v))
+		t = counted(value(v, nil))
 	}
 	if year := t.UTC().Year(); year < 1 || year > 9999 { // which JSON cannot say
 		return time.Time{}
@@ -175,9 +184,9 @@ func moment(v bsoncore.Value) time.Time {
 }
 
 // written reads ISO 8601 text with a zone.
-func written(text string) time.Time {
+func written(moment string) time.Time {
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05Z0700"} {
-		if t, err := time.Parse(layout, text); err == nil {
+		if t, err := time.Parse(layout, moment); err == nil {
 			return t
 		}
 	}

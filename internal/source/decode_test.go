@@ -90,7 +90,7 @@ func TestDecodeEveryTypeOfEveryField(t *testing.T) {
 					{Key: field.String(), Value: tt.value},
 				})
 				var p product.Product
-				if ok, err := decode(document, &p); !ok || err != nil {
+				if ok, err := decode(document, &p, nil); !ok || err != nil {
 					t.Fatalf("%s: decoded %t, %v", tt.name, ok, err)
 				}
 				for other := range product.NumFields {
@@ -152,7 +152,7 @@ func TestDecodeID(t *testing.T) {
 		{nil, product.Key{}},
 	} {
 		var p product.Product
-		ok, err := decode(encoded(t, bson.D{{Key: "title", Value: "a"}, {Key: "_id", Value: tt.id}}), &p)
+		ok, err := decode(encoded(t, bson.D{{Key: "title", Value: "a"}, {Key: "_id", Value: tt.id}}), &p, nil)
 		if err != nil {
 			t.Fatalf("%v: %v", tt.id, err)
 		}
@@ -161,7 +161,7 @@ func TestDecodeID(t *testing.T) {
 		}
 	}
 	var p product.Product
-	if ok, err := decode(encoded(t, bson.D{{Key: "title", Value: "a"}}), &p); ok || err != nil {
+	if ok, err := decode(encoded(t, bson.D{{Key: "title", Value: "a"}}), &p, nil); ok || err != nil {
 		t.Errorf("a document without _id: supported %t, %v", ok, err)
 	}
 }
@@ -180,7 +180,7 @@ func TestDecodeTagsAndTimes(t *testing.T) {
 		{bson.D{{Key: "0", Value: "a"}}, nil},
 	} {
 		var p product.Product
-		if _, err := decode(encoded(t, bson.D{{Key: "tags", Value: tt.tags}}), &p); err != nil || !reflect.DeepEqual(p.Tags, tt.want) {
+		if _, err := decode(encoded(t, bson.D{{Key: "tags", Value: tt.tags}}), &p, nil); err != nil || !reflect.DeepEqual(p.Tags, tt.want) {
 			t.Errorf("tags %v are %q, %v; want %q", tt.tags, p.Tags, err, tt.want)
 		}
 	}
@@ -188,7 +188,7 @@ func TestDecodeTagsAndTimes(t *testing.T) {
 	created, updated := time.UnixMilli(1_700_000_000_123), time.UnixMilli(-5)
 	var p product.Product
 	document := encoded(t, bson.D{{Key: "createdAt", Value: created}, {Key: "updatedAt", Value: updated}})
-	if _, err := decode(document, &p); err != nil || !p.Created.Equal(created) || !p.Updated.Equal(updated) {
+	if _, err := decode(document, &p, nil); err != nil || !p.Created.Equal(created) || !p.Updated.Equal(updated) {
 		t.Errorf("created %s, updated %s, %v", p.Created, p.Updated, err)
 	}
 }
@@ -203,7 +203,7 @@ func TestCaseA8TimesOfEveryType(t *testing.T) {
 	} {
 		for _, field := range []string{"createdAt", "updatedAt"} {
 			var p product.Product
-			_, err := decode(encoded(t, bson.D{{Key: field, Value: readable}}), &p)
+			_, err := decode(encoded(t, bson.D{{Key: field, Value: readable}}), &p, nil)
 			if got := map[string]time.Time{"createdAt": p.Created, "updatedAt": p.Updated}[field]; err != nil || !got.Equal(want) {
 				t.Errorf("%s %v (%T) is %s, %v; want %s", field, readable, readable, got, err, want)
 			}
@@ -215,7 +215,7 @@ func TestCaseA8TimesOfEveryType(t *testing.T) {
 		true, bson.A{want}, bson.D{{Key: "$date", Value: "2023-11-14T22:13:20Z"}}, anObjectID,
 	} {
 		var p product.Product
-		if _, err := decode(encoded(t, bson.D{{Key: "createdAt", Value: unreadable}}), &p); err != nil || !p.Created.IsZero() {
+		if _, err := decode(encoded(t, bson.D{{Key: "createdAt", Value: unreadable}}), &p, nil); err != nil || !p.Created.IsZero() {
 			t.Errorf("createdAt %v (%T) is %s, %v; want none", unreadable, unreadable, p.Created, err)
 		}
 	}
@@ -236,7 +236,7 @@ func TestCaseA13DefaultsOfTheModel(t *testing.T) {
 		{bson.D{{Key: "quantity", Value: 7.0}, {Key: "category", Value: "lamps"}}, product.IntegerValue(7), product.TextValue("lamps")},
 	} {
 		var p product.Product
-		if _, err := decode(encoded(t, append(bson.D{{Key: "_id", Value: anObjectID}}, tt.fields...)), &p); err != nil {
+		if _, err := decode(encoded(t, append(bson.D{{Key: "_id", Value: anObjectID}}, tt.fields...)), &p, nil); err != nil {
 			t.Fatal(err)
 		}
 		if p.Values[product.Quantity] != tt.quantity || p.Values[product.Category] != tt.category || p.Tags != nil {
@@ -257,7 +257,7 @@ func TestDecodeBrokenDocument(t *testing.T) {
 	whole := encoded(t, bson.D{{Key: "_id", Value: anObjectID}, {Key: "title", Value: "a title"}, {Key: "price", Value: 7}})
 	for n := range len(whole) {
 		var p product.Product
-		if _, err := decode(whole[:n], &p); err == nil {
+		if _, err := decode(whole[:n], &p, nil); err == nil {
 			t.Errorf("the first %d of %d bytes count as a whole document", n, len(whole))
 		}
 	}
@@ -277,7 +277,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var p product.Product
-		ok, err := decode(raw, &p)
+		ok, err := decode(raw, &p, nil)
 		if ok && err == nil && p.Key.Class == "" {
 			t.Errorf("a product without a key: %x", raw)
 		}

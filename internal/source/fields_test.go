@@ -52,7 +52,7 @@ func TestEveryFieldThatIsReadIsDecoded(t *testing.T) {
 		document = append(document, bson.E{Key: f.String(), Value: "the " + f.String()})
 	}
 	var p product.Product
-	if ok, err := decode(encoded(t, document), &p); !ok || err != nil {
+	if ok, err := decode(encoded(t, document), &p, nil); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	for f := range product.NumFields {

@@ -91,7 +91,7 @@ func (s *Source) sampleKeys(ctx context.Context, n int) (map[product.Class][]pro
 	defer discard(ctx, cursor)
 	keys := make(map[product.Class][]product.ID)
 	for cursor.Next(ctx) {
-		if k, ok := keyOf(coreValue(cursor.Current.Lookup("_id"))); ok {
+		if k, ok := keyOf(coreValue(cursor.Current.Lookup("_id")), nil); ok {
 			keys[k.Class] = append(keys[k.Class], k.ID)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 const (
@@ -212,8 +213,8 @@ func projection(names ...string) bson.D {
 	return d
 }
 
-// Scan yields the products of r in key order, in pages that the caller may keep.
-// With since set it yields only those created at or after it: by the time in the
+// Scan yields the products of r in key order, in pages that stay as they are until the one
+// after the next is asked for; their texts stay for ever. With since set it yields only those created at or after it: by the time in the
 // key where keys are ObjectIds, by createdAt otherwise, and then also those whose
 // createdAt is none that can be told. A cursor that breaks is
 // reopened at the last key; an error is yielded once, at the end, after several
@@ -287,10 +288,12 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 		return last, false, err
 	}
 	defer discard(ctx, cursor)
+	var slab text.Slab
+	var spare []product.Product // the page before the last one that was yielded
 	page, size := make([]product.Product, 0, s.batch()), 0
 	for cursor.Next(ctx) {
 		page = append(page, product.Product{})
-		ok, err := decode(cursor.Current, &page[len(page)-1])
+		ok, err := decode(cursor.Current, &page[len(page)-1], &slab)
 		if err != nil {
 			return last, false, err
 		}
@@ -308,7 +311,10 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 		if !yield(page, nil) {
 			return last, true, nil
 		}
-		page, size = make([]product.Product, 0, s.batch()), 0
+		if spare == nil {
+			spare = make([]product.Product, 0, s.batch())
+		}
+		page, spare, size = spare[:0], page, 0
 		// A server that is the primary no longer goes on answering for its cursors.
 		if election, err := s.fresh(ctx); err != nil || election != opened || time.Since(handed) > s.idle {
 			return last, false, err
@@ -348,7 +354,7 @@ func (s *Source) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 			}
 			size += len(cursor.Current)
 			var p product.Product
-			if ok, err := decode(cursor.Current, &p); err != nil {
+			if ok, err := decode(cursor.Current, &p, nil); err != nil {
 				return nil, err
 			} else if !ok {
 				continue
@@ -368,7 +374,7 @@ func (s *Source) Present(ctx context.Context, ids []product.ID) (map[product.ID]
 		present := make(map[product.ID]bool, len(ids))
 		for cursor.Next(ctx) {
 			var p product.Product
-			if ok, err := decode(cursor.Current, &p); err != nil {
+			if ok, err := decode(cursor.Current, &p, nil); err != nil {
 				return nil, err
 			} else if ok {
 				present[p.ID()] = true

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/postgres"
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 const (
@@ -35,6 +37,8 @@ type Target struct {
 	page    int
 	// portion is that of a span. No read holds more rows than have its bytes.
 	portion *product.Portion
+	// pages are those of spans that have ended, to be filled again: []product.Row.
+	pages sync.Pool
 	// characters are what was learnt of the database's encoding, which never changes.
 	characters characters
 }
@@ -102,19 +106,27 @@ func (t *Target) identifier() string {
 }
 
 // Span yields the rows with after < id <= through in the id column's own order,
-// in pages; an empty bound is open. Each page is one query over the id's index,
+// in pages; an empty bound is open. A page stays as it is until the next one is asked for,
+// and its texts for ever. Each page is one query over the id's index,
 // so no transaction is held and a page that fails is read again. An error is
 // yielded once, at the end.
 func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[[]product.Row, error] {
 	return func(yield func([]product.Row, error) bool) {
+		var slab text.Slab
+		rows, _ := t.pages.Get().(*[]product.Row)
+		if rows == nil {
+			rows = new([]product.Row)
+		}
+		defer t.pages.Put(rows)
 		for first := true; ; first = false {
 			most := min(t.page, t.portion.Now())
 			query, args := t.pageQuery(after, through, first, most)
-			page, err := retried(ctx, func() (page, error) { return t.read(ctx, most, query, args...) })
+			page, err := retried(ctx, func() (page, error) { return t.read(ctx, (*rows)[:0], &slab, query, args...) })
 			if err != nil {
 				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(ctx, err)))
 				return
 			}
+			*rows = page.rows
 			t.portion.Learn(len(page.rows), page.size)
 			if len(page.rows) > 0 {
 				after = page.rows[len(page.rows)-1].ID
@@ -160,7 +172,7 @@ func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 		return found, nil
 	}
 	page, err := retried(ctx, func() (page, error) {
-		return t.read(ctx, len(texts), t.shape.selectRows+" WHERE "+t.shape.named(""), texts)
+		return t.read(ctx, make([]product.Row, 0, min(len(texts), pageSize)), nil, t.shape.selectRows+" WHERE "+t.shape.named(""), texts)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
@@ -207,11 +219,11 @@ type page struct {
 	cut  bool // there is more, which is too large
 }
 
-// read runs a query that selects what selectRows names, until its rows have the bytes of a
-// portion. The query is planned each time: a prepared statement gets, after some
+// read appends what a query selects, as selectRows names it, to rows, until these have the
+// bytes of a portion. Their texts are of the slab, which may be nil. The query is planned each time: a prepared statement gets, after some
 // executions, a plan that does not know the bounds, and that plan sorts all of a wide
 // span for each of its pages.
-func (t *Target) read(ctx context.Context, expected int, query string, args ...any) (page, error) {
+func (t *Target) read(ctx context.Context, into []product.Row, slab *text.Slab, query string, args ...any) (page, error) {
 	ctx, stop := context.WithCancel(ctx) // what is cut short is not read to its end
 	defer stop()
 	rows, err := t.pool.Query(ctx, query, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
@@ -219,7 +231,7 @@ func (t *Target) read(ctx context.Context, expected int, query string, args ...a
 		return page{}, err
 	}
 	defer rows.Close()
-	read := page{rows: make([]product.Row, 0, min(expected, pageSize))}
+	read := page{rows: into}
 	fields := product.CartFields()
 	for rows.Next() {
 		if read.size >= t.portion.Bytes() {
@@ -228,9 +240,9 @@ func (t *Target) read(ctx context.Context, expected int, query string, args ...a
 			return read, nil
 		}
 		raw, described := rows.RawValues(), rows.FieldDescriptions()
-		row := product.Row{ID: product.ID(raw[0])}
+		row := product.Row{ID: product.ID(slab.Text(raw[0]))}
 		for i, f := range fields {
-			v, err := decode(&t.shape.table.Fields[f], described[i+1].Format, raw[i+1])
+			v, err := decode(&t.shape.table.Fields[f], described[i+1].Format, raw[i+1], slab)
 			if err != nil {
 				return page{}, fmt.Errorf("row %q, column %s: %w", row.ID, described[i+1].Name, err)
 			}
@@ -243,12 +255,12 @@ func (t *Target) read(ctx context.Context, expected int, query string, args ...a
 
 // decode reads a column as selectRows casts it: whole numbers as bigint, binary ones
 // as double precision, all else as text.
-func decode(column *product.Column, format int16, raw []byte) (product.Value, error) {
+func decode(column *product.Column, format int16, raw []byte, slab *text.Slab) (product.Value, error) {
 	switch {
 	case raw == nil:
 		return product.NullValue(), nil
 	case column.Type == product.TextColumn:
-		return product.TextValue(string(raw)), nil
+		return product.TextValue(slab.Text(raw)), nil
 	case column.Type == product.DecimalColumn:
 		if v, ok := product.ParseNumber(string(raw)); ok {
 			return v, nil

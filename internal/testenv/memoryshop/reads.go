@@ -85,7 +85,7 @@ func (s *Stores) before(ctx context.Context, r Read, ids []product.ID) error {
 func (s Source) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
 	return func(yield func([]product.Product, error) bool) {
 		s.look(r.After == "")
-		pages(ctx, s.Stores, Scan, func() []product.Product { return s.Within(r, since) },
+		pages(ctx, s.Stores, Scan, 1, func() []product.Product { return s.Within(r, since) },
 			func(p, last *product.Product) bool { return CompareKeys(p.Key, last.Key) > 0 }, yield)
 	}
 }
@@ -98,7 +98,7 @@ func (s Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[[
 			yield(nil, errors.New(`invalid byte sequence for encoding "UTF8"`)) // as PostgreSQL
 			return
 		}
-		pages(ctx, s.Stores, Span, func() []product.Row {
+		pages(ctx, s.Stores, Span, 0, func() []product.Row {
 			return between(s.look(false).rows,
 				func(row *product.Row) bool { return after == "" || s.Order(row.ID, after) > 0 },
 				func(row *product.Row) bool { return through != "" && s.Order(row.ID, through) > 0 })
@@ -107,11 +107,13 @@ func (s Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[[
 }
 
 // pages yields what there is, page by page. As the real stores do it ends with the page
-// behind which nothing is left; where there is nothing, that takes a read.
-func pages[T any](ctx context.Context, s *Stores, r Read, all func() []T, behind func(item, last *T) bool, yield func([]T, error) bool) {
+// behind which nothing is left; where there is nothing, that takes a read. Of the pages
+// that were yielded before only the last stay ones are left as they are.
+func pages[T any](ctx context.Context, s *Stores, r Read, stay int, all func() []T, behind func(item, last *T) bool, yield func([]T, error) bool) {
 	found := all()
 	var last []T // the page before, without what it repeated
 	var at *T
+	var yielded [][]T
 	left := func() []T {
 		if !s.Still {
 			found = all()
@@ -136,8 +138,14 @@ func pages[T any](ctx context.Context, s *Stores, r Read, all func() []T, behind
 			at = &page[len(page)-1]
 		}
 		repeated := last[len(last)-min(again, len(last)):]
-		if last = page; !yield(slices.Concat(repeated, page), nil) {
+		last = page
+		handed := slices.Concat(repeated, page)
+		if !yield(handed, nil) {
 			return
+		}
+		if yielded = append(yielded, handed); len(yielded) > stay {
+			clear(yielded[0])
+			yielded = yielded[1:]
 		}
 	}
 }
