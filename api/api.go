@@ -49,7 +49,7 @@ type API struct {
 	summary    cached[overview]
 	health     cached[Health]
 	lastHealth cached[*run.HealthRecord]
-	readiness  cached[Readiness]
+	readiness  map[bool]*cached[Readiness] // by whether it is the full one
 	statistics cached[Statistics]
 }
 
@@ -65,9 +65,12 @@ func New(config Config, parts Parts) *API {
 	a.health = cached[Health]{ttl: time.Second, fetch: func(ctx context.Context) (Health, error) {
 		return parts.Probes.Health(ctx), nil
 	}}
-	a.readiness = cached[Readiness]{ttl: time.Second, fetch: func(ctx context.Context) (Readiness, error) {
-		return parts.Probes.Ready(ctx), nil
-	}}
+	a.readiness = map[bool]*cached[Readiness]{}
+	for _, full := range []bool{false, true} {
+		a.readiness[full] = &cached[Readiness]{ttl: time.Second, fetch: func(ctx context.Context) (Readiness, error) {
+			return parts.Probes.Ready(ctx, full), nil
+		}}
+	}
 	a.lastHealth = cached[*run.HealthRecord]{ttl: time.Second, fetch: func(ctx context.Context) (*run.HealthRecord, error) {
 		return parts.Runs.LastHealth(ctx)
 	}}

@@ -29,13 +29,7 @@ func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	detailed := callOf(r.Context()).user.may(viewers)
-	shown := func(d Dependency) Dependency {
-		if !detailed {
-			d.Detail = ""
-		}
-		return d
-	}
+	shown := shownTo(r)
 	d := healthDocument{
 		Status: "healthy", Dependencies: make(map[string]Dependency, len(h.Dependencies)),
 		Topology: shown(h.Topology), Uptime: a.uptime(), Timestamp: now(),
@@ -43,7 +37,7 @@ func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 	for name, dependency := range h.Dependencies {
 		d.Dependencies[name] = shown(dependency)
 	}
-	d.LastCheck = a.lastCheck(r, detailed)
+	d.LastCheck = a.lastCheck(r, callOf(r.Context()).user.may(viewers))
 	status := http.StatusOK
 	if !h.Healthy {
 		d.Status, status = "unhealthy", http.StatusServiceUnavailable
@@ -72,29 +66,56 @@ func (a *API) lastCheck(r *http.Request, detailed bool) *checkDocument {
 }
 
 type readyDocument struct {
-	Status     string    `json:"status"` // ready or not ready
-	WaitingFor []Waiting `json:"waitingFor"`
-	Timestamp  time.Time `json:"timestamp"`
+	Status       string                `json:"status"` // ready or not ready
+	Leaving      bool                  `json:"leaving"`
+	WaitingFor   []Waiting             `json:"waitingFor"` // now, also of a process that is ready
+	Dependencies map[string]Dependency `json:"dependencies"`
+	Timestamp    time.Time             `json:"timestamp"`
 }
 
+// getReady answers a balancer: yes once everything has answered, so that status, diagnosis
+// and steering are reached during an outage as well. With full=true it answers for this
+// moment.
 func (a *API) getReady(w http.ResponseWriter, r *http.Request) error {
-	readiness, err := a.readiness.get(r.Context())
+	q := readQuery(r)
+	wanted := q.boolean("full")
+	if err := q.problem(); err != nil {
+		return err
+	}
+	full := wanted != nil && *wanted
+	readiness, err := a.readiness[full].get(r.Context())
 	if err != nil {
 		return err
 	}
-	d := readyDocument{Status: "ready", WaitingFor: []Waiting{}, Timestamp: now()}
+	shown := shownTo(r)
+	d := readyDocument{
+		Status: "ready", Leaving: readiness.Leaving, WaitingFor: []Waiting{}, Timestamp: now(),
+		Dependencies: make(map[string]Dependency, len(readiness.Dependencies)),
+	}
 	for _, waiting := range readiness.WaitingFor {
-		if !callOf(r.Context()).user.may(viewers) {
-			waiting.Detail = ""
-		}
+		waiting.Detail = shown(Dependency{Detail: waiting.Detail}).Detail
 		d.WaitingFor = append(d.WaitingFor, waiting)
 	}
+	for name, dependency := range readiness.Dependencies {
+		d.Dependencies[name] = shown(dependency)
+	}
 	status := http.StatusOK
-	if !readiness.Ready {
+	if !readiness.Started || readiness.Leaving || full && len(d.WaitingFor) > 0 {
 		d.Status, status = "not ready", http.StatusServiceUnavailable
 	}
 	a.answer(w, r, status, d)
 	return nil
+}
+
+// shownTo leaves out what is only for viewers.
+func shownTo(r *http.Request) func(Dependency) Dependency {
+	detailed := callOf(r.Context()).user.may(viewers)
+	return func(d Dependency) Dependency {
+		if !detailed {
+			d.Detail = ""
+		}
+		return d
+	}
 }
 
 type liveDocument struct {

@@ -35,7 +35,7 @@ func newMemory() *memory {
 		products: make(map[product.ID]*run.Explanation),
 		health: api.Health{Healthy: true, Topology: api.Dependency{State: api.Up}, Dependencies: map[string]api.Dependency{
 			"mongodb": {State: api.Up, Latency: 1500 * time.Microsecond}, "management": {State: api.Off}}},
-		readiness: api.Readiness{Ready: true},
+		readiness: api.Readiness{Started: true},
 		schedule: api.Schedule{Enabled: true, TimeZone: "UTC", Order: run.Order{Mode: run.Direct, Reason: "tick"},
 			Sync:        api.Job{Expression: "*/30 * * * *", Next: time.Date(2026, 11, 22, 12, 30, 0, 0, time.UTC)},
 			HealthCheck: api.Job{Expression: "*/5 * * * *", Next: time.Date(2026, 11, 22, 12, 5, 0, 0, time.UTC)}},

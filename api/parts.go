@@ -94,7 +94,8 @@ type QueueStatistics struct {
 // Probes knows the state of the process and of what it depends on.
 type Probes interface {
 	Health(ctx context.Context) Health
-	Ready(ctx context.Context) Readiness
+	// Ready is quick once everything has answered, unless full.
+	Ready(ctx context.Context, full bool) Readiness
 }
 
 // State is whether a dependency answers.
@@ -133,8 +134,10 @@ func (d Dependency) MarshalJSON() ([]byte, error) {
 
 // Readiness is whether the process can do what its roles ask of it.
 type Readiness struct {
-	Ready      bool
-	WaitingFor []Waiting
+	Started      bool // everything that the roles need has answered, each at least once
+	Leaving      bool // the process ends
+	WaitingFor   []Waiting
+	Dependencies map[string]Dependency // those of the roles
 }
 
 // Waiting is one thing that a role cannot do without.

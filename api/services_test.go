@@ -50,7 +50,7 @@ func (m *memory) Health(context.Context) api.Health {
 	return m.health
 }
 
-func (m *memory) Ready(context.Context) api.Readiness {
+func (m *memory) Ready(context.Context, bool) api.Readiness {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.readiness

@@ -425,10 +425,35 @@ func TestHealthNeedsNoLedger(t *testing.T) {
 
 func TestReady(t *testing.T) {
 	t.Parallel()
-	s := setup(t)
-	s.do("GET", "/api/etl/ready", "", "Authorization", "").want(200).wantFields(map[string]any{"status": "ready"})
-	s = setup(t)
-	s.readiness = api.Readiness{WaitingFor: []api.Waiting{{Role: "worker", For: "rabbitmq", Detail: "10.0.0.9 refused"}}}
-	s.do("GET", "/api/etl/ready", "", "Authorization", "").want(503, `"waitingFor":[{"role":"worker","for":"rabbitmq"}]`, "not ready")
-	s.do("GET", "/api/etl/ready", "").want(503, "10.0.0.9 refused")
+	lacking := api.Readiness{
+		WaitingFor:   []api.Waiting{{Role: "worker", For: "rabbitmq", Detail: "10.0.0.9 refused"}},
+		Dependencies: map[string]api.Dependency{"rabbitmq": {State: api.Down, Detail: "10.0.0.9 refused"}},
+	}
+	started, leaving := lacking, lacking
+	started.Started = true
+	leaving.Started, leaving.Leaving, leaving.WaitingFor = true, true, nil
+	for name, tt := range map[string]struct {
+		readiness   api.Readiness
+		plain, full int
+		says        string
+	}{
+		"all is there":                      {api.Readiness{Started: true}, 200, 200, `"waitingFor":[]`},
+		"something has never answered":      {lacking, 503, 503, `"waitingFor":[{"role":"worker","for":"rabbitmq"}]`},
+		"something that answered went away": {started, 200, 503, `"rabbitmq":{"state":"down","latencyMs":0}`},
+		"the process ends":                  {leaving, 503, 503, `"leaving":true`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := setup(t)
+			s.readiness = tt.readiness
+			word := map[int]string{200: "ready", 503: "not ready"}
+			for query, code := range map[string]int{"": tt.plain, "?full=false": tt.plain, "?full=true": tt.full} {
+				s.do("GET", "/api/etl/ready"+query, "", "Authorization", "").want(code, tt.says).wantFields(map[string]any{"status": word[code]})
+			}
+			if len(tt.readiness.Dependencies) > 0 {
+				s.do("GET", "/api/etl/ready", "").want(tt.plain, "10.0.0.9 refused")
+			}
+		})
+	}
+	setup(t).do("GET", "/api/etl/ready?full=maybe", "").want(400, "full")
 }

@@ -74,8 +74,8 @@ func TestPorts(t *testing.T) {
 // well is a process that lacks nothing.
 type well struct{}
 
-func (well) Health(context.Context) api.Health   { return api.Health{Healthy: true} }
-func (well) Ready(context.Context) api.Readiness { return api.Readiness{Ready: true} }
+func (well) Health(context.Context) api.Health         { return api.Health{Healthy: true} }
+func (well) Ready(context.Context, bool) api.Readiness { return api.Readiness{Started: true} }
 
 func TestProbes(t *testing.T) {
 	t.Parallel()
@@ -169,7 +169,7 @@ func TestGracePeriodOutlastsTheDrain(t *testing.T) {
 	if seconds == nil {
 		t.Fatal("the pod has no grace period of its own")
 	}
-	if grace := time.Duration(*seconds) * time.Second; grace < service.Drain+10*time.Second {
-		t.Errorf("the grace period is %s, want at least 10 s more than the drain's %s", grace, service.Drain)
+	if grace := time.Duration(*seconds) * time.Second; grace < service.LameDuck+service.Drain+10*time.Second {
+		t.Errorf("the grace period is %s, want at least 10 s more than %s and the drain's %s", grace, service.LameDuck, service.Drain)
 	}
 }

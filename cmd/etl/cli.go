@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
@@ -45,6 +46,26 @@ type terminal struct {
 func interactive(w io.Writer) bool {
 	f, is := w.(*os.File)
 	return is && term.IsTerminal(int(f.Fd()))
+}
+
+// standard is a stream of the process.
+func standard(f *os.File) io.Writer {
+	if interactive(f) {
+		return f
+	}
+	return dropping{f}
+}
+
+// dropping drops what nobody reads any more, as after "| head -1": that somebody has read
+// enough is no reason to leave work undone.
+type dropping struct{ io.Writer }
+
+func (d dropping) Write(p []byte) (int, error) {
+	n, err := d.Writer.Write(p)
+	if errors.Is(err, syscall.EPIPE) {
+		return len(p), nil
+	}
+	return n, err
 }
 
 // end ends what a command has opened. What did not end is told, and changes neither the

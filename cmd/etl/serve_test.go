@@ -37,7 +37,7 @@ type replica struct {
 var address = regexp.MustCompile(`"address":"[^"]*:(\d+)"`)
 
 // serviceDefaults let a service of a test choose a port, and its scheduler be quiet.
-var serviceDefaults = map[string]string{"PORT": "0", "NODE_ENV": "production", "SYNC_CRON_SCHEDULE": "0 0 1 1 *", "ETL_HOST": "127.0.0.1"}
+var serviceDefaults = map[string]string{"PORT": "0", "NODE_ENV": "production", "SYNC_CRON_SCHEDULE": "0 0 1 1 *", "ETL_HOST": "127.0.0.1", "ETL_LAME_DUCK": "0s"}
 
 // serve starts the service in this process; it ends with the test.
 func (s *shop) serve(env map[string]string) *replica {
@@ -85,12 +85,18 @@ func (s *shop) replica(service *running, stop func()) *replica {
 		}
 		return found != nil
 	}, "the service's address")
+	r.token = s.token()
+	return r
+}
+
+// token is an admin's.
+func (s *shop) token() string {
+	s.tb.Helper()
 	token, err := api.NewToken(secret.Text(s.env["JWT_KEY"]), api.User{ID: "1", Email: "ann@shop", Role: api.RoleAdmin}, time.Hour)
 	if err != nil {
 		s.tb.Fatal(err)
 	}
-	r.token = token
-	return r
+	return token
 }
 
 // ready waits until the service is.
@@ -295,7 +301,11 @@ func TestServiceOutlivesTheBroker(t *testing.T) {
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, watchFor, func() bool { return r.get("/api/etl/ready", nil) == http.StatusServiceUnavailable }, "the service to be not ready")
+	testenv.Eventually(t, watchFor, func() bool { return r.get("/api/etl/ready?full=true", nil) == http.StatusServiceUnavailable }, "the service to lack something")
+	var shown struct{ WaitingFor []struct{ For string } }
+	testenv.Eventually(t, watchFor, func() bool {
+		return r.get("/api/etl/ready", &shown) == http.StatusOK && len(shown.WaitingFor) > 0
+	}, "the service to be reached all the same, and to say what it lacks")
 	if status := r.get("/api/etl/live", nil); status != http.StatusOK {
 		t.Errorf("it does not live: %d", status)
 	}

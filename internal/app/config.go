@@ -45,6 +45,9 @@ const (
 // ServiceConfig says how `etl serve` runs.
 type ServiceConfig struct {
 	Roles []string `env:"ETL_ROLES, default=api,worker,scheduler"`
+	// LameDuck is how long the service goes on serving after SIGTERM, not ready: balancers
+	// learn that it goes before it refuses their requests.
+	LameDuck time.Duration `env:"ETL_LAME_DUCK, default=5s"`
 	// Drain is how long the service takes at most to end what it has in hand.
 	Drain       time.Duration `env:"ETL_DRAIN_TIMEOUT, default=30s"`
 	Environment string        `env:"NODE_ENV, default=development"`
@@ -64,6 +67,9 @@ func (c *ServiceConfig) Validate() error {
 	}
 	if c.Drain < time.Second || c.Drain > time.Hour {
 		problems = append(problems, fmt.Errorf("ETL_DRAIN_TIMEOUT is %s, it must be 1s..1h", c.Drain))
+	}
+	if c.LameDuck < 0 || c.LameDuck > 5*time.Minute {
+		problems = append(problems, fmt.Errorf("ETL_LAME_DUCK is %s, it must be 0s..5m", c.LameDuck))
 	}
 	return errors.Join(problems...)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ecom-micro/etl/api"
@@ -16,7 +17,9 @@ import (
 // probes look at what the service depends on.
 type probes struct {
 	*Service
-	broker *Broker
+	broker   *Broker
+	answered sync.Map    // the dependencies that have, once
+	started  atomic.Bool // all have
 }
 
 // The dependencies, by the names that the API shows.
@@ -30,11 +33,19 @@ const (
 	scheduling   = "scheduler"
 )
 
-// probeTimeout is how long one of them may take to answer.
-const probeTimeout = 2 * time.Second
+const (
+	// probeTimeout is how long one of them may take to answer.
+	probeTimeout = 2 * time.Second
+	// glance is how long it may where the answer does not decide: a balancer's probe may
+	// have less than a second.
+	glance = 500 * time.Millisecond
+)
 
 // Health asks everything at once.
-func (p *probes) Health(ctx context.Context) api.Health {
+func (p *probes) Health(ctx context.Context) api.Health { return p.health(ctx, probeTimeout) }
+
+// health gives each dependency so long to answer.
+func (p *probes) health(ctx context.Context, patience time.Duration) api.Health {
 	checks := map[string]func(context.Context) error{
 		mongoDB:      func(ctx context.Context) error { _, err := p.stores.source.Ping(ctx); return err },
 		cartDatabase: func(ctx context.Context) error { _, err := p.stores.target.Ping(ctx); return err },
@@ -58,7 +69,7 @@ func (p *probes) Health(ctx context.Context) api.Health {
 	var asked sync.WaitGroup
 	for name, check := range checks {
 		asked.Go(func() {
-			d := probed(ctx, check)
+			d := probed(ctx, patience, check)
 			mu.Lock()
 			defer mu.Unlock()
 			h.Dependencies[name] = d
@@ -66,7 +77,7 @@ func (p *probes) Health(ctx context.Context) api.Health {
 		})
 	}
 	asked.Go(func() {
-		topology := probed(ctx, p.broker.Monitor.CheckTopology)
+		topology := probed(ctx, patience, p.broker.Monitor.CheckTopology)
 		mu.Lock()
 		defer mu.Unlock()
 		h.Topology = topology
@@ -76,8 +87,8 @@ func (p *probes) Health(ctx context.Context) api.Health {
 	return h
 }
 
-func probed(ctx context.Context, check func(context.Context) error) api.Dependency {
-	ctx, cancel := context.WithTimeoutCause(ctx, probeTimeout, fmt.Errorf("no answer within %s", probeTimeout))
+func probed(ctx context.Context, patience time.Duration, check func(context.Context) error) api.Dependency {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %s", patience))
 	defer cancel()
 	begun := time.Now()
 	err := check(ctx)
@@ -115,28 +126,48 @@ func (p *probes) listening() error {
 	return nil
 }
 
-// Ready tells whether each role has what it needs at this moment.
-func (p *probes) Ready(ctx context.Context) api.Readiness {
-	h := p.Health(ctx)
-	needs := map[string][]string{
-		roleAPI:       {ledgerStore}, // without a broker it shows what there is, and answers a POST with 503
-		roleWorker:    {ledgerStore, rabbitMQ, listenerPart, mongoDB, cartDatabase},
-		roleScheduler: {ledgerStore, rabbitMQ},
+// needs are the dependencies of the roles, by the names that the API shows.
+var needs = map[string][]string{
+	roleAPI:       {ledgerStore, rabbitMQ, mongoDB, cartDatabase},
+	roleWorker:    {ledgerStore, rabbitMQ, listenerPart, mongoDB, cartDatabase, managementUI},
+	roleScheduler: {ledgerStore, rabbitMQ},
+}
+
+// Ready tells what the roles lack at this moment, and whether they have had it all.
+func (p *probes) Ready(ctx context.Context, full bool) api.Readiness {
+	patience := probeTimeout
+	if p.started.Load() && !full {
+		patience = glance
 	}
-	var r api.Readiness
+	h := p.health(ctx, patience)
+	r := api.Readiness{Leaving: p.leaving.Load(), Dependencies: map[string]api.Dependency{}}
+	met := true
 	for _, role := range p.config.Service.Roles {
 		for _, name := range needs[role] {
-			if d := h.Dependencies[name]; d.State != api.Up {
-				r.WaitingFor = append(r.WaitingFor, api.Waiting{Role: role, For: name, Detail: d.Detail})
+			d := h.Dependencies[name]
+			if d.State == api.Off {
+				continue
 			}
+			r.Dependencies[name] = d
+			if d.State == api.Up {
+				p.answered.Store(name, true)
+				continue
+			}
+			_, before := p.answered.Load(name)
+			met = met && before
+			r.WaitingFor = append(r.WaitingFor, api.Waiting{Role: role, For: name, Detail: d.Detail})
 		}
 	}
-	for _, role := range p.config.Service.Roles {
-		if started := p.ready.Load() || role == roleAPI && p.migrated.Load(); !started {
+	if !p.begun.Load() {
+		met = false
+		for _, role := range p.config.Service.Roles {
 			r.WaitingFor = append(r.WaitingFor, api.Waiting{Role: role, For: "start", Detail: p.starting()})
 		}
 	}
-	r.Ready = len(r.WaitingFor) == 0
+	if met && p.started.CompareAndSwap(false, true) {
+		p.log.Info("the service is ready: all that it depends on has answered")
+	}
+	r.Started = p.started.Load()
 	return r
 }
 

@@ -54,8 +54,8 @@ type Service struct {
 	socket    net.Listener
 
 	clean    Cleanup
-	ready    atomic.Bool   // what the roles need at the start was there
-	migrated atomic.Bool   // the ledger is usable
+	begun    atomic.Bool   // the roles are performed
+	leaving  atomic.Bool   // the service ends
 	waits    sync.Map      // for what the start waits, and why
 	running  sync.Mutex    // held by Run
 	stopped  chan struct{} // closed by Stop
@@ -142,8 +142,13 @@ func (s *Service) Stop(ctx context.Context) error {
 // errStopped is what Run says after Stop.
 var errStopped = errors.New("the service has been stopped")
 
-// Run serves until ctx ends or Stop is called, and then ends what is in hand within
-// ETL_DRAIN_TIMEOUT. It is called once.
+// ErrInterrupted is the cause of a context that a person at a terminal has ended: nobody has
+// to be told that the service goes before it does.
+var ErrInterrupted = fmt.Errorf("interrupted: %w", context.Canceled)
+
+// Run serves until ctx ends or Stop is called. After ctx it is not ready and goes on
+// serving for ETL_LAME_DUCK, unless the cause is ErrInterrupted. Then it ends what is in hand
+// within ETL_DRAIN_TIMEOUT. It is called once.
 func (s *Service) Run(ctx context.Context) error {
 	s.running.Lock()
 	defer s.running.Unlock()
@@ -166,10 +171,11 @@ func (s *Service) Run(ctx context.Context) error {
 	var problem error
 	select {
 	case <-ctx.Done():
+		problem = s.lameDuck(ctx, server, served)
 	case <-s.stopped:
 	case problem = <-served:
 	}
-	s.ready.Store(false)
+	s.leaving.Store(true)
 	begun := time.Now()
 	s.log.Info("the service ends: no new work, runs in hand are handed back", "within", s.config.Service.Drain)
 	stop()
@@ -179,6 +185,23 @@ func (s *Service) Run(ctx context.Context) error {
 		return problem
 	}
 	s.log.Info("the service has ended", "took", time.Since(begun))
+	return nil
+}
+
+// lameDuck goes on as before, but for saying that the service goes.
+func (s *Service) lameDuck(ctx context.Context, server *http.Server, served <-chan error) error {
+	if errors.Is(context.Cause(ctx), ErrInterrupted) || s.config.Service.LameDuck == 0 {
+		return nil
+	}
+	s.leaving.Store(true)
+	server.SetKeepAlivesEnabled(false) // whoever holds a connection makes its next one elsewhere
+	s.log.Info("the service will end: it is not ready any more, and goes on serving", "for", s.config.Service.LameDuck)
+	select {
+	case <-time.After(s.config.Service.LameDuck):
+	case <-s.stopped:
+	case err := <-served:
+		return err
+	}
 	return nil
 }
 
@@ -208,10 +231,7 @@ func (s *Service) drain(ctx context.Context, server *http.Server, roles *sync.Wa
 // perform waits for what the roles need and then performs them until ctx ends.
 func (s *Service) perform(ctx context.Context) {
 	var needs sync.WaitGroup
-	needs.Go(func() {
-		s.await(ctx, "the ledger", s.ledger.Migrate)
-		s.migrated.Store(ctx.Err() == nil)
-	})
+	needs.Go(func() { s.await(ctx, "the ledger", s.ledger.Migrate) })
 	needs.Go(func() {
 		s.await(ctx, "the broker", func(ctx context.Context) error { return consumer.Declare(ctx, s.publisher) })
 	})
@@ -219,8 +239,8 @@ func (s *Service) perform(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	s.ready.Store(true)
-	s.log.Info("the service is ready")
+	s.begun.Store(true)
+	s.log.Info("the service has begun its work")
 	var roles sync.WaitGroup
 	if s.config.Service.has(roleWorker) {
 		roles.Go(func() { s.ended("listener", s.listener.Run(ctx)) })

@@ -13,7 +13,10 @@ import (
 // claimable are runs that a worker may begin, or go on with after another one, and whose
 // requests it can read. Expiry is for runs that never began.
 const claimable = `coalesce((request ->> 'version')::bigint, 1) <= @reads AND (status = 'queued' AND wanted <> 'pause' AND coalesce(not_before <= now(), true) AND (fence > 0 OR coalesce(expires_at > now(), true))
-	OR status IN ('running', 'paused') AND lease_until < now())`
+	OR status IN ('running', 'paused') AND lease_until < now() OR ` + unowned + ` AND wanted <> 'pause' AND coalesce(not_before <= now(), true))`
+
+// unowned is true of a run that was handed back while a person had paused it.
+const unowned = `(status = 'paused' AND lease_until IS NULL)`
 
 // usable is true while the schema is one that this program can use. A newer program may
 // have changed it since the start, and its runs are then not for this one.
@@ -22,8 +25,8 @@ const usable = `@newest >= (
 	FROM (SELECT coalesce(max(version_id), 0) AS version FROM ` + versionTable + ` WHERE is_applied) AS v)`
 
 const claimRun = `
-UPDATE ` + runTable + ` SET status = CASE status WHEN 'queued' THEN 'running' ELSE status END, version = version + 1, fence = fence + 1,
-	vanished = CASE status WHEN 'queued' THEN vanished ELSE vanished + 1 END,
+UPDATE ` + runTable + ` SET status = CASE WHEN status = 'queued' OR ` + unowned + ` THEN 'running' ELSE status END, version = version + 1, fence = fence + 1,
+	vanished = CASE WHEN status = 'queued' OR ` + unowned + ` THEN vanished ELSE vanished + 1 END,
 	owner = @owner, error = NULL, not_before = NULL, lease_until = now() + @lease::interval, started_at = coalesce(started_at, now())
 WHERE id = (
 	SELECT id FROM ` + runTable + `

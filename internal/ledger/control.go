@@ -25,9 +25,9 @@ func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (record 
 		look   = `SELECT ` + columns + ` FROM ` + runTable + ` WHERE id = @id AND pipeline = @pipeline FOR NO KEY UPDATE`
 		change = `
 UPDATE ` + runTable + ` SET version = version + 1, wanted = @wanted,
-	status = CASE WHEN status IN ('waiting', 'queued') AND @wanted = 'cancel' THEN 'cancelled' ELSE status END,
-	error = CASE WHEN status IN ('waiting', 'queued') AND @wanted = 'cancel' THEN NULL ELSE error END,
-	finished_at = CASE WHEN status IN ('waiting', 'queued') AND @wanted = 'cancel' THEN now() END, unread = NULL
+	status = CASE WHEN (status IN ('waiting', 'queued') OR ` + unowned + `) AND @wanted = 'cancel' THEN 'cancelled' ELSE status END,
+	error = CASE WHEN (status IN ('waiting', 'queued') OR ` + unowned + `) AND @wanted = 'cancel' THEN NULL ELSE error END,
+	finished_at = CASE WHEN (status IN ('waiting', 'queued') OR ` + unowned + `) AND @wanted = 'cancel' THEN now() END, unread = NULL
 WHERE id = @id RETURNING ` + columns
 	)
 	args := pgx.NamedArgs{"id": parseID(id), "pipeline": l.pipeline, "wanted": string(wanted)}

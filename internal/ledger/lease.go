@@ -94,12 +94,13 @@ WHERE ` + taken + ` RETURNING true`
 	return l.end(ctx, what, finish, done, args, func(tx pgx.Tx) error { return l.ledger.abandon(ctx, tx, l.id) })
 }
 
-// HandBack gives the run to whoever claims it next, after the pause.
+// HandBack gives the run to whoever claims it next, after the pause. One that a person has
+// paused stays so, and is claimed when it is resumed.
 func (l *lease) HandBack(ctx context.Context, problem string, pause time.Duration) error {
 	const handBack = `
-UPDATE ` + runTable + ` SET version = version + 1, status = 'queued', error = nullif(@problem, ''), owner = NULL, lease_until = NULL, not_before = now() + @pause::interval
+UPDATE ` + runTable + ` SET version = version + 1, status = CASE wanted WHEN 'pause' THEN 'paused' ELSE 'queued' END, error = nullif(@problem, ''), owner = NULL, lease_until = NULL, not_before = now() + @pause::interval
 WHERE ` + taken + ` RETURNING true`
-	const done = `SELECT true FROM ` + runTable + ` WHERE id = @id AND fence = @fence AND status = 'queued'`
+	const done = `SELECT true FROM ` + runTable + ` WHERE id = @id AND fence = @fence AND (status = 'queued' OR ` + unowned + `)`
 	return l.end(ctx, "hand back run "+l.record.ID, handBack, done, l.args(pgx.NamedArgs{"problem": cut(problem, run.MaxError), "pause": pause}), func(pgx.Tx) error { return nil })
 }
 

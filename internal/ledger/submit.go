@@ -187,7 +187,7 @@ RETURNING ` + columns
 
 // left is true of a run that was handed back and that no worker has taken up again, each
 // of which looks every few seconds. One that a person has paused waits for that person.
-const left = `status = 'queued' AND fence > 0 AND wanted <> 'pause' AND not_before < now() - interval '1 minute'`
+const left = `(status = 'queued' OR ` + unowned + `) AND fence > 0 AND wanted <> 'pause' AND not_before < now() - interval '1 minute'`
 
 const failStale = `
 UPDATE ` + runTable + ` SET status = 'failed', error = CASE status WHEN 'queued' THEN @left ELSE @stale END, finished_at = now(), version = version + 1

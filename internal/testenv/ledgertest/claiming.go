@@ -20,6 +20,7 @@ var claiming = map[string]func(*testing.T, Fixture){
 	"a paused run is taken over paused":  testPausedTakeover,
 	"a run is handed back":               testHandBack,
 	"a run that is handed back rests":    testRest,
+	"a paused run stays so without one":  testPausedHandBack,
 	"a run that is left ends":            testLeft,
 	"what expired is skipped":            testExpired,
 	"what finished long ago is not kept": testRetention,
@@ -159,6 +160,47 @@ func testHandBack(t *testing.T, l Fixture) {
 	if err := lease.HandBack(t.Context(), "", 0); !errors.Is(err, run.ErrFenced) {
 		t.Errorf("handed back by the first again: %v", err)
 	}
+}
+
+// A paused run that is handed back stays paused, and is claimed when it is resumed; it may
+// be cancelled like one that waits.
+func testPausedHandBack(t *testing.T, l Fixture) {
+	for _, end := range []run.Wanted{run.WantRun, run.WantCancel} {
+		record := submitted(t, l)
+		lease := claimed(t, l, "first", long)
+		asked(t, l, record.ID, run.WantPause)
+		for range 2 { // the answer to the first may be lost
+			if err := lease.HandBack(t.Context(), "", 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if record = found(t, l, record.ID); record.Status != run.StatusPaused || record.Owner != "" {
+			t.Errorf("handed back: %+v", record)
+		}
+		l.Age(time.Hour)
+		nothingToClaim(t, l)
+		if record = asked(t, l, record.ID, end); end == run.WantCancel {
+			if record.Status != run.StatusCancelled || record.Finished.IsZero() {
+				t.Errorf("cancelled: %+v", record)
+			}
+			continue
+		}
+		isClaimable(t, l, true)
+		next := claimed(t, l, "second", long)
+		if record := found(t, l, record.ID); record.Status != run.StatusRunning || record.Takeovers != 1 || record.Vanished != 0 {
+			t.Errorf("taken up again: %+v", record)
+		}
+		ended(t, next, run.StatusSucceeded)
+	}
+}
+
+func asked(t *testing.T, l Fixture, id string, wanted run.Wanted) run.Record {
+	t.Helper()
+	record, err := l.Ask(t.Context(), id, wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record
 }
 
 // A run that is handed back is not taken up again before its pause is over, and says

@@ -73,13 +73,19 @@ func (l *lease) Finish(ctx context.Context, status run.Status, report *run.Repor
 func (l *lease) HandBack(ctx context.Context, problem string, pause time.Duration) error {
 	e, leave, err := l.enter(ctx, "HandBack")
 	if err != nil {
-		return l.orDone(err, func(e *entry) bool { return e.record.Status == run.StatusQueued })
+		return l.orDone(err, func(e *entry) bool { return e.record.Status == run.StatusQueued || e.unowned() })
 	}
 	defer leave()
 	e.record.Status, e.record.Owner, e.record.Error, e.record.Version = run.StatusQueued, "", problem, e.record.Version+1
+	if e.record.Wanted == run.WantPause {
+		e.record.Status = run.StatusPaused
+	}
 	e.notBefore = l.ledger.now().at.Add(pause)
 	return nil
 }
+
+// unowned is true of a run that was handed back while a person had paused it.
+func (e *entry) unowned() bool { return e.record.Status == run.StatusPaused && e.record.Owner == "" }
 
 // orDone is nil where the lease's end was done already, by a call whose answer was
 // lost.

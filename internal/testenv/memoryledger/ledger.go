@@ -352,7 +352,7 @@ func (l *Ledger) Begin(ctx context.Context, request run.Request, owner string, l
 
 // stale tells whether an active run has no owner any more that lives, nor gets one.
 func (l *Ledger) stale(e *entry) bool {
-	if e.record.Status != run.StatusQueued {
+	if e.record.Status != run.StatusQueued && !e.unowned() {
 		return e.leaseUntil.Before(l.now().at)
 	}
 	return e.fence > 0 && e.record.Wanted != run.WantPause && e.notBefore.Before(l.now().at.Add(-time.Minute))
@@ -393,6 +393,9 @@ func (l *Ledger) claimable(e *entry) bool {
 	if e.record.Request.Version > l.Reads {
 		return false
 	}
+	if e.unowned() {
+		return e.record.Wanted != run.WantPause && !e.notBefore.After(now)
+	}
 	switch e.record.Status {
 	case run.StatusQueued:
 		expires := e.record.Request.Expires
@@ -417,7 +420,7 @@ func (l *Ledger) Claim(ctx context.Context, owner string, length time.Duration) 
 	}
 	e := l.runs[waiting[0].ID]
 	now := l.now().at
-	if e.record.Status == run.StatusQueued {
+	if e.record.Status == run.StatusQueued || e.unowned() {
 		e.record.Status = run.StatusRunning
 	} else {
 		e.record.Vanished++
@@ -511,7 +514,7 @@ func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (run.Rec
 		return run.Record{}, &run.StatusError{Run: e.record, Action: action + ": it is being cancelled"}
 	}
 	e.record.Wanted = wanted
-	if wanted == run.WantCancel && e.record.Status == run.StatusQueued {
+	if wanted == run.WantCancel && (e.record.Status == run.StatusQueued || e.unowned()) {
 		e.record.Status, e.record.Error = run.StatusCancelled, ""
 		l.end(e)
 	} else {
