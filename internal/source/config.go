@@ -56,20 +56,26 @@ func (c *Config) Validate() error {
 	}
 	if len(problems) == 0 {
 		// What only the driver knows, such as options that exclude each other.
-		_, _, err := c.clientOptions()
+		plain, _ := c.withoutDNS() // it was parsed
+		_, _, err := c.optionsOf(plain)
 		return err
 	}
 	return errors.Join(problems...)
 }
 
-// parse reads the URL. The parser's own message may quote the URL, so only its
-// meaning is passed on.
+// parse reads what the URL itself says. A mongodb+srv URL has hosts and options in DNS as
+// well, which may be away and is not asked. The parser's own message may quote the URL, so
+// only its meaning is passed on.
 func (c *Config) parse() (*connstring.ConnString, error) {
 	address := c.URL.Reveal()
 	if !strings.HasPrefix(address, connstring.SchemeMongoDB+"://") && !strings.HasPrefix(address, connstring.SchemeMongoDBSRV+"://") {
 		return nil, errors.New("PRODUCT_SERVICE_MONGODB_URL must begin with mongodb:// or mongodb+srv://")
 	}
-	parsed, err := connstring.Parse(address)
+	plain, err := c.withoutDNS()
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := connstring.Parse(plain)
 	if err != nil {
 		return nil, fmt.Errorf("PRODUCT_SERVICE_MONGODB_URL %s is not a valid MongoDB URL: %s", c.URL, withoutSecrets(err.Error(), address))
 	}
@@ -136,12 +142,17 @@ func (c *Config) databaseOf(parsed *connstring.ConnString) string {
 // platform's Node services take: the URL's authSource option, else the database
 // in its path, else admin. (Credentials that are given apart from the URL it
 // would look for in admin, whatever the path says.)
+//
+// It asks DNS where the URL begins with mongodb+srv.
 func (c *Config) clientOptions() (*options.ClientOptions, string, error) {
+	return c.optionsOf(c.URL.Reveal())
+}
+
+func (c *Config) optionsOf(address string) (*options.ClientOptions, string, error) {
 	parsed, err := c.parse()
 	if err != nil {
 		return nil, "", err
 	}
-	address := c.URL.Reveal()
 	if user, password := c.credentials(parsed); user != "" {
 		scheme, rest, _ := strings.Cut(address, "://")
 		if parsed.UsernameSet {

@@ -77,7 +77,7 @@ func transient(err error) bool {
 	var refused mongo.CommandError
 	var pool driver.RetryablePoolError
 	switch {
-	case errors.As(err, new(topology.ServerSelectionError)):
+	case errors.As(err, new(topology.ServerSelectionError)), errors.As(err, new(*product.AwayError)):
 		return false
 	case mongo.IsNetworkError(err), mongo.IsTimeout(err), errors.Is(err, errNoPrimary):
 		return true

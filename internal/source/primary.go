@@ -52,6 +52,9 @@ func (t opTime) before(other opTime) bool {
 }
 
 func (s *Source) hello(ctx context.Context) (*greeting, error) {
+	if err := s.connect(ctx); err != nil {
+		return nil, err
+	}
 	var g greeting
 	if err := s.collection.Database().RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&g); err != nil {
 		return nil, err

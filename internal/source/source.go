@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -33,8 +34,10 @@ const (
 
 // Source is the products collection.
 type Source struct {
-	client     *mongo.Client
-	collection *mongo.Collection
+	config     Config
+	connecting sync.Mutex
+	client     *mongo.Client     // set by connect, before which nothing is asked
+	collection *mongo.Collection // likewise
 	where      string // for messages: database.collection
 	direct     bool   // the URL names one server for itself, whatever it is
 	idle       time.Duration
@@ -46,34 +49,39 @@ type Source struct {
 	freshness  freshness
 }
 
-// Open connects to the Product Service's database. It returns without waiting
-// for the server; Ping does.
+// Open prepares connections to the Product Service's database. It returns without waiting
+// for the server, nor for a DNS that has to name it; Ping does.
 func Open(config Config) (*Source, error) {
-	opts, database, err := config.clientOptions()
+	parsed, err := config.parse()
 	if err != nil {
 		return nil, err
 	}
-	client, err := mongo.Connect(opts)
-	if err != nil {
-		return nil, fmt.Errorf("connect to MongoDB: %w", err)
+	s := &Source{
+		config:    config,
+		where:     config.databaseOf(parsed) + "." + config.Collection,
+		idle:      idleLimit,
+		page:      pageSize,
+		portion:   product.NewPortion(pageSize, pageBytes),
+		findBytes: findBytes,
+		freshFor:  freshFor,
+		catchUp:   catchUpLimit,
+		freshness: freshness{turn: make(chan struct{}, 1)},
 	}
-	return &Source{
-		client:     client,
-		collection: client.Database(database).Collection(config.Collection),
-		where:      database + "." + config.Collection,
-		direct:     opts.Direct != nil && *opts.Direct,
-		idle:       idleLimit,
-		page:       pageSize,
-		portion:    product.NewPortion(pageSize, pageBytes),
-		findBytes:  findBytes,
-		freshFor:   freshFor,
-		catchUp:    catchUpLimit,
-		freshness:  freshness{turn: make(chan struct{}, 1)},
-	}, nil
+	if host, _ := config.cluster(); host == "" {
+		err = s.connect(context.Background()) // which waits for nothing
+	}
+	return s, err
 }
 
 // Close ends the connections.
-func (s *Source) Close(ctx context.Context) error { return s.client.Disconnect(ctx) }
+func (s *Source) Close(ctx context.Context) error {
+	s.connecting.Lock()
+	defer s.connecting.Unlock()
+	if s.client == nil {
+		return nil
+	}
+	return s.client.Disconnect(ctx)
+}
 
 // Name is the collection, as database.collection.
 func (s *Source) Name() string { return s.where }

@@ -16,5 +16,6 @@ func Main(m *testing.M) {
 	if err := flag.Set("test.parallel", parallel); err != nil {
 		panic(err) // every test binary has this flag
 	}
+	UseNameServers()
 	goleak.VerifyTestMain(m)
 }
