@@ -110,7 +110,7 @@ func figures(record run.Record) *totals {
 // inDetail says in one sentence how a run stands, to those who may see details.
 func inDetail(record *run.Record) string {
 	message := describe(record)
-	if (record.Status == run.StatusFailed || record.Status == run.StatusWaiting) && record.Error != "" {
+	if (record.Status == run.StatusFailed || record.Status == run.StatusWaiting || record.Status == run.StatusQueued) && record.Error != "" {
 		message += ": " + record.Error
 	}
 	return message
@@ -123,6 +123,9 @@ func describe(record *run.Record) string {
 	case run.StatusWaiting:
 		return "the run waits for a newer version of this service, which can read its request"
 	case run.StatusQueued:
+		if record.Error != "" {
+			return "the run was handed back, and is taken up again"
+		}
 		return "the run is accepted and waits for a worker"
 	case run.StatusRunning, run.StatusPaused:
 		if p := discreet(record.Progress); p != nil && p.Phase != "" {

@@ -55,7 +55,7 @@ func (a *API) scheduler(o overview, user *User) schedulerDocument {
 		return job{Exists: s.Enabled, Running: running, Schedule: j.Expression, Next: j.Next}
 	}
 	d := schedulerDocument{
-		Sync:        syncJob{timed(s.Sync, s.Enabled && o.wanted.On), o.active != nil, briefly(o.scheduled)},
+		Sync:        syncJob{timed(s.Sync, s.Enabled && o.wanted.On), o.active != nil, briefly(o.scheduled, user.may(viewers))},
 		HealthCheck: healthJob{timed(s.HealthCheck, s.Enabled), nil},
 		TimeZone:    s.TimeZone, Enabled: s.Enabled,
 		Switch: switched{On: o.wanted.On, At: o.wanted.At},

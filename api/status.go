@@ -66,7 +66,8 @@ type brief struct {
 	Link      string                  `json:"link"`
 }
 
-func briefly(record *run.Record) *brief {
+// briefly shows those who may see details why a run fails or waits.
+func briefly(record *run.Record, detailed bool) *brief {
 	if record == nil {
 		return nil
 	}
@@ -74,6 +75,9 @@ func briefly(record *run.Record) *brief {
 		ID: record.ID, Status: record.Status, Trigger: record.Request.Trigger, Mode: record.Request.Mode, DryRun: record.Request.DryRun,
 		Requested: record.Request.At, Started: record.Started, Finished: record.Finished,
 		Success: successful(*record), Message: describe(record), Link: runPath(record.ID),
+	}
+	if detailed {
+		b.Message = inDetail(record)
 	}
 	if record.Status.Active() {
 		b.Progress = words.API.Progress(discreet(record.Progress))
@@ -116,9 +120,12 @@ func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	user := callOf(r.Context()).user
+	detailed := user.may(viewers)
 	d := statusDocument{
-		Success: true, Timestamp: now(), Scheduler: a.scheduler(o, callOf(r.Context()).user),
-		ActiveRun: briefly(o.active), ActiveComparison: briefly(o.look), LastRun: briefly(o.lastRun), LastComparison: briefly(o.lastLook),
+		Success: true, Timestamp: now(), Scheduler: a.scheduler(o, user),
+		ActiveRun: briefly(o.active, detailed), ActiveComparison: briefly(o.look, detailed),
+		LastRun: briefly(o.lastRun, detailed), LastComparison: briefly(o.lastLook, detailed),
 	}
 	if v := o.validation; v != nil && v.Report != nil {
 		d.ProductSync.Validation = judge(v)

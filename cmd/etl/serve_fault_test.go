@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
 	"github.com/ecom-micro/etl/internal/testenv/cart"
@@ -267,4 +271,40 @@ func TestServiceEndsWhileItsDatabaseIsSilent(t *testing.T) {
 		t.Error("it does not end")
 	}
 	t.Logf("it ended after %s", time.Since(begun).Round(time.Millisecond))
+}
+
+// The cart has never started on this broker, so its queues are not there: a run says so, and
+// goes on by itself when they are.
+func TestCaseF7TheCartHasNotStartedYet(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 40, every(4))
+	s.broker.Do(func(ch *amqp.Channel) error {
+		var problems error
+		for _, queue := range rabbit.CartQueues() {
+			_, err := ch.QueueDelete(queue, false, false, false)
+			problems = errors.Join(problems, err)
+		}
+		return problems
+	})
+	r := s.serve(map[string]string{"SYNC_CRON_SCHEDULE": "* * * * * *"}).ready() // ticks at each second
+	const why = "queue product-created does not exist: the Cart Service, which declares it, has not started on this broker yet"
+	testenv.Eventually(t, watchFor, func() bool {
+		var page runPage
+		r.get("/api/etl/runs?status=queued", &page)
+		return len(page.Runs) == 1 && page.Runs[0].Takeovers == 0 && strings.Contains(page.Runs[0].Error, why) && page.Runs[0].Request.Trigger == run.BySchedule
+	}, "the tick's run to say what it waits for")
+	testenv.Eventually(t, watchFor, func() bool {
+		a := r.do(http.MethodGet, "/api/etl/status", "")
+		return strings.Contains(a.body, why)
+	}, "the status to say it")
+	s.consumer()
+	testenv.Eventually(t, 2*watchFor, func() bool {
+		var page runPage
+		r.get("/api/etl/runs?status=succeeded", &page)
+		return len(page.Runs) > 0
+	}, "the run to go on")
+	if strings.Contains(r.stdout.String(), `"level":"ERROR"`) {
+		t.Error("it is logged as an error")
+	}
+	s.wantComplete()
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/target"
@@ -46,7 +47,10 @@ func (s *Service) execute(parent context.Context, lease run.Lease) error {
 			}
 		}
 		engine, err := j.prepare(ctx, &clean)
-		if errors.As(err, new(*product.AwayError)) { // which a worker will find back one day
+		if errors.Is(err, rabbit.ErrNotFound) { // as before the cart's first start on a new broker
+			err = &product.AwayError{Server: "the cart's queue", Err: err}
+		}
+		if errors.As(err, new(*product.AwayError)) { // a worker will find it back one day
 			err = fmt.Errorf("%w: %w", reconcile.ErrHandedBack, err)
 		}
 		if err == nil && j.paused != nil {

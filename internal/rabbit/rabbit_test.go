@@ -356,7 +356,7 @@ func TestCheckTopology(t *testing.T) {
 	for _, queue := range CartQueues() {
 		broker.Do(func(ch *amqp.Channel) error { _, err := ch.QueueDelete(queue, false, false, false); return err })
 		err := c.CheckTopology(t.Context())
-		testenv.CheckMessage(t, err, "queue "+queue+" does not exist", "start the Cart Service once", "vhost of RABBITMQ_ENDPOINT")
+		testenv.CheckMessage(t, err, "queue "+queue+" does not exist", "the Cart Service, which declares it, has not started on this broker yet: start it", "vhost of RABBITMQ_ENDPOINT")
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%v is no ErrNotFound", err)
 		}
@@ -446,7 +446,7 @@ func TestQueueState(t *testing.T) {
 	broker.Do(func(ch *amqp.Channel) error { _, err := ch.QueueDelete(UpdatedQueue, false, false, false); return err })
 	for range 3 {
 		_, err = queue.State(t.Context())
-		testenv.CheckMessage(t, err, "queue product-updated does not exist", "start the Cart Service once")
+		testenv.CheckMessage(t, err, "queue product-updated does not exist", "the Cart Service, which declares it, has not started on this broker yet: start it")
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%v is no ErrNotFound", err)
 		}

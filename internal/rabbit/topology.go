@@ -65,7 +65,7 @@ func inspect(ctx context.Context, ch *amqp.Channel, queue string) (QueueState, e
 		return ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 	})
 	if err != nil {
-		return QueueState{}, missing(err, "queue "+queue, "start the Cart Service once, which declares it, or check the vhost of RABBITMQ_ENDPOINT")
+		return QueueState{}, missing(err, "queue "+queue, "the Cart Service, which declares it, has not started on this broker yet: start it, or check the vhost of RABBITMQ_ENDPOINT")
 	}
 	return QueueState{Ready: q.Messages, Consumers: q.Consumers}, nil
 }
