@@ -102,6 +102,8 @@ type Finder struct {
 	documents, rows *product.Portion
 	// Counters of the scans so far.
 	Counters Counters
+	// nowhere are the first of the named products that are in neither store.
+	nowhere []product.ID
 }
 
 // New makes a finder.
@@ -109,6 +111,12 @@ func New(source Source, target Target, config Config) *Finder {
 	return &Finder{source: source, target: target, config: config,
 		documents: product.NewPortion(config.Batch, portionBytes), rows: product.NewPortion(config.Batch, portionBytes)}
 }
+
+// maxNowhere is how many products that are in neither store are told by name.
+const maxNowhere = 10
+
+// Nowhere are the first of the named products that a scan found in neither store. It has ended.
+func (f *Finder) Nowhere() []product.ID { return f.nowhere }
 
 // Scope says what part of the two stores a run looks at.
 type Scope struct {

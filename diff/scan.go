@@ -301,6 +301,8 @@ func (f *Finder) inspect(ctx context.Context, ids []product.ID, out *part) error
 				out.saw(&f.Counters, 1, 0, 0)
 			case pair.Row != nil:
 				out.saw(&f.Counters, 0, 1, 0)
+			case len(f.nowhere) < maxNowhere:
+				f.nowhere = append(f.nowhere, pair.ID)
 			}
 			if err := f.compare(ctx, out, pair); err != nil {
 				return err

@@ -79,8 +79,7 @@ func newConfigCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 				Remarks   []string  `json:"remarks"`
 			}{all, append([]string{}, unknownVariables(env)...), append([]string{}, remarks...)})
 		}
-		rows := newTable()
-		rows.SetColumnConfigs(nil)
+		rows := screenOf(t.out).newSheet()
 		for _, s := range all {
 			origin := "environment"
 			if s.Default {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/ecom-micro/etl/internal/app"
@@ -125,8 +126,11 @@ Configuration comes from environment variables; ` + "`etl doctor`" + ` checks it
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
+		return usageError{fmt.Errorf("%w%s; see `%s --help`", err, meantFlag(cmd, err), cmd.CommandPath())}
 	})
+	root.SuggestionsMinimumDistance = 2
+	root.Version = buildOf()
+	root.SetVersionTemplate("etl {{.Version}}\n")
 	root.AddCommand(
 		newSyncCommand(t, env),
 		newValidateCommand(t, env),
@@ -149,7 +153,7 @@ func checkArguments(root *cobra.Command) {
 	if check := root.Args; check != nil {
 		root.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
+				return usageError{fmt.Errorf("%w%s; see `%s --help`", err, meantCommand(cmd, args), cmd.CommandPath())}
 			}
 			return nil
 		}
@@ -192,4 +196,32 @@ func (c *choice) Set(value string) error {
 		}
 	}
 	return fmt.Errorf("must be one of %v", c.allowed)
+}
+
+// meantCommand proposes the command that an unknown one may stand for.
+func meantCommand(cmd *cobra.Command, args []string) string {
+	if !cmd.HasSubCommands() || len(args) == 0 {
+		return ""
+	}
+	return meant(cmd.SuggestionsFor(args[0]), "")
+}
+
+// meantFlag proposes the flag that an unknown one may stand for.
+func meantFlag(cmd *cobra.Command, err error) string {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return ""
+	}
+	flags := &cobra.Command{SuggestionsMinimumDistance: 2} // which knows how near a name is to others
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		flags.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
+	})
+	return meant(flags.SuggestionsFor(unknown.GetSpecifiedName()), "--")
+}
+
+func meant(names []string, prefix string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return ", did you mean " + prefix + strings.Join(names, " or "+prefix) + "?"
 }

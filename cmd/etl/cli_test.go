@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sethvargo/go-envconfig"
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/testenv"
@@ -218,4 +222,75 @@ func TestDoctor(t *testing.T) {
 		shared := s.etl(t.Context(), "doctor")
 		return shared.code == exitOK && strings.Contains(shared.stdout, "order service (stand-in)")
 	}, "the doctor to name the foreign consumer")
+}
+
+// A slip of the pen is answered with what may have been meant.
+func TestDidYouMean(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"sny":                    `unknown command "sny" for "etl", did you mean sync?; see ` + "`etl --help`",
+		"sync --bathc-size 3":    "unknown flag: --bathc-size, did you mean --batch-size?; see `etl sync --help`",
+		"sync --frobnicate":      "unknown flag: --frobnicate; see `etl sync --help`",
+		"sync --mode dirct":      "must be one of [replay direct]",
+		"completely-elsewhere":   `unknown command "completely-elsewhere" for "etl"; see ` + "`etl --help`",
+		"validate --output yaml": "must be one of [text json]",
+	} {
+		var out, problem bytes.Buffer
+		code := execute(t.Context(), strings.Fields(line), terminal{out: &out, err: &problem}, environment{envconfig.MapLookuper(nil), func() []string { return nil }})
+		if code != exitUsage || !strings.Contains(problem.String(), want) {
+			t.Errorf("%s: %d %s", line, code, problem.String())
+		}
+	}
+	var named, flagged bytes.Buffer
+	for out, line := range map[*bytes.Buffer]string{&named: "version", &flagged: "--version"} {
+		if code := execute(t.Context(), []string{line}, terminal{out: out, err: out}, environment{envconfig.MapLookuper(nil), func() []string { return nil }}); code != exitOK {
+			t.Errorf("%s: %d", line, code)
+		}
+	}
+	if named.String() != flagged.String() || !strings.HasPrefix(named.String(), "etl dev") {
+		t.Errorf("%q and %q", named.String(), flagged.String())
+	}
+}
+
+// A named product that is nowhere is no success.
+func TestCaseD11NobodyKnowsTheProduct(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 4, none)
+	s.consumer()
+	there := s.products.Key(1)
+	for _, args := range [][]string{{"sync"}, {"sync", "--mode", "direct"}, {"sync", "--dry-run"}, {"validate"}} {
+		if o := s.etl(t.Context(), append(args, "--id", "nope")...); o.code != exitDifferences || !strings.Contains(o.stdout, "Nothing to compare: the named products are in neither store.") || !strings.Contains(o.stdout, "in neither store: nope") {
+			t.Errorf("%v: %d\n%s%s", args, o.code, o.stdout, o.stderr)
+		}
+		if o := s.etl(t.Context(), append(args, "--id", "nope", "--id", there)...); o.code != exitDifferences || !strings.Contains(o.stdout, "1 of the 2 products named is in neither store: nope") {
+			t.Errorf("%v: %d\n%s%s", args, o.code, o.stdout, o.stderr)
+		}
+		if o := s.etl(t.Context(), append(args, "--id", there)...); o.code != exitOK {
+			t.Errorf("%v: %d\n%s%s", args, o.code, o.stdout, o.stderr)
+		}
+	}
+}
+
+// Programs read the same checks as people.
+func TestDoctorAsJSON(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 4, none)
+	s.consumer()
+	for _, well := range []bool{true, false} {
+		ill := s
+		if !well {
+			ill = s.with(map[string]string{"MONGO_PASSWORD": "wrong"})
+		}
+		o := ill.etl(t.Context(), "doctor", "-o", "json")
+		var shown struct {
+			Failed int
+			Checks []diagnosis
+		}
+		if err := json.Unmarshal([]byte(o.stdout), &shown); err != nil || len(shown.Checks) < 5 || well != (o.code == exitOK) || well != (shown.Failed == 0) {
+			t.Errorf("%d, %v\n%s%s", o.code, err, o.stdout, o.stderr)
+		}
+		if !well && !slices.ContainsFunc(shown.Checks, func(d diagnosis) bool { return d.State == "fail" && strings.Contains(d.Text, "MONGO_PASSWORD") }) {
+			t.Errorf("%+v", shown.Checks)
+		}
+	}
 }

@@ -95,8 +95,7 @@ func printLetters(t terminal, letters []shownLetter) error {
 		return err
 	}
 	const bodyShown = 200
-	rows := newTable()
-	rows.SetColumnConfigs(nil)
+	rows := screenOf(t.out).newSheet()
 	rows.AppendHeader(table.Row{"number", "died", "reason", "body"})
 	for _, l := range letters {
 		died := ""

@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
@@ -137,22 +139,28 @@ func (s *snapshot) details() string {
 }
 
 func (d *display) showBar(t terminal) {
-	bars := mpb.New(mpb.WithOutput(t.err), mpb.WithWidth(30), mpb.WithRefreshRate(redrawInterval))
+	restore := func() {}
+	if f, is := t.err.(*os.File); is {
+		restore = withoutEcho(f)
+	}
+	const widest, spaces = 30, 3 // columns of the bar, and around it
+	bars := mpb.New(mpb.WithOutput(t.err), mpb.WithWidth(min(widest, max(screenOf(t.err).width/4, 1))), mpb.WithRefreshRate(redrawInterval))
 	var mu sync.Mutex
 	var latest snapshot
-	read := func(say func(snapshot) string) decor.Decorator {
-		return decor.Any(func(decor.Statistics) string {
+	read := func(say func(snapshot, int) string) decor.Decorator {
+		return decor.Any(func(now decor.Statistics) string {
 			mu.Lock()
 			defer mu.Unlock()
-			return say(latest)
+			return say(latest, now.AvailableWidth-now.RequestedWidth-spaces)
 		})
 	}
 	bar := bars.New(0, mpb.BarStyle().Lbound("").Rbound("").Filler("█").Tip("█").Padding("░"),
 		mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(read(func(s snapshot) string { return fmt.Sprintf("%-10s ", s.Phase) })),
-		mpb.AppendDecorators(read(func(s snapshot) string {
+		mpb.PrependDecorators(read(func(s snapshot, _ int) string { return fmt.Sprintf("%-10s ", s.Phase) })),
+		mpb.AppendDecorators(read(func(s snapshot, room int) string {
 			done, total, _ := s.share()
-			return fmt.Sprintf(" %s/%s  %s", grouped(done), grouped(total), s.details())
+			// A longer line would push the bar out of the screen.
+			return fitting(fmt.Sprintf(" %s/%s  %s", grouped(done), grouped(total), s.details()), room)
 		})),
 	)
 	d.show = func(s snapshot) {
@@ -166,7 +174,16 @@ func (d *display) showBar(t terminal) {
 	d.finish = func() {
 		bar.Abort(true)
 		bars.Wait()
+		restore()
 	}
+}
+
+// fitting is s without what exceeds so many columns.
+func fitting(s string, columns int) string {
+	if runewidth.StringWidth(s) <= columns {
+		return s
+	}
+	return runewidth.Truncate(s, max(columns, 0), "…")
 }
 
 func (d *display) showLines(t terminal) {

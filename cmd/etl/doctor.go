@@ -14,42 +14,60 @@ import (
 	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 func newDoctorCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check everything that a first run needs, one line each",
 		Long:  "Checks the configuration, every connection, the rights, the cart's columns, the\ncart's exchange and queues, their consumers, and the clocks. Nothing is changed. The\nexit code is 0 when nothing failed, 2 for a wrong configuration, else 3.",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &doctor{out: t.out, colour: wantsColour(t.out)}
-			c, err := load(cmd.Context(), env, func(c *config) []section {
-				return []section{&c.Source, &c.Target, &c.Rabbit, &c.Replay, &c.Sync, &c.Ledger}
-			})
-			if err != nil {
-				return err
-			}
-			d.pass("configuration", "all variables are there and well-formed")
-			d.examineService(cmd.Context(), env)
-			var clean app.Cleanup
-			defer t.end(cmd.Context(), &clean)
-			d.examineSource(cmd.Context(), &c.Config, &clean)
-			d.examineTarget(cmd.Context(), &c.Config, &clean)
-			d.examineLedger(cmd.Context(), &c.Config, &clean)
-			d.examineBroker(cmd.Context(), &c.Config, &clean)
-			if d.failed > 0 {
-				return fmt.Errorf("%d checks failed", d.failed)
-			}
-			return nil
-		},
 	}
+	output := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		d := &doctor{out: t.out, screen: screenOf(t.out), json: output.value == outputJSON, checks: []diagnosis{}}
+		c, err := load(cmd.Context(), env, func(c *config) []section {
+			return []section{&c.Source, &c.Target, &c.Rabbit, &c.Replay, &c.Sync, &c.Ledger}
+		})
+		if err != nil {
+			return err
+		}
+		d.pass("configuration", "all variables are there and well-formed")
+		d.examineService(cmd.Context(), env)
+		var clean app.Cleanup
+		defer t.end(cmd.Context(), &clean)
+		d.examineSource(cmd.Context(), &c.Config, &clean)
+		d.examineTarget(cmd.Context(), &c.Config, &clean)
+		d.examineLedger(cmd.Context(), &c.Config, &clean)
+		d.examineBroker(cmd.Context(), &c.Config, &clean)
+		if d.json {
+			err = printJSON(t.out, struct {
+				Failed int         `json:"failed"`
+				Checks []diagnosis `json:"checks"`
+			}{d.failed, d.checks})
+		}
+		if err == nil && d.failed > 0 {
+			err = fmt.Errorf("%s failed", words.Counted(d.failed, "check"))
+		}
+		return err
+	}
+	return cmd
+}
+
+// diagnosis is the result of one check.
+type diagnosis struct {
+	State string `json:"state"` // ok, warn or fail
+	Check string `json:"check"`
+	Text  string `json:"text"` // what was seen, and what to do about it
 }
 
 // doctor prints one line a check.
 type doctor struct {
 	out    io.Writer
-	colour bool
+	screen screen
+	json   bool // at the end, not line by line
+	checks []diagnosis
 	failed int
 	kinds  run.Kinds // that the scheduled runs repair
 }
@@ -64,7 +82,11 @@ func (d *doctor) fail(what string, err error) {
 }
 
 func (d *doctor) line(c text.Color, mark, what, detail string) {
-	fmt.Fprintf(d.out, "%s  %-22s %s\n", coloured(d.colour, c, fmt.Sprintf("%-4s", mark)), what, detail)
+	if d.json {
+		d.checks = append(d.checks, diagnosis{strings.ToLower(mark), what, detail})
+		return
+	}
+	fmt.Fprintf(d.out, "%s  %-22s %s\n", d.screen.paint(c, fmt.Sprintf("%-4s", mark)), what, detail)
 }
 
 // skewLimit is how far a server's clock may be off before settling times suffer.

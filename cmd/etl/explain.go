@@ -56,7 +56,7 @@ func newExplainCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 				return err
 			}
 		} else {
-			fmt.Fprint(t.out, renderExplanation(e)+remark)
+			fmt.Fprint(t.out, renderExplanation(e, screenOf(t.out))+remark)
 		}
 		if e.Verdict != run.VerdictInSync {
 			return errDifferences
@@ -78,7 +78,7 @@ func history(ctx context.Context, c *app.Config, clean *app.Cleanup, id product.
 	return memory.History(ctx, id, maxHistory)
 }
 
-func renderExplanation(e *run.Explanation) string {
+func renderExplanation(e *run.Explanation, s screen) string {
 	var b strings.Builder
 	why, next := words.Explain(e, words.CLI)
 	fmt.Fprintf(&b, "\n%s: %s. %s.\n", words.ID(e.ID), e.Verdict, sentence(why))
@@ -86,7 +86,7 @@ func renderExplanation(e *run.Explanation) string {
 		fmt.Fprintf(&b, "Next: %s\n", printable(next))
 	}
 	if e.InSource || e.InCart {
-		b.WriteString("\n" + sidesTable(e).Render() + "\n")
+		b.WriteString("\n" + sidesTable(e, s).Render() + "\n")
 	}
 	if len(e.History) > 0 {
 		b.WriteString("\nIn earlier runs:\n")
@@ -100,9 +100,8 @@ func renderExplanation(e *run.Explanation) string {
 
 // sidesTable shows the fields of both sides, around their first difference where they
 // are long.
-func sidesTable(e *run.Explanation) table.Writer {
-	rows := newTable()
-	rows.SetColumnConfigs(nil)
+func sidesTable(e *run.Explanation, s screen) *sheet {
+	rows := s.newSheet()
 	rows.AppendHeader(table.Row{"", "product service", "cart", ""})
 	for _, f := range e.Fields {
 		source, cart := words.Values(f.FieldChange)

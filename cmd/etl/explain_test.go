@@ -21,7 +21,7 @@ func TestRenderExplanation(t *testing.T) {
 		History: []run.PastOutcome{{Run: "r1", At: at, Outcome: run.Outcome{Key: run.Key{ID: "a ", Kind: product.Missing}, State: run.Lost, Reason: run.Reason{Code: run.ReasonNacked, Number: 2}}},
 			{Run: "r0", At: at, Outcome: run.Outcome{Key: run.Key{ID: "a ", Kind: product.Missing}, State: run.Verified}}},
 	}
-	got := renderExplanation(e)
+	got := renderExplanation(e, screen{})
 	for _, want := range []string{
 		"\n\"a \": stale. Price is 5 in the source and 4 in the cart.\n",
 		"Next: `etl sync --id 'a ' --repair stale` waits for the queue",
@@ -34,7 +34,7 @@ func TestRenderExplanation(t *testing.T) {
 		}
 	}
 	e = &run.Explanation{ID: "b", Verdict: run.VerdictMissing, InSource: true, Fields: []run.FieldComparison{{FieldChange: run.FieldChange{Field: "title", Source: "Lamp"}, Compared: true}}}
-	if got := renderExplanation(e); !strings.Contains(got, `│ title │ "Lamp"          │      │  │`) {
+	if got := renderExplanation(e, screen{}); !strings.Contains(got, `│ title │ "Lamp"          │      │  │`) {
 		t.Errorf("a side that lacks the product shows something:\n%s", got)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -23,7 +22,7 @@ func printReport(w io.Writer, output string, report *run.Report) error {
 	if output == outputJSON {
 		return printJSON(w, words.CLI.Report(report))
 	}
-	_, err := io.WriteString(w, renderReport(report, wantsColour(w)))
+	_, err := io.WriteString(w, renderReport(report, screenOf(w)))
 	return err
 }
 
@@ -35,37 +34,18 @@ func printJSON(w io.Writer, document any) error {
 	return encoder.Encode(document)
 }
 
-// wantsColour tells whether w is the screen of a person who wants colours.
-func wantsColour(w io.Writer) bool { return interactive(w) && os.Getenv("NO_COLOR") == "" }
-
-// newTable is a table of the project's look: what, how many, and what that means.
-func newTable() table.Writer {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleRounded)
-	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
-	return t
-}
-
-// coloured paints s where that is wanted.
-func coloured(on bool, c text.Color, s string) string {
-	if !on {
-		return s
-	}
-	return c.Sprint(s)
-}
-
 // grouped is a number with separators, as people read it.
 func grouped(n int64) string { return words.Number(n) }
 
 // printable keeps texts of strangers from breaking a line or steering a terminal.
 func printable(s string) string { return plain.Line(s) }
 
-func renderReport(r *run.Report, colour bool) string {
+func renderReport(r *run.Report, s screen) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s\n\n", coloured(colour, resultColour(r.Result), words.Result(r, words.CLI)))
-	b.WriteString(countsTable(r).Render())
+	fmt.Fprintf(&b, "\n%s\n\n", s.paint(resultColour(r.Result), words.Result(r, words.CLI)))
+	b.WriteString(countsTable(r, s).Render())
 	b.WriteString("\n")
-	if lines := sampleText(r); lines != "" {
+	if lines := causeText(r); lines != "" {
 		b.WriteString("\n" + lines)
 	}
 	for _, note := range r.Notes {
@@ -87,8 +67,8 @@ func resultColour(result run.Result) text.Color {
 	return text.FgYellow
 }
 
-func countsTable(r *run.Report) table.Writer {
-	t := newTable()
+func countsTable(r *run.Report, s screen) *sheet {
+	t := s.newFigures()
 	t.AppendRow(table.Row{"products compared", grouped(r.Products), r.Source})
 	t.AppendRow(table.Row{"cart rows compared", grouped(r.Rows), r.Target})
 	t.AppendSeparator()
@@ -117,79 +97,131 @@ func countsTable(r *run.Report) table.Writer {
 	return t
 }
 
-// Bounds of the products that a person is shown one by one.
+// Bounds of what a person is shown of products that need an eye.
 const (
-	sampleLines = 10
-	sampleShare = 3 // of each kind and state, before any has more
+	causeLines  = 10
+	causeSample = 3 // products of each
 )
 
 // severity is the order in which products are shown: what needs action comes first.
 var severity = []run.State{run.Failed, run.Lost, run.Blocked, run.InFlight, run.Skipped, run.Found}
 
-// samples are those products that need a person's eye, the worst first, and how many
-// there are. A few of each kind and state are always among them.
-func samples(r *run.Report) (shown []run.Outcome, all int) {
-	type group struct {
-		run.State
-		product.Kind
-	}
-	var open []run.Outcome
-	for _, o := range r.Samples {
-		if o.State.Rule().Open {
-			open = append(open, o)
-		}
-	}
-	slices.SortStableFunc(open, func(a, b run.Outcome) int {
-		return cmp.Or(cmp.Compare(slices.Index(severity, a.State), slices.Index(severity, b.State)),
-			cmp.Compare(slices.Index(product.Kinds(), a.Kind), slices.Index(product.Kinds(), b.Kind)))
-	})
-	room := sampleLines
-	share := make(map[group]int)
-	for _, o := range open {
-		g := group{o.State, o.Kind}
-		if share[g]++; share[g] <= sampleShare {
-			room--
-		}
-	}
-	seen := make(map[group]int)
-	for _, o := range open {
-		g := group{o.State, o.Kind}
-		if seen[g]++; seen[g] > sampleShare {
-			if room <= 0 {
-				continue
-			}
-			room--
-		}
-		shown = append(shown, o)
-	}
-	return shown, len(open)
+// cause is why products are in a state: all that have the same kind, state, column and
+// reason, whatever it says of each.
+type cause struct {
+	outcomes []run.Outcome // the first that the report has
+	more     bool          // than the report has
 }
 
-// sampleText lists products that need a person's eye, and what to do about them.
-func sampleText(r *run.Report) string {
+func (c *cause) first() *run.Outcome { return &c.outcomes[0] }
+
+// causes are those of the products that need a person's eye, the worst first.
+func causes(r *run.Report) []*cause {
+	type key struct {
+		state  run.State
+		kind   product.Kind
+		column string // or the fields that differ
+		code   run.Code
+	}
+	var all []*cause
+	known, sampled := make(map[key]*cause), make(map[key]int64)
+	for _, o := range r.Samples {
+		if !o.State.Rule().Open {
+			continue
+		}
+		sampled[key{state: o.State, kind: o.Kind}]++
+		k := key{o.State, o.Kind, o.Column + fieldsOf(&o), o.Reason.Code}
+		if known[k] == nil {
+			known[k] = &cause{}
+			all = append(all, known[k])
+		}
+		known[k].outcomes = append(known[k].outcomes, o)
+	}
+	for k, c := range known {
+		c.more = sampled[key{state: k.state, kind: k.kind}] < r.ByKind[k.kind][k.state]
+	}
+	slices.SortStableFunc(all, func(a, b *cause) int {
+		return cmp.Or(cmp.Compare(slices.Index(severity, a.first().State), slices.Index(severity, b.first().State)),
+			cmp.Compare(slices.Index(product.Kinds(), a.first().Kind), slices.Index(product.Kinds(), b.first().Kind)),
+			-cmp.Compare(len(a.outcomes), len(b.outcomes)))
+	})
+	return all
+}
+
+// fieldsOf are the names of the fields in which a product differs.
+func fieldsOf(o *run.Outcome) string {
+	var names []string
+	for _, f := range o.Fields {
+		names = append(names, f.Field)
+	}
+	return strings.Join(names, ", ")
+}
+
+// why is the outcome's reason, behind the column that it speaks of.
+func why(o *run.Outcome) string {
+	reason := words.Reason(*o, words.CLI)
+	if reason != "" && o.Column != "" {
+		reason = o.Column + ": " + reason
+	}
+	return printable(reason)
+}
+
+// causeText lists causes with their first products, and what to do about them.
+func causeText(r *run.Report) string {
 	var b strings.Builder
-	shown, all := samples(r)
 	var remedies []string
-	for _, o := range shown {
+	all := causes(r)
+	for _, c := range all[:min(len(all), causeLines)] {
+		o := c.first()
 		what := string(o.Kind)
 		if o.State != run.Found { // which all of them are
 			what += " " + string(o.State)
 		}
-		b.WriteString(words.ID(o.ID) + "  " + what)
-		if reason := words.Reason(o, words.CLI); reason != "" {
-			if o.Column != "" {
-				reason = o.Column + ": " + reason
-			}
-			b.WriteString("  " + printable(reason))
-		}
-		b.WriteString("\n")
-		if line := what + ": " + words.Remedy(o, words.CLI) + "\n"; !slices.Contains(remedies, line) {
+		b.WriteString(c.text(what))
+		if line := what + ": " + words.Remedy(*o, words.CLI) + "\n"; !slices.Contains(remedies, line) {
 			remedies = append(remedies, line)
 		}
 	}
-	if all > len(shown) {
-		fmt.Fprintf(&b, "… and more; --output json names the first %s\n", grouped(run.MaxSamples))
+	if len(all) > causeLines {
+		fmt.Fprintf(&b, "… and %s; --output json names the first %s\n", words.Counted(len(all)-causeLines, "other cause"), words.Counted(run.MaxSamples, "product"))
 	}
 	b.WriteString(strings.Join(remedies, ""))
 	return b.String()
+}
+
+// text is one line for a product alone, else one for all and some products below it.
+func (c *cause) text(what string) string {
+	line := func(parts ...string) string {
+		return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "  ") + "\n"
+	}
+	shared := why(c.first())
+	if len(c.outcomes) == 1 && !c.more {
+		return line(words.ID(c.first().ID), what, shared)
+	}
+	for i := range c.outcomes {
+		if why(&c.outcomes[i]) != shared { // each has its own
+			shared = ""
+		}
+	}
+	about := shared
+	if fields := fieldsOf(c.first()); about == "" && fields != "" {
+		about = "in " + fields
+	}
+	count := grouped(int64(len(c.outcomes)))
+	if c.more {
+		count += " or more"
+	}
+	text := line(count+" × "+what, about)
+	shown := c.outcomes[:min(len(c.outcomes), causeSample)]
+	for i := range shown {
+		own := ""
+		if shared == "" {
+			own = why(&shown[i])
+		}
+		text += "    " + line(words.ID(shown[i].ID), own)
+	}
+	if rest := len(c.outcomes) - len(shown); rest > 0 {
+		text += "    … and " + grouped(int64(rest)) + " more\n"
+	}
+	return text
 }

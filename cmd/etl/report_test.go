@@ -2,13 +2,16 @@ package main
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -84,7 +87,7 @@ func TestRenderReport(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := renderReport(r, false)
+			got := renderReport(r, screen{})
 			golden := filepath.Join("testdata", name+".golden")
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -98,23 +101,73 @@ func TestRenderReport(t *testing.T) {
 	}
 }
 
-// However many products have one state, those of another are shown too.
-func TestSamplesShowEachKindAndState(t *testing.T) {
+// Products with one cause are one line with their number, however much differs in what is
+// said of each; and however many have one, each other cause is shown too.
+func TestCaseE5CausesAreShownOnce(t *testing.T) {
 	t.Parallel()
-	r := &run.Report{}
-	for range 900 {
-		r.Samples = append(r.Samples, run.Outcome{Key: run.Key{ID: "o", Kind: product.Orphaned}, State: run.Found})
+	id := func(prefix string, i int) product.ID { return product.ID(fmt.Sprintf("%s%d", prefix, i)) }
+	r := &run.Report{ByKind: map[product.Kind]map[run.State]int64{
+		product.Missing: {run.Blocked: 503, run.Lost: 1}, product.Orphaned: {run.Found: 40_000}, product.Stale: {run.Found: 2},
+	}}
+	add := func(id product.ID, kind product.Kind, state run.State, column string, reason run.Reason) {
+		r.Samples = append(r.Samples, run.Outcome{Key: run.Key{ID: id, Kind: kind}, State: state, Column: column, Reason: reason})
 	}
-	for range 50 {
-		r.Samples = append(r.Samples, run.Outcome{Key: run.Key{ID: "l", Kind: product.Missing}, State: run.Lost})
+	for i := range 400 {
+		add(id("o", i), product.Orphaned, run.Found, "", run.Reason{})
 	}
-	r.Samples = append(r.Samples, run.Outcome{Key: run.Key{ID: "b", Kind: product.Missing}, State: run.Blocked}, run.Outcome{Key: run.Key{ID: "v"}, State: run.Verified})
-	shown, all := samples(r)
-	ids := ""
-	for _, o := range shown {
-		ids += string(o.ID)
+	for i := range 500 {
+		add(id("b", i), product.Missing, run.Blocked, "title", run.Reason{Code: run.ReasonMisfit, Detail: fmt.Sprintf("has %d characters, and 20 fit", 30+i)})
 	}
-	if ids != "llllllbooo" || all != 951 {
-		t.Errorf("%s of %d", ids, all)
+	for i := range 3 {
+		add(id("p", i), product.Missing, run.Blocked, "price", run.Reason{Code: run.ReasonMisfit, Detail: "is negative"})
+	}
+	add("l", product.Missing, run.Lost, "", run.Reason{Code: run.ReasonSilent})
+	add("v", product.Missing, run.Verified, "", run.Reason{})
+	for i := range 2 {
+		add(id("s", i), product.Stale, run.Found, "", run.Reason{})
+		r.Samples[len(r.Samples)-1].Fields = []run.FieldChange{{Field: "price", Source: fmt.Sprint(i), Cart: "9"}, {Field: "title", Source: "a", Cart: "b"}}
+	}
+	got, remedies, _ := strings.Cut(causeText(r), "missing lost: ")
+	want := `l  missing lost  ` + words.Reason(r.Samples[903], words.CLI) + `
+500 × missing blocked
+    b0  title: has 30 characters, and 20 fit
+    b1  title: has 31 characters, and 20 fit
+    b2  title: has 32 characters, and 20 fit
+    … and 497 more
+3 × missing blocked  price: is negative
+    p0
+    p1
+    p2
+2 × stale  in price, title
+    s0  ` + words.Reason(r.Samples[905], words.CLI) + `
+    s1  ` + words.Reason(r.Samples[906], words.CLI) + `
+400 or more × orphaned
+    o0
+    o1
+    o2
+    … and 397 more
+`
+	if got != want || strings.Count(remedies, "missing blocked: ") != 1 {
+		t.Errorf("got\n%s%s\nwant\n%s", got, remedies, want)
+	}
+}
+
+// A table fits the screen that it is shown on, as far as anything can, and is not wrapped in a file.
+func TestCaseE7TablesFit(t *testing.T) {
+	t.Parallel()
+	r := &run.Report{Source: "a_database_with_a_long_name.products", Target: "another_database.a_schema.product", Products: 1_234_567, Rows: 1_234_000,
+		Found: map[product.Kind]int64{product.Missing: 567}, Outcomes: map[run.State]int64{run.Blocked: 567}}
+	for _, width := range []int{40, 60, 80, 200, 0} {
+		rendered := countsTable(r, screen{width: width}).Render()
+		for _, line := range strings.Split(rendered, "\n") {
+			if n := utf8.RuneCountInString(line); width > 0 && n > width {
+				t.Errorf("%d columns of %d: %s", n, width, line)
+			}
+		}
+		for _, what := range []string{"1,234,567", "blocked", "must"} {
+			if !strings.Contains(rendered, what) {
+				t.Errorf("%d columns lack %q:\n%s", width, what, rendered)
+			}
+		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
 
@@ -32,7 +31,7 @@ func newStatsCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		if output.value == outputJSON {
 			return printJSON(t.out, s)
 		}
-		_, err = fmt.Fprintln(t.out, statisticsTable(&s).Render())
+		_, err = fmt.Fprintln(t.out, statisticsTable(&s, screenOf(t.out)).Render())
 		return err
 	}
 	return cmd
@@ -53,8 +52,8 @@ func gatherStatistics(ctx context.Context, t terminal, env envconfig.Lookuper) (
 	return stores.Statistics(ctx, app.ConnectMonitor(&c.Config, &clean))
 }
 
-func statisticsTable(s *api.Statistics) table.Writer {
-	t := newTable()
+func statisticsTable(s *api.Statistics, on screen) *sheet {
+	t := on.newFigures()
 	t.AppendRow(table.Row{"products", grouped(s.Products), s.Source})
 	for _, kind := range slices.Sorted(maps.Keys(s.Unsupported)) {
 		t.AppendRow(table.Row{"unsupported ids", grouped(s.Unsupported[kind]), "_id of type " + kind})
@@ -67,7 +66,7 @@ func statisticsTable(s *api.Statistics) table.Writer {
 		}
 	}
 	if s.Broker != "" {
-		t.AppendRow(table.Row{"queues", "?", text.WrapSoft(s.Broker, 70)})
+		t.AppendRow(table.Row{"queues", "?", s.Broker})
 	}
 	return t
 }

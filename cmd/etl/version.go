@@ -17,14 +17,19 @@ func newVersionCommand(t terminal) *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			build := version
-			if r := revision(); r != "" {
-				build += " (" + r + ")"
-			}
-			_, err := fmt.Fprintf(t.out, "etl %s, %s %s/%s\n", build, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(t.out, "etl "+buildOf())
 			return err
 		},
 	}
+}
+
+// buildOf is what the program was built from, for people.
+func buildOf() string {
+	build := version
+	if r := revision(); r != "" {
+		build += " (" + r + ")"
+	}
+	return fmt.Sprintf("%s, %s %s/%s", build, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // revision is the commit that the binary was built from, where that is known.

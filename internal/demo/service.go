@@ -189,6 +189,7 @@ func (s *service) begin(ctx context.Context) error {
 		"RABBITMQ_MANAGEMENT_URL=" + s.management.String(),
 		"JWT_KEY=" + rand.Text() + rand.Text(),
 		"ETL_HOST=127.0.0.1", "PORT=" + port,
+		"ETL_LAME_DUCK=0s", // no balancer has to learn of its end
 		// Once a day, and not during the demo.
 		fmt.Sprintf("SYNC_CRON_SCHEDULE=0 %d * * *", time.Now().UTC().Add(12*time.Hour).Hour()),
 	}

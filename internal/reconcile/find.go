@@ -251,6 +251,7 @@ func (r *Run) giveUp(it *item, code run.Code) {
 		// Its event may be queued still. A cursor may return a product twice, so what
 		// comes of this kind later waits for the watermark to pass this moment.
 		r.sights[it.Kind].darken()
+		r.elsewhere.add(it)
 	}
 	r.books.outcome(it, run.InFlight, "", reason)
 }

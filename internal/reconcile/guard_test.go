@@ -667,9 +667,9 @@ func TestScopes(t *testing.T) {
 		{"one that is there", reconcile.Options{IDs: []product.ID{id(3)}}, nil, 1, run.InSync, nil},
 		{"an orphaned row", reconcile.Options{IDs: []product.ID{id(9)}}, nil, 0, run.Succeeded, nil},
 		{"one that is nowhere", reconcile.Options{IDs: []product.ID{"typo"}}, nil, 0, run.Partial,
-			[]run.Note{{Code: run.NoteUnknownIDs, Number: 1, Of: 1}}},
+			[]run.Note{{Code: run.NoteUnknownIDs, Number: 1, Of: 1, Detail: "typo"}}},
 		{"some of whom one is nowhere", reconcile.Options{IDs: []product.ID{id(2), "typo", id(9), id(3)}}, idsFrom(2, 2), 2, run.Partial,
-			[]run.Note{{Code: run.NoteUnknownIDs, Number: 1, Of: 4}}},
+			[]run.Note{{Code: run.NoteUnknownIDs, Number: 1, Of: 4, Detail: "typo"}}},
 		{"recent ones", reconcile.Options{Since: longAgo.Add(time.Hour)}, idsFrom(2, 2), 1, run.Partial, []run.Note{unsupported}},
 		{"more recent ones", reconcile.Options{Since: longAgo.AddDate(5, 0, 0)}, nil, 0, run.Partial, []run.Note{unsupported}},
 	}

@@ -73,6 +73,9 @@ func (r *Run) confirmed(ctx context.Context, it *item, pair *diff.Pair, looked t
 		r.line.move(judging, it)
 		return false
 	}
+	if r.options.repairs(it.Kind) && r.postponed(it) {
+		return false
+	}
 	it.pair, it.judged, it.fields = pair, looked, changes(fields, pair)
 	return true
 }
@@ -101,6 +104,7 @@ func (r *Run) again(it *item, kind product.Kind, stamp time.Time) {
 	}
 	if kind != it.Kind {
 		r.sights[it.Kind].gone(it) // nothing of the old kind is waited for any more
+		r.elsewhere.add(it)
 		r.line.become(it, kind)
 	}
 	it.stamp, it.firstSeen, it.confirmed, it.vain, it.pair = stamp, time.Now(), false, false, nil

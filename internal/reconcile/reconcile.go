@@ -133,15 +133,17 @@ type Run struct {
 	books    *books
 	sights   map[product.Kind]*sight
 	attempts map[product.Kind]*attempts
-	progress progress
-	pause    pause
-	large    *semaphore.Weighted // held by a stage that has large documents in hand
-	begun    time.Time
-	stage    run.Stage
-	resumed  bool         // an earlier process has begun this run
-	anyKnown bool         // the ledger knows open differences
-	undone   atomic.Int64 // rows taken back
-	servers  []*server    // that are waited for
+	// elsewhere are events that no item follows.
+	elsewhere elsewhere
+	progress  progress
+	pause     pause
+	large     *semaphore.Weighted // held by a stage that has large documents in hand
+	begun     time.Time
+	stage     run.Stage
+	resumed   bool         // an earlier process has begun this run
+	anyKnown  bool         // the ledger knows open differences
+	undone    atomic.Int64 // rows taken back
+	servers   []*server    // that are waited for
 }
 
 // New prepares a run.

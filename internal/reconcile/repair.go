@@ -243,6 +243,7 @@ func (w worker) readAgain(ctx context.Context, items []*item) ([]product.Repair,
 			w.agreed(it, pair)
 		case kind != it.Kind:
 			w.changed(it, pair, kind)
+		case !it.undo && w.postponed(it):
 		case fit.reason.Code != "":
 			it.fields = changes(fields, pair)
 			w.books.outcome(it, run.Blocked, fit.column, fit.reason)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // report is the run's so far. The lock is held.
@@ -79,7 +80,7 @@ func (b *books) conclude() {
 		}
 	}
 	for _, n := range []run.Note{
-		{Code: run.NoteUnknownIDs, Number: b.r.unknownIDs(), Of: int64(len(b.r.options.IDs))},
+		{Code: run.NoteUnknownIDs, Number: b.r.unknownIDs(), Of: int64(len(b.r.options.IDs)), Detail: b.r.nowhere()},
 		{Code: run.NoteNacked, Number: m.Nacked},
 		{Code: run.NoteUnanswered, Number: m.Unknown},
 		{Code: run.NoteFallback, Number: m.Rescued},
@@ -126,6 +127,19 @@ func (r *Run) unknownIDs() int64 {
 	}
 	seen := &r.finder.Counters
 	return int64(len(r.options.IDs)) - (seen.Compared.Load() + seen.Rows.Load() - seen.Matched.Load())
+}
+
+// nowhere are the first of them, by name.
+func (r *Run) nowhere() string {
+	if r.unknownIDs() == 0 {
+		return ""
+	}
+	const most = 60 // bytes of each
+	var names []string
+	for _, id := range r.finder.Nowhere() {
+		names = append(names, text.Word(string(id), most))
+	}
+	return strings.Join(names, ", ")
 }
 
 // result is that of a run which reached its end.

@@ -98,7 +98,7 @@ func (s *shop) do(ctx context.Context, t rapid.TB, set setting) (*run.Report, er
 // check holds for the report of every run.
 func (s *shop) check(ctx context.Context, t rapid.TB, set setting, report *run.Report, err error) {
 	t.Helper()
-	attempts := set.config.MaxRounds + 2 // for one that becomes another difference
+	attempts := set.config.MaxRounds + 2 + set.config.MaxRounds // for one that becomes another difference, and is taken back in the end
 	if set.Replay != nil && set.Direct != nil {
 		attempts++ // the fallback's
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
@@ -32,7 +33,14 @@ var notes = map[run.NoteCode]func(n *run.Note, t Terms) string{
 		return fmt.Sprintf("The run stopped: %s%s products vanished from the source while they were repaired. See what removes them before anything is repaired or deleted", Number(n.Number), of)
 	},
 	run.NoteUnknownIDs: func(n *run.Note, _ Terms) string {
-		return fmt.Sprintf("%s of the %s named %s in neither store", Number(n.Number), Counted(n.Of, "product"), are(n.Number, "is", "are"))
+		which := ""
+		if n.Detail != "" {
+			which = ": " + n.Detail
+			if strings.Count(n.Detail, ", ")+1 < int(n.Number) {
+				which += ", …"
+			}
+		}
+		return fmt.Sprintf("%s of the %s named %s in neither store%s", Number(n.Number), Counted(n.Of, "product"), are(n.Number, "is", "are"), which)
 	},
 	run.NoteConsumed: func(n *run.Note, _ Terms) string {
 		return fmt.Sprintf("%s of %s %s consumed and %s: %s", Number(n.Number), Counted(n.Of, "event"), are(n.Number, "was", "were"), wordsOf[n.Kind].unchanged,

@@ -2,6 +2,7 @@ package words
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,12 +29,19 @@ func Result(r *run.Report, t Terms) string {
 		return fmt.Sprintf("Interrupted after %s: %s verified so far.", took, share(r))
 	case r.Result == run.Broken:
 		return fmt.Sprintf("Failed after %s: %s verified so far.", took, share(r))
+	case r.Products == 0 && r.Rows == 0 && nowhere(r):
+		return fmt.Sprintf("Nothing to compare: the named products are in neither store. (%s)", took)
 	case r.DryRun:
 		return fmt.Sprintf("Differences found: %s. (%s, nothing was changed)", findings(r), took)
 	case r.Unrepaired == 0: // what remains cannot be compared, or is not there
 		return fmt.Sprintf("No %s products any more among the %s that could be compared. (%s)%s", either(repaired(r)), Number(r.Products), took, leftAlone(r, t))
 	}
 	return fmt.Sprintf("Differences remain: %s verified in the cart, %s not, in %s by %s.%s", share(r), Number(r.Unrepaired), took, r.Mode, leftAlone(r, t))
+}
+
+// nowhere tells whether named products are in neither store.
+func nowhere(r *run.Report) bool {
+	return slices.ContainsFunc(r.Notes, func(n run.Note) bool { return n.Code == run.NoteUnknownIDs })
 }
 
 // repaired are the kinds that a run was to repair.

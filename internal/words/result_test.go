@@ -36,6 +36,8 @@ func TestResult(t *testing.T) {
 		{run.Report{Result: run.Broken, Found: found{product.Missing: 12}}, "Failed after 2s: 0 of 12 missing products verified so far."},
 		{run.Report{Result: run.Partial, DryRun: true, Found: found{product.Missing: 5, product.Orphaned: 2}, ByKind: byKind{product.Stale: {run.InFlight: 3}}},
 			"Differences found: 5 missing, 0 stale, 2 orphaned, 3 cannot be judged yet. (2s, nothing was changed)"},
+		{run.Report{Result: run.Partial, Notes: []run.Note{{Code: run.NoteUnknownIDs, Number: 1, Of: 1}}}, "Nothing to compare: the named products are in neither store. (2s)"},
+		{run.Report{Result: run.Partial, DryRun: true, Notes: []run.Note{{Code: run.NoteUnknownIDs, Number: 1, Of: 1}}}, "Nothing to compare: the named products are in neither store. (2s)"},
 		{run.Report{Result: run.Partial, Products: 7}, "No missing products any more among the 7 that could be compared. (2s)"},
 		{run.Report{Result: run.Partial, Unrepaired: 15, Found: found{product.Missing: 35, product.Stale: 1}, ByKind: byKind{product.Missing: {run.Verified: 20}}},
 			"Differences remain: 20 of 35 missing products verified in the cart, 15 not, in 2s by replay. Left alone: 1 stale; `etl sync --repair stale` repairs it."},

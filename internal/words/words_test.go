@@ -259,7 +259,8 @@ func TestNotes(t *testing.T) {
 		{run.Note{Code: run.NoteConsumed, Kind: product.Missing, Number: 1, Of: 1}, "1 of 1 event was consumed and left no row: who consumes the queue is not known; RABBITMQ_MANAGEMENT_URL would show it"},
 		{run.Note{Code: run.NoteConsumed, Kind: product.Missing, Number: 540, Of: 560, Detail: "2 consumers"}, "540 of 560 events were consumed and left no row: 2 consumers"},
 		{run.Note{Code: run.NoteHopeless, Number: 3, Of: 100}, "No more attempts were made: of the last 100 repairs 3 arrived. `--fallback direct` writes directly what a replay loses"},
-		{run.Note{Code: run.NoteUnknownIDs, Number: 1, Of: 3}, "1 of the 3 products named is in neither store"},
+		{run.Note{Code: run.NoteUnknownIDs, Number: 1, Of: 3, Detail: "nope"}, "1 of the 3 products named is in neither store: nope"},
+		{run.Note{Code: run.NoteUnknownIDs, Number: 12, Of: 12, Detail: "a, b"}, "12 of the 12 products named are in neither store: a, b, …"},
 	} {
 		if got := words.Note(tt.note, words.CLI); got != tt.want {
 			t.Errorf("\n got %s\nwant %s", got, tt.want)
