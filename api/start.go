@@ -101,12 +101,12 @@ func applyOrder(body []byte, sought run.Kinds) (run.Order, error) {
 }
 
 func (a *API) applicable(ctx context.Context, record *run.Record, kinds run.Kinds) error {
-	switch {
-	case record.Status.Active():
+	switch record.Applicable() {
+	case run.StillActive:
 		return conflict(record, "the run is %s: wait for its end, then apply it", record.Status)
-	case record.Report == nil || record.Status != run.StatusSucceeded && record.Status != run.StatusPartial:
+	case run.Incomplete:
 		return conflict(record, "the run is %s, so its findings are not complete: start a new dry run", record.Status)
-	case !record.Request.DryRun && record.Report.Result != run.Stopped:
+	case run.HasRepaired:
 		return conflict(record, "the run repaired what it found: only a dry run, or a run that stopped at its findings, is applied")
 	}
 	keys, complete, err := a.parts.Runs.Findings(ctx, record.ID, kinds)

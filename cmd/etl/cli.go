@@ -128,7 +128,6 @@ Configuration comes from environment variables; ` + "`etl doctor`" + ` checks it
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w%s; see `%s --help`", err, meantFlag(cmd, err), cmd.CommandPath())}
 	})
-	root.SuggestionsMinimumDistance = 2
 	root.Version = buildOf()
 	root.SetVersionTemplate("etl {{.Version}}\n")
 	root.AddCommand(
@@ -138,6 +137,8 @@ Configuration comes from environment variables; ` + "`etl doctor`" + ` checks it
 		newDoctorCommand(t, env),
 		newExplainCommand(t, env),
 		newServeCommand(t, env),
+		newRunsCommand(t, env),
+		newSchedulerCommand(t, env),
 		newTokenCommand(t, env),
 		newDeadCommand(t, env),
 		newMigrateCommand(t, env),
@@ -150,6 +151,7 @@ Configuration comes from environment variables; ` + "`etl doctor`" + ` checks it
 
 // checkArguments makes wrong arguments a mistake of the caller's, in all commands.
 func checkArguments(root *cobra.Command) {
+	root.SuggestionsMinimumDistance = 2
 	if check := root.Args; check != nil {
 		root.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ecom-micro/etl/internal/app"
+	"github.com/ecom-micro/etl/internal/ledger"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/target"
@@ -46,12 +47,12 @@ func (d *doctor) examineTarget(ctx context.Context, c *app.Config, clean *app.Cl
 	lock, err := tgt.Lock(ctx)
 	switch {
 	case errors.Is(err, target.ErrLocked):
-		d.warn("other runs", err.Error())
+		d.warn("cart's lock", err.Error())
 	case err != nil:
-		d.fail("other runs", err)
+		d.fail("cart's lock", err)
 	default:
 		lock.Release(ctx)
-		d.pass("other runs", "none is active")
+		d.pass("cart's lock", "nobody holds it")
 	}
 }
 
@@ -142,5 +143,21 @@ func (d *doctor) examineLedger(ctx context.Context, c *app.Config, clean *app.Cl
 		d.pass("ledger", "schema etl_ledger will be created or updated by the first run that repairs")
 	default:
 		d.pass("ledger", "schema etl_ledger is there")
+		d.examineRuns(ctx, memory)
+	}
+}
+
+// examineRuns tells of the run that others would have to wait for.
+func (d *doctor) examineRuns(ctx context.Context, memory *ledger.Ledger) {
+	active, err := memory.Active(ctx, run.RepairSlot)
+	switch {
+	case err != nil:
+		d.fail("active run", err)
+	case active == nil:
+		d.pass("active run", "none")
+	case active.Status == run.StatusQueued:
+		d.warn("active run", fmt.Sprintf("%v", blocked(&run.ActiveError{Active: *active})))
+	default:
+		d.pass("active run", fmt.Sprintf("run %s is %s: %s", active.ID, active.Status, stateOf(active)))
 	}
 }

@@ -62,7 +62,7 @@ func newSyncCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 	mode := &choice{value: string(run.Replay), allowed: []string{string(run.Replay), string(run.Direct)}}
 	repair := []string{string(product.Missing)}
 	fallback := &choice{value: string(run.NoFallback), allowed: []string{string(run.NoFallback), string(run.DirectFallback)}}
-	var enqueue bool
+	var enqueue, wait bool
 	var reason string
 	cmd := &cobra.Command{
 		Use:   "sync",
@@ -97,6 +97,7 @@ smaller than it was, and never more than --max-deletes.`,
 	cmd.Flags().IntVar(&maxRepairs, "max-repairs", 0, "repair at most `N` products, and do not stop because they are many")
 	cmd.Flags().Var(fallback, "fallback", "what to do with products that a replay loses in the end: `none|direct`")
 	cmd.Flags().BoolVar(&enqueue, "enqueue", false, "do not run here: send the request to the service's workers through the broker")
+	cmd.Flags().BoolVar(&wait, "wait", false, "with --enqueue: follow the run to its end, with its report and exit code")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, in a few words; the ledger keeps it")
 	for name, c := range map[string]*choice{"mode": mode, "fallback": fallback} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(c.allowed, cobra.ShellCompDirectiveNoFileComp))
@@ -129,8 +130,10 @@ smaller than it was, and never more than --max-deletes.`,
 			return usageError{fmt.Errorf("--reason has %d bytes, at most %d are kept", len(reason), run.MaxReason)}
 		case enqueue && flags.withoutBroker:
 			return usageError{errors.New("--enqueue goes through the broker, so --without-broker does not go with it")}
+		case wait && !enqueue:
+			return usageError{errors.New("--wait goes with --enqueue: a run of this process is waited for anyhow")}
 		case enqueue:
-			return enqueueRequest(cmd.Context(), t, env, flags.output.value, request)
+			return enqueueRequest(cmd.Context(), t, env, flags.output.value, request, wait)
 		}
 		report, err := perform(cmd.Context(), t, env, flags.output.value, request, flags.withoutBroker)
 		return conclude(t, flags.output.value, report, err)
@@ -148,7 +151,7 @@ func commandRequest() run.Request {
 }
 
 // enqueueRequest sends a request to the service's workers.
-func enqueueRequest(ctx context.Context, t terminal, env envconfig.Lookuper, output string, request run.Request) error {
+func enqueueRequest(ctx context.Context, t terminal, env envconfig.Lookuper, output string, request run.Request, wait bool) error {
 	c, err := load(ctx, env, func(c *config) []section { return []section{&c.Rabbit, &c.Ledger} })
 	if err != nil {
 		return err
@@ -164,11 +167,44 @@ func enqueueRequest(ctx context.Context, t terminal, env envconfig.Lookuper, out
 	if err := doorbell.Ring(ctx, request); err != nil {
 		return err
 	}
-	if output == outputJSON {
+	switch {
+	case wait:
+		return followSent(ctx, t, env, output, request.ID)
+	case output == outputJSON:
 		return printJSON(t.out, request)
 	}
-	_, err = fmt.Fprintf(t.out, "Sent as run %s to queue %s; GET /api/etl/runs/%s shows it once a service has taken it.\n", request.ID, consumer.RequestQueue, request.ID)
+	_, err = fmt.Fprintf(t.out, "Sent as run %s to queue %s; `etl runs watch %s` follows it once a service has taken it.\n", request.ID, consumer.RequestQueue, request.ID)
 	return err
+}
+
+// followSent follows a run that is in the ledger once a service has taken its message.
+func followSent(ctx context.Context, t terminal, env envconfig.Lookuper, output, id string) error {
+	var clean app.Cleanup
+	defer t.end(ctx, &clean)
+	memory, _, err := openRuns(ctx, env, &clean)
+	if err != nil {
+		return fmt.Errorf("run %s was sent, and cannot be followed: %w", id, err)
+	}
+	said := false
+	for {
+		record, err := memory.Run(ctx, id)
+		if !errors.Is(err, run.ErrNotFound) {
+			if err == nil {
+				err = follow(ctx, t, output, memory, record)
+			}
+			return err
+		}
+		if !said {
+			said = true
+			fmt.Fprintf(t.err, "run %s waits in queue %s for a service (`etl serve`)\n", id, consumer.RequestQueue)
+		}
+		select {
+		case <-time.After(followInterval):
+		case <-ctx.Done():
+			fmt.Fprintf(t.err, "run %s is sent; `etl runs watch %s` follows it\n", id, id)
+			return ctx.Err()
+		}
+	}
 }
 
 // conclude prints the report and turns its result into the command's error.
@@ -206,9 +242,13 @@ func perform(ctx context.Context, t terminal, env envconfig.Lookuper, output str
 	var clean app.Cleanup
 	defer t.end(ctx, &clean)
 	command := app.Command{Config: &c.Config, Request: request, WithoutBroker: withoutBroker}
-	return command.Run(ctx, &clean, func(progress func() run.Progress) {
+	report, err := command.Run(ctx, &clean, func(progress func() run.Progress) {
+		if !request.DryRun && output == outputText { // which the ledger has
+			fmt.Fprintf(t.err, "run %s\n", request.ID)
+		}
 		display := newDisplay(t, output, progress, request.Repair)
 		display.start()
 		clean.Add("the display", app.Closing(display.stop))
 	})
+	return report, blocked(err)
 }

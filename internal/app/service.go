@@ -53,13 +53,13 @@ type Service struct {
 	api       *api.API
 	socket    net.Listener
 
-	clean    Cleanup
-	begun    atomic.Bool   // the roles are performed
-	leaving  atomic.Bool   // the service ends
-	waits    sync.Map      // for what the start waits, and why
-	running  sync.Mutex    // held by Run
-	stopped  chan struct{} // closed by Stop
-	stop     func()        // closes it, once
+	clean   Cleanup
+	begun   atomic.Bool   // the roles are performed
+	leaving atomic.Bool   // the service ends
+	waits   sync.Map      // for what the start waits, and why
+	running sync.Mutex    // held by Run
+	stopped chan struct{} // closed by Stop
+	stop    func()        // closes it, once
 }
 
 // New wires the service together and binds its port; port 0 is any that is free. Nothing

@@ -71,6 +71,30 @@ func (r *Record) Whole() bool {
 	return r.IDCount == 0 && len(r.Request.IDs) == 0 && r.Request.Since.IsZero() && r.Request.Apply == ""
 }
 
+// Applicability is whether the findings of a run may be applied.
+type Applicability string
+
+// Findings are applied of a dry run, and of a run that stopped at them.
+const (
+	Applicable  Applicability = "applicable"
+	StillActive Applicability = "active"
+	Incomplete  Applicability = "incomplete" // it did not look at all that it was to look at
+	HasRepaired Applicability = "repaired"
+)
+
+// Applicable tells whether the run's findings may be applied.
+func (r *Record) Applicable() Applicability {
+	switch {
+	case r.Status.Active():
+		return StillActive
+	case r.Report == nil || r.Status != StatusSucceeded && r.Status != StatusPartial:
+		return Incomplete
+	case !r.Request.DryRun && r.Report.Result != Stopped:
+		return HasRepaired
+	}
+	return Applicable
+}
+
 // Bounds of what the ledger keeps of one run.
 const (
 	MaxError    = 2000

@@ -81,6 +81,11 @@ func (s *Source) connect(ctx context.Context) error {
 			return unnamed(host, err)
 		}
 	}
+	return s.makeClient()
+}
+
+// makeClient waits for nothing but a DNS that has just answered.
+func (s *Source) makeClient() error {
 	opts, database, err := s.config.clientOptions()
 	if err != nil {
 		return err

@@ -38,8 +38,8 @@ type Source struct {
 	connecting sync.Mutex
 	client     *mongo.Client     // set by connect, before which nothing is asked
 	collection *mongo.Collection // likewise
-	where      string // for messages: database.collection
-	direct     bool   // the URL names one server for itself, whatever it is
+	where      string            // for messages: database.collection
+	direct     bool              // the URL names one server for itself, whatever it is
 	idle       time.Duration
 	page       int
 	portion    *product.Portion // of a scan
@@ -68,7 +68,7 @@ func Open(config Config) (*Source, error) {
 		freshness: freshness{turn: make(chan struct{}, 1)},
 	}
 	if host, _ := config.cluster(); host == "" {
-		err = s.connect(context.Background()) // which waits for nothing
+		err = s.makeClient()
 	}
 	return s, err
 }

@@ -31,7 +31,8 @@ var zones struct {
 	address atomic.Pointer[string]
 }
 
-// UseNameServers, called before any test, lets the process's look-ups go to the tests' name servers, where there are some.
+// UseNameServers lets the process's look-ups go to the tests' name servers, where there are some. It is called before any
+// test.
 func UseNameServers() {
 	var dialer net.Dialer
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
