@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"net/http"
 	"time"
+
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 type healthDocument struct {
 	Status       string                `json:"status"` // healthy or unhealthy
 	Dependencies map[string]Dependency `json:"dependencies"`
 	Topology     Dependency            `json:"topology"`
+	Delivery     *run.Delivery         `json:"delivery"`
 	LastCheck    *checkDocument        `json:"lastCheck"` // the last scheduled one
 	Uptime       int64                 `json:"uptime"`    // seconds
 	Timestamp    time.Time             `json:"timestamp"`
@@ -37,6 +40,7 @@ func (a *API) getHealth(w http.ResponseWriter, r *http.Request) error {
 	for name, dependency := range h.Dependencies {
 		d.Dependencies[name] = shown(dependency)
 	}
+	d.Delivery = deliveryTo(r, h.Delivery)
 	d.LastCheck = a.lastCheck(r, callOf(r.Context()).user.may(viewers))
 	status := http.StatusOK
 	if !h.Healthy {
@@ -105,6 +109,14 @@ func (a *API) getReady(w http.ResponseWriter, r *http.Request) error {
 	}
 	a.answer(w, r, status, d)
 	return nil
+}
+
+// deliveryTo leaves out of a verdict what is only for viewers: names, and what to do.
+func deliveryTo(r *http.Request, d *run.Delivery) *run.Delivery {
+	if d == nil || callOf(r.Context()).user.may(viewers) {
+		return d
+	}
+	return &run.Delivery{State: d.State, Link: d.Link, Since: d.Since, At: d.At, Queues: []run.QueueDelivery{}}
 }
 
 // shownTo leaves out what is only for viewers.

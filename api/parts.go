@@ -94,6 +94,8 @@ type QueueStatistics struct {
 // Probes knows the state of the process and of what it depends on.
 type Probes interface {
 	Health(ctx context.Context) Health
+	// Delivery is what Health saw last of the way of events, nil before that. It asks nobody.
+	Delivery() *run.Delivery
 	// Ready is quick once everything has answered, unless full.
 	Ready(ctx context.Context, full bool) Readiness
 }
@@ -114,6 +116,8 @@ type Health struct {
 	Dependencies map[string]Dependency
 	// Topology is whether exchanges and queues are as the replay needs them.
 	Topology Dependency
+	// Delivery is whether events of the Product Service reach the cart.
+	Delivery *run.Delivery
 }
 
 // Dependency is the state of one of them.

@@ -43,6 +43,12 @@ func (m *memory) Statistics(context.Context) (api.Statistics, error) {
 		Queues: map[string]api.QueueStatistics{"product-created": {Ready: 3, Consumers: 1}}}, m.called("Statistics")
 }
 
+func (m *memory) Delivery() *run.Delivery {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.health.Delivery
+}
+
 func (m *memory) Health(context.Context) api.Health {
 	m.mu.Lock()
 	defer m.mu.Unlock()

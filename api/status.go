@@ -96,6 +96,7 @@ type statusDocument struct {
 	LastRun          *brief            `json:"lastRun"`
 	LastComparison   *brief            `json:"lastComparison"`
 	Scheduler        schedulerDocument `json:"scheduler"`
+	Delivery         *run.Delivery     `json:"delivery"` // whether events reach the cart, as last seen
 	Timestamp        time.Time         `json:"timestamp"`
 }
 
@@ -125,7 +126,8 @@ func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
 	d := statusDocument{
 		Success: true, Timestamp: now(), Scheduler: a.scheduler(o, user),
 		ActiveRun: briefly(o.active, detailed), ActiveComparison: briefly(o.look, detailed),
-		LastRun: briefly(o.lastRun, detailed), LastComparison: briefly(o.lastLook, detailed),
+		Delivery: deliveryTo(r, a.parts.Probes.Delivery()),
+		LastRun:  briefly(o.lastRun, detailed), LastComparison: briefly(o.lastLook, detailed),
 	}
 	if v := o.validation; v != nil && v.Report != nil {
 		d.ProductSync.Validation = judge(v)

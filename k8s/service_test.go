@@ -19,6 +19,7 @@ import (
 	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
+	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/schedule"
 )
 
@@ -75,6 +76,7 @@ func TestPorts(t *testing.T) {
 type well struct{}
 
 func (well) Health(context.Context) api.Health         { return api.Health{Healthy: true} }
+func (well) Delivery() *run.Delivery                   { return nil }
 func (well) Ready(context.Context, bool) api.Readiness { return api.Readiness{Started: true} }
 
 func TestProbes(t *testing.T) {

@@ -279,7 +279,7 @@ func TestCheckOfTheTopology(t *testing.T) {
 		_, err := ch.QueueDelete(rabbit.UpdatedQueue, false, false, false)
 		return err
 	})
-	testenv.CheckMessage(t, r.Check(t.Context(), []product.Kind{product.Missing}), "queue product-updated does not exist", "start the Cart Service")
+	testenv.CheckMessage(t, r.Check(t.Context(), []product.Kind{product.Missing}), "queue product-updated does not exist", "the Cart Service, which declares it, has not started on this broker yet: start it")
 }
 
 func TestCheckOfTheRightToPublish(t *testing.T) {

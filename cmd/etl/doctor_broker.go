@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/app"
+	"github.com/ecom-micro/etl/internal/delivery"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/text"
 	"github.com/ecom-micro/etl/producer"
@@ -180,31 +181,21 @@ func (d *doctor) examineRoutes(ctx context.Context, m *rabbit.Management, route 
 
 // examineBindings tells whether events reach a queue by their key.
 func (d *doctor) examineBindings(queue string, exchange rabbit.ExchangeDetails, away, to []rabbit.Binding) (reached bool) {
-	var by string // an exchange in between
-	for _, b := range to {
-		switch {
-		case b.Exchange == rabbit.Exchange && b.Key == queue:
-			reached = true
-		case b.Exchange == rabbit.Exchange:
+	route := delivery.RouteTo(queue, exchange, away, to)
+	for _, b := range route.Others {
+		if b.Exchange == rabbit.Exchange {
 			d.warn("bindings", fmt.Sprintf("%s also gets events with the key %s, which the cart takes for its kind: remove that binding", queue, b.Key))
-		case slices.ContainsFunc(away, func(a rabbit.Binding) bool { return a.ToExchange() && a.Destination == b.Exchange }):
-			by = b.Exchange
-		default:
+		} else {
 			d.warn("bindings", fmt.Sprintf("%s also gets what comes from exchange %s, which the cart takes for its kind of event", queue, b.Exchange))
 		}
 	}
-	switch {
-	case reached:
-	case by != "":
-		d.warn("bindings", fmt.Sprintf("%s gets events of %s only by way of exchange %s, whose keys were not looked at", queue, rabbit.Exchange, by))
-	default:
-		fate := "are dropped"
-		if exchange.Alternate != "" {
-			fate = "go to exchange " + exchange.Alternate
-		}
-		d.fail("bindings", fmt.Errorf("%s is not bound to exchange %s, so its events %s: restart the Cart Service, which binds it", queue, rabbit.Exchange, fate))
+	switch unbound := route.Unbound(queue); {
+	case unbound != "":
+		d.fail("bindings", errors.New(unbound))
+	case !route.Bound:
+		d.warn("bindings", fmt.Sprintf("%s gets events of %s only by way of exchange %s, whose keys were not looked at", queue, rabbit.Exchange, route.By))
 	}
-	return reached
+	return route.Bound
 }
 
 // examineOthers says who else gets what is published to the cart's exchange. It matters

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/internal/app"
+	"github.com/ecom-micro/etl/internal/delivery"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	plain "github.com/ecom-micro/etl/internal/text"
 )
@@ -74,12 +75,8 @@ func (q *queueExam) look(state rabbit.QueueState, details *rabbit.QueueDetails, 
 	if details != nil && details.Unacknowledged != nil && *details.Unacknowledged > 0 {
 		waiting += fmt.Sprintf(", %s unacknowledged", grouped(int64(*details.Unacknowledged)))
 	}
-	switch {
-	case state.Consumers == 0 && state.Ready > 0:
-		q.fail(what, fmt.Errorf("%s, nobody consumes %s: start the Cart Service; if it keeps dying, the first event of the queue is one that it cannot store", waiting, q.queue))
-		return
-	case state.Consumers == 0:
-		q.fail(what, fmt.Errorf("nobody consumes %s: start the Cart Service, or restart it if it runs but lost its connection", q.queue))
+	if state.Consumers == 0 {
+		q.fail(what, errors.New(delivery.Deserted(q.queue, state.Ready, waiting)))
 		return
 	}
 	text := fmt.Sprintf("%s, %s", waiting, a)

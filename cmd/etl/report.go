@@ -101,6 +101,7 @@ func countsTable(r *run.Report, s screen) *sheet {
 const (
 	causeLines  = 10
 	causeSample = 3 // products of each
+	causeFew    = 5 // of which all are shown
 )
 
 // severity is the order in which products are shown: what needs action comes first.
@@ -212,7 +213,10 @@ func (c *cause) text(what string) string {
 		count += " or more"
 	}
 	text := line(count+" × "+what, about)
-	shown := c.outcomes[:min(len(c.outcomes), causeSample)]
+	shown := c.outcomes
+	if len(shown) > causeFew || c.more {
+		shown = shown[:min(len(shown), causeSample)]
+	}
 	for i := range shown {
 		own := ""
 		if shared == "" {

@@ -12,12 +12,14 @@ import (
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/rabbit"
+	"github.com/ecom-micro/etl/internal/run"
 )
 
 // probes look at what the service depends on.
 type probes struct {
 	*Service
 	broker   *Broker
+	ways     *deliveries
 	answered sync.Map    // the dependencies that have, once
 	started  atomic.Bool // all have
 }
@@ -43,6 +45,9 @@ const (
 
 // Health asks everything at once.
 func (p *probes) Health(ctx context.Context) api.Health { return p.health(ctx, probeTimeout) }
+
+// Delivery is the latest look at the way of events to the cart, nil before the first.
+func (p *probes) Delivery() *run.Delivery { return p.ways.last() }
 
 // health gives each dependency so long to answer.
 func (p *probes) health(ctx context.Context, patience time.Duration) api.Health {
@@ -77,11 +82,15 @@ func (p *probes) health(ctx context.Context, patience time.Duration) api.Health 
 		})
 	}
 	asked.Go(func() {
-		topology := probed(ctx, patience, p.broker.Monitor.CheckTopology)
+		var verdict run.Delivery
+		topology := probed(ctx, patience, func(ctx context.Context) (err error) {
+			verdict, err = p.ways.look(ctx)
+			return err
+		})
 		mu.Lock()
 		defer mu.Unlock()
-		h.Topology = topology
-		h.Healthy = h.Healthy && topology.State == api.Up
+		h.Topology, h.Delivery = topology, &verdict
+		h.Healthy = h.Healthy && topology.State == api.Up && verdict.State != run.Severed
 	})
 	asked.Wait()
 	return h

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -84,8 +83,10 @@ func (s *Service) tick(ctx context.Context, t schedule.Tick) {
 func (s *Service) checkHealth(ctx context.Context, t schedule.Tick) {
 	log := s.log.With("component", "scheduler")
 	health := s.probes.Health(ctx)
-	found := maps.Clone(health.Dependencies)
-	found["topology"] = health.Topology
+	found := map[string]any{"topology": health.Topology, "delivery": health.Delivery}
+	for name, dependency := range health.Dependencies {
+		found[name] = dependency
+	}
 	document, err := json.Marshal(found)
 	if err == nil {
 		err = s.ledger.SaveHealth(ctx, run.HealthRecord{At: t.Instant, Healthy: health.Healthy, Document: document})

@@ -40,7 +40,7 @@ func (p *probes) sample(ctx context.Context) metrics.Sample {
 	ctx, cancel := context.WithTimeout(ctx, 3*probeTimeout)
 	defer cancel()
 	health := p.Health(ctx)
-	m := metrics.Sample{Dependencies: make(map[string]bool)}
+	m := metrics.Sample{Dependencies: make(map[string]bool), Delivery: health.Delivery}
 	for _, name := range []string{mongoDB, cartDatabase, rabbitMQ, ledgerStore} {
 		m.Dependencies[name] = health.Dependencies[name].State == api.Up
 	}
@@ -53,12 +53,13 @@ func (p *probes) sample(ctx context.Context) metrics.Sample {
 	if !m.Dependencies[ledgerStore] {
 		return m
 	}
-	m.Active = make(map[run.Slot]run.Status)
+	m.Active, m.ActiveSince = make(map[run.Slot]run.Status), make(map[run.Slot]time.Time)
 	for _, slot := range []run.Slot{run.RepairSlot, run.LookSlot} {
 		if record, err := p.ledger.Active(ctx, slot); err == nil && record != nil {
-			m.Active[slot] = record.Status
+			m.Active[slot], m.ActiveSince[slot] = record.Status, record.Request.At
 		}
 	}
+	p.remember(ctx, &m)
 	if wanted, err := p.ledger.Switch(ctx); err == nil {
 		on := wanted.On && p.config.Schedule.Enabled
 		m.Scheduler = &on
@@ -67,4 +68,30 @@ func (p *probes) sample(ctx context.Context) metrics.Sample {
 		m.Health = &metrics.Health{Healthy: last.Healthy, At: last.At}
 	}
 	return m
+}
+
+// remember adds what the ledger knows of runs that have ended, commands' among them.
+func (p *probes) remember(ctx context.Context, m *metrics.Sample) {
+	if look, err := p.ledger.LatestLook(ctx, time.Time{}); err == nil && look != nil && look.Report != nil {
+		c := &metrics.Comparison{At: look.Finished, Differing: look.Report.Stores().Differing}
+		for _, states := range look.Report.ByKind {
+			c.Blocked += states[run.Blocked]
+		}
+		m.Comparison = c
+	}
+	latest := func(filter run.Filter) *run.Record {
+		filter.Limit = 1
+		page, err := p.ledger.Runs(ctx, filter)
+		if err != nil || len(page.Runs) == 0 {
+			return nil
+		}
+		return &page.Runs[0]
+	}
+	repairing := false
+	if r := latest(run.Filter{Status: []run.Status{run.StatusSucceeded}, DryRun: &repairing}); r != nil {
+		m.LastSuccess = r.Finished
+	}
+	if r := latest(run.Filter{Trigger: []run.Trigger{run.BySchedule}}); r != nil {
+		m.LastTick = r.Request.At
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
@@ -24,6 +25,20 @@ type Sample struct {
 	Active       map[run.Slot]run.Status // the active runs
 	Scheduler    *bool                   // whether scheduled runs are wanted
 	Health       *Health
+	Delivery     *run.Delivery // whether events of the Product Service reach the cart
+	// Comparison is the last complete one, by whichever process.
+	Comparison *Comparison
+	// LastSuccess is when the last repairing run that succeeded ended, LastTick when the
+	// last scheduled run was asked for; zero where there was none.
+	LastSuccess, LastTick time.Time
+	ActiveSince           map[run.Slot]time.Time // when the active runs were asked for
+}
+
+// Comparison is what a complete comparison of the stores has left.
+type Comparison struct {
+	At        time.Time
+	Differing map[product.Kind]int64 // still, at its end, those that are blocked among them
+	Blocked   int64
 }
 
 // Queue is one queue as last seen.
@@ -50,6 +65,13 @@ var (
 	active       = desc("etl_active_runs", "Active runs by slot (repair, or look for one that only compares) and status.", "slot", "status")
 	enabled      = desc("etl_scheduler_enabled", "Whether scheduled runs are wanted: 1 or 0.")
 	healthy      = desc("etl_health_check_healthy", "Whether the last scheduled health check found all well: 1 or 0.")
+	delivered    = desc("etl_delivery_state", "Whether events of the Product Service can reach the cart: 1 for the state that holds.", "state")
+	differing    = desc("etl_differences_open", "Products that still differed at the end of the last complete comparison.", "kind")
+	blockedNow   = desc("etl_products_blocked", "Products among them that the cart cannot hold, or must keep.")
+	lookMoment   = desc("etl_last_comparison_timestamp_seconds", "When the last complete comparison ended, in seconds since 1970.")
+	doneMoment   = desc("etl_last_success_timestamp_seconds", "When the last repairing run that succeeded ended, in seconds since 1970.")
+	tickMoment   = desc("etl_last_tick_timestamp_seconds", "When the last scheduled run was asked for, in seconds since 1970.")
+	activeMoment = desc("etl_active_run_requested_timestamp_seconds", "When the active run was asked for, in seconds since 1970.", "slot")
 	healthMoment = desc("etl_health_check_timestamp_seconds", "When the last scheduled health check was made, in seconds since 1970.")
 )
 
@@ -61,7 +83,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 type watched struct{ source atomic.Pointer[Source] }
 
 func (w *watched) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{ready, consumers, up, active, enabled, healthy, healthMoment} {
+	for _, d := range []*prometheus.Desc{ready, consumers, up, active, enabled, healthy, healthMoment, delivered, differing, blockedNow, lookMoment, doneMoment, tickMoment, activeMoment} {
 		out <- d
 	}
 }
@@ -97,11 +119,34 @@ func (w *watched) Collect(out chan<- prometheus.Metric) {
 	if s.Scheduler != nil {
 		gauge(enabled, one(*s.Scheduler))
 	}
+	if s.Delivery != nil {
+		for _, state := range run.DeliveryStates() {
+			gauge(delivered, one(s.Delivery.State == state), string(state))
+		}
+	}
+	if c := s.Comparison; c != nil {
+		for _, kind := range product.Kinds() {
+			gauge(differing, float64(c.Differing[kind]), string(kind))
+		}
+		gauge(blockedNow, float64(c.Blocked))
+		gauge(lookMoment, seconds(c.At))
+	}
+	if !s.LastSuccess.IsZero() {
+		gauge(doneMoment, seconds(s.LastSuccess))
+	}
+	if !s.LastTick.IsZero() {
+		gauge(tickMoment, seconds(s.LastTick))
+	}
+	for slot, at := range s.ActiveSince {
+		gauge(activeMoment, seconds(at), string(slot))
+	}
 	if s.Health != nil {
 		gauge(healthy, one(s.Health.Healthy))
-		gauge(healthMoment, float64(s.Health.At.UnixMilli())/1000)
+		gauge(healthMoment, seconds(s.Health.At))
 	}
 }
+
+func seconds(at time.Time) float64 { return float64(at.UnixMilli()) / 1000 }
 
 func one(is bool) float64 {
 	if is {
