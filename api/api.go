@@ -42,6 +42,7 @@ type API struct {
 	router     *mux.Router
 	handler    http.Handler
 	began      time.Time
+	expires    time.Duration // of a run that nobody begins
 	watches    *watches
 	draining   chan struct{} // closed by Drain
 	drain      sync.Once
@@ -56,7 +57,7 @@ type API struct {
 // New makes the API. It opens nothing.
 func New(config Config, parts Parts) *API {
 	a := &API{
-		parts: parts, guard: newGuard(config), began: time.Now(),
+		parts: parts, guard: newGuard(config), began: time.Now(), expires: config.Expires,
 		draining: make(chan struct{}),
 	}
 	a.watches = newWatches(func(ctx context.Context, id string) (run.Record, error) { return parts.Runs.Run(ctx, id) })

@@ -376,13 +376,13 @@ func TestCaseD10HostsWithBrackets(t *testing.T) {
 		"": ":4000", "[::1]": "[::1]:4000", "::1": "[::1]:4000", "[::]": "[::]:4000", "::": "[::]:4000", "0.0.0.0": "0.0.0.0:4000", "localhost": "localhost:4000",
 		"[fe80::1%eth0]": "[fe80::1%eth0]:4000", "[::ffff:127.0.0.1]": "[::ffff:127.0.0.1]:4000",
 	} {
-		config := api.Config{Host: host, Port: 4000, JWTKey: key}
+		config := api.Config{Host: host, Port: 4000, JWTKey: key, Expires: time.Hour}
 		if err := config.Validate(); err != nil || config.Address() != want {
 			t.Errorf("%q is %q, %v, want %q", host, config.Address(), err, want)
 		}
 	}
 	for _, host := range []string{"[::1", "::1]", "[::1]:4000", "127.0.0.1:4000", "localhost:4000", "http://localhost", "http://[::1]", "[localhost]", "[127.0.0.1]", "[]", "::g", "*", "a b", "10.0.0.0/8"} {
-		config := api.Config{Host: host, Port: 4000, JWTKey: key}
+		config := api.Config{Host: host, Port: 4000, JWTKey: key, Expires: time.Hour}
 		if err := config.Validate(); err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("ETL_HOST is %q: it must be", host)) {
 			t.Errorf("%q: %v", host, err)
 		}
@@ -400,8 +400,13 @@ func TestConfigNamesTheVariable(t *testing.T) {
 		{api.Config{Port: 4000}, "JWT_KEY is required"},
 		{api.Config{Port: 65536, JWTKey: key}, "PORT is 65536"},
 		{api.Config{Port: -1, JWTKey: key}, "PORT is -1"},
+		{api.Config{Port: 0, JWTKey: key, Expires: time.Second}, "ETL_REQUEST_EXPIRES is 1s: it must be 1m..720h"},
+		{api.Config{Port: 0, JWTKey: key, Expires: 1000 * time.Hour}, "ETL_REQUEST_EXPIRES is 1000h0m0s"},
 		{api.Config{Port: -1}, "PORT is -1: it must be 1..65535, or 0 for any free port\nJWT_KEY"},
 	} {
+		if tt.config.Expires == 0 {
+			tt.config.Expires = time.Hour
+		}
 		err := tt.config.Validate()
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: %v, want %q", tt.config, err, tt.want)

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ecom-micro/etl/internal/secret"
 	"github.com/ecom-micro/etl/internal/text"
@@ -23,6 +24,8 @@ type Config struct {
 	// RequireExp refuses tokens without an expiry, which is what the platform's own
 	// tokens are today.
 	RequireExp bool `env:"JWT_REQUIRE_EXP, default=false"`
+	// Expires is how long a run that was asked for waits for a worker.
+	Expires time.Duration `env:"ETL_REQUEST_EXPIRES, default=1h"`
 }
 
 // Validate reports every variable that is missing or wrong.
@@ -33,6 +36,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Port < 0 || c.Port > 65535 {
 		problems = append(problems, fmt.Errorf("PORT is %d: it must be 1..65535, or 0 for any free port", c.Port))
+	}
+	if c.Expires < time.Minute || c.Expires > 30*24*time.Hour {
+		problems = append(problems, fmt.Errorf("ETL_REQUEST_EXPIRES is %s: it must be 1m..720h", c.Expires))
 	}
 	if c.JWTKey == "" {
 		problems = append(problems, errors.New("JWT_KEY is required: the secret that the platform signs its tokens with"))

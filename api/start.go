@@ -151,6 +151,9 @@ func (a *API) answerRun(w http.ResponseWriter, r *http.Request, record run.Recor
 func (a *API) submit(r *http.Request, request run.Request) (run.Record, error) {
 	c := callOf(r.Context())
 	request.Version, request.By = run.RequestVersion, c.user.Name()
+	if a.expires > 0 {
+		request.Expires = now().Add(a.expires)
+	}
 	if err := request.Check(); err != nil {
 		return run.Record{}, err
 	}

@@ -36,6 +36,7 @@ type ListenerState struct {
 type Listener struct {
 	conn   *rabbit.Connection
 	ledger Ledger
+	config Config
 	rung   func()
 	log    *slog.Logger
 	dead   *publisher
@@ -46,8 +47,8 @@ type Listener struct {
 
 // NewListener makes a listener on conn that calls rung whenever a run is queued. Its
 // few dead letters travel on the same connection, on a channel of their own.
-func NewListener(conn *rabbit.Connection, ledger Ledger, rung func(), log *slog.Logger) *Listener {
-	return &Listener{conn: conn, ledger: ledger, rung: rung, log: log.With("component", "listener"),
+func NewListener(conn *rabbit.Connection, ledger Ledger, config Config, rung func(), log *slog.Logger) *Listener {
+	return &Listener{conn: conn, ledger: ledger, config: config, rung: rung, log: log.With("component", "listener"),
 		dead: newPublisher(conn), state: ListenerState{Since: time.Now()}}
 }
 
@@ -176,7 +177,13 @@ func (l *Listener) handle(ctx context.Context, d amqp.Delivery) error {
 	request, err := decode(d.Body)
 	var record run.Record
 	var newer *run.NewerError
-	if errors.As(err, &newer) || err == nil {
+	if (errors.As(err, &newer) || err == nil) && !request.Recorded {
+		request.Trigger = run.ByMessage // whatever it claims
+		if refused := l.config.refuses(&request); refused != nil {
+			err, newer = refused, nil
+		}
+	}
+	if newer != nil || err == nil {
 		record, err = persist(ctx, l, "the ledger does not answer", func(ctx context.Context) (run.Record, error) {
 			if newer != nil {
 				return l.ledger.Defer(ctx, request, d.Body, newer.Error())
@@ -207,6 +214,21 @@ func (l *Listener) handle(ctx context.Context, d amqp.Delivery) error {
 		l.log.Warn("sync request refused, see etl dead list", "message", d.MessageId, "reason", letter.Headers[headerReason])
 	}
 	return d.Ack(false)
+}
+
+// refuses tells why a request of somebody else is not taken, nil where it is.
+func (c *Config) refuses(r *run.Request) error {
+	problem := ""
+	switch {
+	case c.Messages == messagesNone:
+		problem = "is not taken: ETL_MESSAGES is none, so runs are asked for over HTTP or by a command"
+	case c.Messages == messagesLook && !r.DryRun:
+		problem = "is not taken: ETL_MESSAGES is look, so a message may ask for a comparison only (dryRun)"
+	}
+	if problem == "" {
+		return nil
+	}
+	return &run.InvalidError{Fields: []run.FieldError{{Message: problem}}}
 }
 
 // decode reads a message.

@@ -31,7 +31,7 @@ type listening struct {
 func listen(t *testing.T, broker *testenv.Broker, url string) *listening {
 	t.Helper()
 	s := &listening{broker: broker, ledger: newMemory(), log: &logbook{}}
-	s.Listener = NewListener(connect(t, url), s.ledger, func() { s.rings.Add(1) }, s.log.logger())
+	s.Listener = NewListener(connect(t, url), s.ledger, Config{Messages: messagesRepair}, func() { s.rings.Add(1) }, s.log.logger())
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
@@ -250,4 +250,25 @@ func TestListenerWhenTheLedgerRefuses(t *testing.T) {
 	}
 	s.ledger.fail(nil)
 	s.accepted(t, doorbell(t, broker.URL))
+}
+
+// What others may ask for by a message is a matter of ETL_MESSAGES; a message that claims to
+// come from elsewhere is one all the same, and ours, which the ledger has, are never refused.
+func TestMessagesOfOthers(t *testing.T) {
+	t.Parallel()
+	for messages, want := range map[string]struct{ look, repair bool }{"repair": {true, true}, "look": {true, false}, "none": {false, false}} {
+		t.Run(messages, func(t *testing.T) {
+			t.Parallel()
+			config := Config{Messages: messages}
+			for _, dryRun := range []bool{true, false} {
+				err := config.refuses(&run.Request{Order: run.Order{DryRun: dryRun}})
+				if taken := err == nil; taken != (want.look && dryRun || want.repair && !dryRun) {
+					t.Errorf("dry run %t: %v", dryRun, err)
+				}
+				if err != nil && !strings.Contains(err.Error(), "ETL_MESSAGES is "+messages) {
+					t.Error(err)
+				}
+			}
+		})
+	}
 }

@@ -18,14 +18,29 @@ import (
 type Config struct {
 	// Lease is how long a run belongs to a process that gives no sign of life.
 	Lease time.Duration `env:"ETL_LEASE, default=30s"`
+	// Messages is what requests of others may ask for that come as messages: repair, look
+	// (comparisons only) or none. Our own, of the API, the scheduler and commands, are in the
+	// ledger before their message is sent, and are no matter of it.
+	Messages string `env:"ETL_MESSAGES, default=repair"`
 }
+
+// What messages of others may ask for.
+const (
+	messagesRepair = "repair"
+	messagesLook   = "look"
+	messagesNone   = "none"
+)
 
 // Validate reports what is wrong with the variables.
 func (c *Config) Validate() error {
+	var problems []error
 	if c.Lease < 5*time.Second || c.Lease > 10*time.Minute {
-		return fmt.Errorf("ETL_LEASE is %s, it must be 5s..10m", c.Lease)
+		problems = append(problems, fmt.Errorf("ETL_LEASE is %s, it must be 5s..10m", c.Lease))
 	}
-	return nil
+	if !slices.Contains([]string{messagesRepair, messagesLook, messagesNone}, c.Messages) {
+		problems = append(problems, fmt.Errorf("ETL_MESSAGES is %q, it must be repair, look or none", c.Messages))
+	}
+	return errors.Join(problems...)
 }
 
 // Claimer is the ledger as the worker sees it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -56,8 +57,13 @@ func TestConfig(t *testing.T) {
 	for lease, valid := range map[time.Duration]bool{
 		0: false, 5*time.Second - 1: false, 5 * time.Second: true, 30 * time.Second: true, 10 * time.Minute: true, 10*time.Minute + 1: false,
 	} {
-		if err := (&Config{Lease: lease}).Validate(); (err == nil) != valid {
+		if err := (&Config{Lease: lease, Messages: messagesLook}).Validate(); (err == nil) != valid {
 			t.Errorf("%s: %v", lease, err)
+		}
+	}
+	for _, messages := range []string{"", "all", "Repair"} {
+		if err := (&Config{Lease: time.Minute, Messages: messages}).Validate(); err == nil || !strings.Contains(err.Error(), "ETL_MESSAGES is") {
+			t.Errorf("%q: %v", messages, err)
 		}
 	}
 }

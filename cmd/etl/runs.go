@@ -558,13 +558,8 @@ const applyExpires = 10 * time.Minute
 
 // applicable tells why the findings of a run cannot be applied.
 func applicable(ctx context.Context, memory *ledger.Ledger, found *run.Record, kinds run.Kinds) error {
-	switch found.Applicable() {
-	case run.StillActive:
-		return fmt.Errorf("run %s is %s: wait for its end (`etl runs watch %s`), then apply it", found.ID, found.Status, found.ID)
-	case run.Incomplete:
-		return fmt.Errorf("run %s is %s, so its findings are not complete: start a new dry run", found.ID, found.Status)
-	case run.HasRepaired:
-		return fmt.Errorf("run %s repaired what it found: only a dry run, or a run that stopped at its findings, is applied", found.ID)
+	if problem := run.NotApplicable(found); problem != "" {
+		return errors.New("apply " + problem)
 	}
 	keys, complete, err := memory.Findings(ctx, found.ID, kinds)
 	switch {

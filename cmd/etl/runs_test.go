@@ -160,7 +160,7 @@ func TestEnqueueAndWait(t *testing.T) {
 	r.wait()
 	sent := s.start(t.Context(), "sync", "--enqueue", "--wait", "--dry-run")
 	testenv.Eventually(t, watchFor, func() bool {
-		return strings.Contains(sent.stderr.String(), "waits in queue etl.sync for a service (`etl serve`)")
+		return strings.Contains(sent.stderr.String(), "waits for a worker since ")
 	}, "the command to say what it waits for")
 	s.serve(nil)
 	if o := sent.wait(); o.code != exitOK || !strings.Contains(o.stdout, "In sync: 40 products") {

@@ -162,49 +162,30 @@ func enqueueRequest(ctx context.Context, t terminal, env envconfig.Lookuper, out
 	}
 	var clean app.Cleanup
 	defer t.end(ctx, &clean)
+	memory, _, err := openRuns(ctx, env, &clean)
+	if err != nil {
+		return err
+	}
+	request.At = time.Now()
+	request.Expires = request.At.Add(applyExpires)
+	record, err := memory.Submit(ctx, request)
+	if err != nil {
+		return blocked(err)
+	}
+	request.Recorded = true
 	doorbell := consumer.NewDoorbell(app.ConnectProducer(&c.Config, &clean))
 	defer doorbell.Close()
 	if err := doorbell.Ring(ctx, request); err != nil {
-		return err
+		return errors.Join(err, memory.Discard(context.WithoutCancel(ctx), record.ID))
 	}
 	switch {
 	case wait:
-		return followSent(ctx, t, env, output, request.ID)
+		return follow(ctx, t, output, memory, record)
 	case output == outputJSON:
 		return printJSON(t.out, request)
 	}
-	_, err = fmt.Fprintf(t.out, "Sent as run %s to queue %s; `etl runs watch %s` follows it once a service has taken it.\n", request.ID, consumer.RequestQueue, request.ID)
+	_, err = fmt.Fprintf(t.out, "Sent as run %s to queue %s; `etl runs watch %s` follows it.\n", request.ID, consumer.RequestQueue, request.ID)
 	return err
-}
-
-// followSent follows a run that is in the ledger once a service has taken its message.
-func followSent(ctx context.Context, t terminal, env envconfig.Lookuper, output, id string) error {
-	var clean app.Cleanup
-	defer t.end(ctx, &clean)
-	memory, _, err := openRuns(ctx, env, &clean)
-	if err != nil {
-		return fmt.Errorf("run %s was sent, and cannot be followed: %w", id, err)
-	}
-	said := false
-	for {
-		record, err := memory.Run(ctx, id)
-		if !errors.Is(err, run.ErrNotFound) {
-			if err == nil {
-				err = follow(ctx, t, output, memory, record)
-			}
-			return err
-		}
-		if !said {
-			said = true
-			fmt.Fprintf(t.err, "run %s waits in queue %s for a service (`etl serve`)\n", id, consumer.RequestQueue)
-		}
-		select {
-		case <-time.After(followInterval):
-		case <-ctx.Done():
-			fmt.Fprintf(t.err, "run %s is sent; `etl runs watch %s` follows it\n", id, id)
-			return ctx.Err()
-		}
-	}
 }
 
 // conclude prints the report and turns its result into the command's error.

@@ -93,7 +93,7 @@ func (s *Service) wire(ctx context.Context) (err error) {
 	s.clean.Add("the doorbell", Closing(s.doorbell.Close))
 
 	s.worker = consumer.NewWorker(s.ledger, s.execute, owner(), c.Worker, s.log)
-	s.listener = consumer.NewListener(ConnectConsumer(c, &s.clean), s.ledger, s.worker.Ring, s.log)
+	s.listener = consumer.NewListener(ConnectConsumer(c, &s.clean), s.ledger, c.Worker, s.worker.Ring, s.log)
 	if s.scheduler, err = schedule.New(c.Schedule, s.jobs(), s.log.With("component", "scheduler")); err != nil {
 		return err
 	}

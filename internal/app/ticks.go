@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,8 +47,9 @@ func (s *Service) tellSwitch(ctx context.Context) {
 	}
 }
 
-// tick asks for a scheduled run. All replicas ask, and their requests share a key,
-// so that one run comes of it. A broker that is away is tried until the next tick.
+// tick asks for a scheduled run. All replicas ask, and their requests share a key, so that
+// one run comes of it. It is in the ledger before a message rings for it. Where one of the
+// two is away it is tried until the next tick.
 func (s *Service) tick(ctx context.Context, t schedule.Tick) {
 	log := s.log.With("component", "scheduler", "instant", t.Instant)
 	request := run.Request{
@@ -62,9 +64,16 @@ func (s *Service) tick(ctx context.Context, t schedule.Tick) {
 		if err == nil && !wanted.On {
 			return metrics.SkippedOff, nil
 		}
+		var record run.Record
 		if err == nil {
-			err = s.doorbell.Ring(ctx, request)
+			record, err = s.ledger.Accept(ctx, request)
 		}
+		if err == nil && record.Status == run.StatusQueued {
+			ringing := record.Request
+			ringing.ID, ringing.Recorded = record.ID, true
+			err = s.doorbell.Ring(ctx, ringing)
+		}
+		request.ID = cmp.Or(record.ID, request.ID)
 		if err != nil {
 			w.failed(ctx, err)
 		}

@@ -32,6 +32,9 @@ func (l *Ledger) Accept(ctx context.Context, request run.Request) (run.Record, e
 	if err := l.checkPipeline(&request); err != nil {
 		return run.Record{}, err
 	}
+	if err := l.checkApply(ctx, &request); err != nil {
+		return run.Record{}, err
+	}
 	record, active, err := l.enter(ctx, request, entry{status: run.StatusQueued})
 	if err != nil || active == nil {
 		return record, err
@@ -39,6 +42,27 @@ func (l *Ledger) Accept(ctx context.Context, request run.Request) (run.Record, e
 	problem := (&run.ActiveError{Active: *active}).Error()
 	record, _, err = l.enter(ctx, request, entry{status: run.StatusSkipped, problem: problem, active: &active.ID})
 	return record, err
+}
+
+// checkApply refuses to apply what the API would not apply.
+func (l *Ledger) checkApply(ctx context.Context, request *run.Request) error {
+	if request.Apply == "" {
+		return nil
+	}
+	found, err := l.Run(ctx, request.Apply)
+	var problem string
+	switch {
+	case errors.Is(err, run.ErrNotFound):
+		problem = "names a run that the ledger does not have"
+	case err != nil:
+		return err
+	default:
+		problem = run.NotApplicable(&found)
+	}
+	if problem == "" {
+		return nil
+	}
+	return &run.InvalidError{Fields: []run.FieldError{{Field: "apply", Message: problem}}}
 }
 
 // checkPipeline refuses a request that names another pipeline.

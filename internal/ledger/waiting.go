@@ -56,7 +56,7 @@ func (l *Ledger) readDeferred(ctx context.Context) (struct{}, error) {
 		case err != nil:
 			err = l.unreadable(ctx, w.ID, err)
 		default:
-			request.ID, request.At = w.ID.String(), w.At.UTC()
+			request.ID, request.At, request.Trigger = w.ID.String(), w.At.UTC(), run.ByMessage
 			err = l.queue(ctx, request)
 		}
 		if err != nil {

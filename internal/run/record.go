@@ -95,6 +95,19 @@ func (r *Record) Applicable() Applicability {
 	return Applicable
 }
 
+// NotApplicable says why the findings of a run are not applied, empty where they are.
+func NotApplicable(r *Record) string {
+	switch r.Applicable() {
+	case StillActive:
+		return fmt.Sprintf("names run %s, which is %s: wait for its end", r.ID, r.Status)
+	case Incomplete:
+		return fmt.Sprintf("names run %s, which is %s, so its findings are not complete: ask for a new dry run", r.ID, r.Status)
+	case HasRepaired:
+		return fmt.Sprintf("names run %s, which repaired what it found: only a dry run, or a run that stopped at its findings, is applied", r.ID)
+	}
+	return ""
+}
+
 // Bounds of what the ledger keeps of one run.
 const (
 	MaxError    = 2000

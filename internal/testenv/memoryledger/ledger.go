@@ -295,6 +295,15 @@ func (l *Ledger) Accept(ctx context.Context, request run.Request) (run.Record, e
 	if err := l.checkPipeline(request); err != nil {
 		return run.Record{}, err
 	}
+	if request.Apply != "" {
+		problem := "names a run that the ledger does not have"
+		if found := l.runs[request.Apply]; found != nil {
+			problem = run.NotApplicable(&found.record)
+		}
+		if problem != "" {
+			return run.Record{}, &run.InvalidError{Fields: []run.FieldError{{Field: "apply", Message: problem}}}
+		}
+	}
 	e, active := l.add(request, run.StatusQueued)
 	if active != nil {
 		e, _ = l.add(request, run.StatusSkipped)
