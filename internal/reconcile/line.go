@@ -36,6 +36,7 @@ type item struct {
 	acts      int               // repairs of the product, those that were taken back among them
 	acted     time.Time         // the last repair
 	queued    bool              // which went through the cart's queue
+	transit   time.Duration     // how long it may be on its way there
 	vain      bool              // and had no effect
 	brought   bool              // a repair of this run may have brought the row
 	fate      product.Fate

@@ -148,11 +148,17 @@ func (r *Run) lost(ctx context.Context, it *item) {
 	}
 }
 
-// mayBeHeld tells whether a consumer may still hold the event: what is delivered and
-// not acknowledged is seen by the management API only, and without that nothing is
-// lost while other repairs of ours arrive.
+// mayBeHeld tells whether a consumer may still hold the event: a large one for as long as it
+// may be on its way, since the queue's figures are late. What is delivered and not
+// acknowledged is seen by the management API only, and without that nothing is lost while
+// other repairs of ours arrive.
 func (r *Run) mayBeHeld(it *item) bool {
-	if !it.queued || r.Watermarks == nil {
+	switch {
+	case !it.queued:
+		return false
+	case time.Since(it.acted) < it.transit:
+		return true
+	case r.Watermarks == nil:
 		return false
 	}
 	if figures := r.Watermarks[it.Kind].Sight().Depth.Statistics; figures != nil && figures.Unacknowledged != nil {

@@ -163,7 +163,7 @@ func (w worker) happened(it *item, attempt int, result product.Result) stage {
 		it.vain = false
 		it.attempt, it.acted, it.queued, it.until = attempt, time.Now(), w.queued, time.Time{}
 		if w.queued {
-			it.until = it.acted.Add(transit(result.Bytes))
+			it.until, it.transit = it.acted, transit(result.Bytes)
 		}
 		it.brought = it.brought || !it.Kind.Rule().InCart
 		w.books.acted(it, result.Fate)
@@ -191,11 +191,11 @@ func (w worker) happened(it *item, attempt int, result product.Result) stage {
 	return nowhere
 }
 
-// transit is how long an event may be on its way from the broker to the cart beside what
-// SYNC_GRACE grants each: nothing shows a large one between leaving the queue and becoming a
-// row, and one that was called lost too early would be offered twice.
+// transit is how long an event may be on its way from the broker to the cart: nothing shows a
+// large one between leaving the queue and becoming a row, and one that was called lost too
+// early would be offered twice.
 func transit(bytes int) time.Duration {
-	const slowest = 2 << 20 // bytes a second
+	const slowest = 256 << 10 // bytes a second, of a busy consumer
 	return time.Duration(bytes) * time.Second / slowest
 }
 
