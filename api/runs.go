@@ -51,12 +51,13 @@ type runList struct {
 func (a *API) getRuns(w http.ResponseWriter, r *http.Request) error {
 	q := readQuery(r)
 	filter := run.Filter{
-		Status:  oneOf(q, "status", run.Statuses()),
-		Trigger: oneOf(q, "trigger", run.Triggers()),
-		DryRun:  q.boolean("dryRun"),
-		Since:   q.moment("since"),
-		Before:  q.text("before"),
-		Limit:   q.number("limit", run.MaxPage),
+		Status:    oneOf(q, "status", run.Statuses()),
+		Trigger:   oneOf(q, "trigger", run.Triggers()),
+		Attention: oneOf(q, "attention", run.Attentions()),
+		DryRun:    q.boolean("dryRun"),
+		Since:     q.moment("since"),
+		Before:    q.text("before"),
+		Limit:     q.number("limit", run.MaxPage),
 	}
 	if modes := oneOf(q, "mode", []run.Mode{run.Replay, run.Direct}); len(modes) == 1 {
 		filter.Mode = modes[0]

@@ -108,7 +108,7 @@ func documentOf(r *run.Record) runDocument {
 }
 
 func newRunsListCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
-	var statuses []string
+	var statuses, attentions []string
 	var since string
 	var limit int
 	cmd := &cobra.Command{
@@ -118,6 +118,7 @@ func newRunsListCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 	}
 	output := outputFlag(cmd)
 	cmd.Flags().StringSliceVar(&statuses, "status", nil, "only runs of these `statuses`, such as running,paused")
+	cmd.Flags().StringSliceVar(&attentions, "attention", nil, "only runs of which `something` waits for a person: apply, blocked, lost")
 	cmd.Flags().StringVar(&since, "since", "", "only runs requested at this `time` or later: 2h, 2026-11-26, 2026-11-26T10:00:00Z")
 	cmd.Flags().IntVar(&limit, "limit", 20, fmt.Sprintf("list at most `N`, 1..%d", run.MaxPage))
 	var names []string
@@ -135,6 +136,12 @@ func newRunsListCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 				return usageError{fmt.Errorf("--status: there is no status %q, there are %s", s, strings.Join(names, ", "))}
 			}
 			filter.Status = append(filter.Status, run.Status(s))
+		}
+		for _, a := range attentions {
+			if !slices.Contains(run.Attentions(), run.Attention(a)) {
+				return usageError{fmt.Errorf("--attention: there is none called %q, there are apply, blocked, lost and none", a)}
+			}
+			filter.Attention = append(filter.Attention, run.Attention(a))
 		}
 		if since != "" {
 			var err error
@@ -167,7 +174,11 @@ func newRunsListCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		rows.AppendHeader(table.Row{"run", "requested (UTC)", "what", "status", ""})
 		for i := range page.Runs {
 			r := &page.Runs[i]
-			rows.AppendRow(table.Row{r.ID, r.Request.At.UTC().Format(time.DateTime), whatOf(r), r.Status, stateOf(r)})
+			status := string(r.Status)
+			if r.Attention != run.NoAttention {
+				status += " (" + string(r.Attention) + ")"
+			}
+			rows.AppendRow(table.Row{r.ID, r.Request.At.UTC().Format(time.DateTime), whatOf(r), status, stateOf(r)})
 		}
 		more := ""
 		if page.Next != "" {

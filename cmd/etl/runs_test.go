@@ -44,6 +44,7 @@ func TestRunsFromTheTerminal(t *testing.T) {
 	found := r.ended(r.post("/api/etl/sync", `{"dryRun": true, "reason": "a look\u001b[31m"}`).ID)
 
 	wantAll(t, s.said(t, exitOK, "runs", "list", "--since", "1h", "--status", "partial,running"), found.ID, "comparison by http (ann@shop)", "partial", "Differences found: 10 missing")
+	wantAll(t, s.said(t, exitOK, "runs", "list", "--attention", "apply"), found.ID, "partial (apply)")
 	shown := s.said(t, exitOK, "runs", "show", found.ID[24:])
 	wantAll(t, shown, found.ID, "a look", "found missing      │ 10", "10 × missing", "etl sync")
 	if strings.Contains(shown, "\x1b") {
@@ -53,6 +54,7 @@ func TestRunsFromTheTerminal(t *testing.T) {
 	wantAll(t, s.said(t, exitOK, "runs", "apply", "last", "--wait"), "Repaired: 10 of 10 missing products verified in the cart")
 	s.wantComplete()
 
+	wantAll(t, s.said(t, exitOK, "runs", "list", "--attention", "apply,lost"), "There are no such runs.")
 	var page struct{ Runs []runDocument }
 	if err := json.Unmarshal([]byte(s.etl(t.Context(), "runs", "list", "-o", "json").stdout), &page); err != nil || len(page.Runs) != 2 {
 		t.Fatalf("%v: %+v", err, page)

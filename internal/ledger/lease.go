@@ -87,12 +87,24 @@ func (l *lease) Finish(ctx context.Context, status run.Status, report *run.Repor
 		return fmt.Errorf("%s: %s is no end", what, status)
 	}
 	const finish = `
-UPDATE ` + runTable + ` SET version = version + 1, status = @status, report = coalesce(@report, report), error = nullif(@problem, ''), finished_at = now()
+UPDATE ` + runTable + ` SET version = version + 1, status = @status, report = coalesce(@report, report), error = nullif(@problem, ''), finished_at = now(), attention = @attention
 WHERE ` + taken + ` RETURNING true`
 	const done = `SELECT true FROM ` + runTable + ` WHERE id = @id AND fence = @fence AND status = @status AND error IS NOT DISTINCT FROM nullif(@problem, '')`
-	args := l.args(pgx.NamedArgs{"status": string(status), "report": kept, "problem": cut(problem, run.MaxError)})
-	return l.end(ctx, what, finish, done, args, func(tx pgx.Tx) error { return l.ledger.abandon(ctx, tx, l.id) })
+	args := l.args(pgx.NamedArgs{"status": string(status), "report": kept, "problem": cut(problem, run.MaxError), "attention": string(run.AttentionOf(&l.record, status, report)),
+		"pipeline": l.ledger.pipeline, "speaks": l.record.Speaks(status), "applied": parseID(l.record.Request.Apply)})
+	return l.end(ctx, what, finish, done, args, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, attended, args); err != nil {
+			return err
+		}
+		return l.ledger.abandon(ctx, tx, l.id)
+	})
 }
+
+// attended ends the attention of runs whose findings were applied, and of all before one
+// that speaks for all.
+const attended = `
+UPDATE ` + runTable + ` SET attention = 'none', version = version + 1
+WHERE pipeline = @pipeline AND attention <> 'none' AND id <> @id AND (@speaks OR id = @applied::uuid)`
 
 // HandBack gives the run to whoever claims it next, after the pause. One that a person has
 // paused stays so, and is claimed when it is resumed.

@@ -19,7 +19,7 @@ const (
 
 // otherColumns are read in any case. The first lease is no takeover, each other is.
 const otherColumns = `id, version, status, wanted, started_at, finished_at, coalesce(owner, ''), greatest(fence - 1, 0), vanished,
-	progress, report, coalesce(error, ''), coalesce(active_run::text, '')`
+	progress, report, coalesce(error, ''), coalesce(active_run::text, ''), attention`
 
 // briefRequest is a request without its ids and with their number.
 type briefRequest struct {
@@ -74,7 +74,7 @@ func scan(row pgx.CollectableRow, request any) (run.Record, error) {
 		asked, progress, report []byte
 	)
 	if err := row.Scan(&asked, &id, &r.Version, &r.Status, &r.Wanted, &started, &finished, &r.Owner, &r.Takeovers, &r.Vanished,
-		&progress, &report, &r.Error, &r.ActiveRun); err != nil {
+		&progress, &report, &r.Error, &r.ActiveRun, &r.Attention); err != nil {
 		return r, err
 	}
 	r.ID = id.String()

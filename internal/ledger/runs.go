@@ -40,6 +40,7 @@ WHERE pipeline = @pipeline
 	AND requested_at >= coalesce(@since, '-infinity'::timestamptz)
 	AND (@status::text[] IS NULL OR status = ANY(@status))
 	AND (@trigger::text[] IS NULL OR trigger = ANY(@trigger))
+	AND (@attention::text[] IS NULL OR attention = ANY(@attention))
 	AND (@mode::text = '' OR mode = @mode)
 	AND (@dry_run::boolean IS NULL OR dry_run = @dry_run)
 ORDER BY requested_at DESC, id DESC LIMIT @limit`
@@ -50,7 +51,7 @@ ORDER BY requested_at DESC, id DESC LIMIT @limit`
 func (l *Ledger) Runs(ctx context.Context, f run.Filter) (run.Page, error) {
 	limit := pageLimit(f.Limit)
 	args := pgx.NamedArgs{
-		"pipeline": l.pipeline, "before": nil, "before_id": nil, "since": nil, "status": texts(f.Status), "trigger": texts(f.Trigger),
+		"pipeline": l.pipeline, "before": nil, "before_id": nil, "since": nil, "status": texts(f.Status), "trigger": texts(f.Trigger), "attention": texts(f.Attention),
 		"mode": string(f.Mode), "dry_run": f.DryRun, "limit": limit + 1,
 	}
 	if f.Before != "" {

@@ -50,6 +50,7 @@ type Record struct {
 	Status    Status    `json:"status"`
 	Request   Request   `json:"request"`
 	Wanted    Wanted    `json:"wanted"`
+	Attention Attention `json:"attention"`
 	Started   time.Time `json:"startedAt,omitzero"`
 	Finished  time.Time `json:"finishedAt,omitzero"`
 	Owner     string    `json:"owner,omitempty"` // the process that executes it
@@ -172,11 +173,13 @@ const (
 type Filter struct {
 	Status  []Status
 	Trigger []Trigger
-	Mode    Mode
-	DryRun  *bool
-	Since   time.Time // requested at or after
-	Before  string    // a page's Next
-	Limit   int       // 1..MaxPage, 0 is DefaultPage
+	// Attention picks runs that ask for one of these.
+	Attention []Attention
+	Mode      Mode
+	DryRun    *bool
+	Since     time.Time // requested at or after
+	Before    string    // a page's Next
+	Limit     int       // 1..MaxPage, 0 is DefaultPage
 }
 
 // Page is a page of runs, the latest first; Next is empty on the last one.

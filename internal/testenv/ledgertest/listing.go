@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
@@ -15,6 +16,7 @@ import (
 var listing = map[string]func(*testing.T, Fixture){
 	"runs are listed in pages":      testRunPages,
 	"runs are filtered":             testRunFilters,
+	"what waits for a person":       testAttention,
 	"lists have no ids":             testRunsWithoutIDs,
 	"the runs that finished last":   testLatest,
 	"a run that is not there":       testNoRun,
@@ -134,6 +136,49 @@ func testRunFilters(t *testing.T, l Fixture) {
 			}
 		}
 	}
+}
+
+// What a run leaves to a person stands until that was applied, or until a run speaks for all.
+func testAttention(t *testing.T, l Fixture) {
+	end := func(status run.Status, report run.Report, changes ...change) string {
+		t.Helper()
+		lease := begun(t, l, long, changes...)
+		if err := lease.Finish(t.Context(), status, &report, ""); err != nil {
+			t.Fatal(err)
+		}
+		return lease.Record().ID
+	}
+	wait := func(step string, attention run.Attention, want ...string) {
+		t.Helper()
+		if got := list(t, l, run.Filter{Attention: []run.Attention{attention}}); !slices.Equal(got, want) {
+			t.Errorf("%s: %s is wanted by %v, want %v", step, attention, got, want)
+		}
+		for _, id := range want {
+			if r := found(t, l, id); r.Attention != attention {
+				t.Errorf("%s: run %s wants %q", step, id, r.Attention)
+			}
+		}
+	}
+	begin := time.Now().Add(-time.Hour)
+	whole, part := at(begin), func(r *run.Request) { r.At, r.IDs = begin.Add(time.Minute), []product.ID{"a"} }
+	looked := end(run.StatusPartial, run.Report{Result: run.Partial, DryRun: true, Outcomes: map[run.State]int64{run.Found: 2}}, whole, look)
+	lost := end(run.StatusPartial, run.Report{Result: run.Partial, Outcomes: map[run.State]int64{run.Lost: 1, run.Verified: 1}}, part)
+	wait("after both", run.ToApply, looked)
+	wait("after both", run.LostProducts, lost)
+
+	version := found(t, l, looked).Version
+	clean := run.Report{Result: run.Succeeded, Outcomes: map[run.State]int64{run.Verified: 2}}
+	end(run.StatusSucceeded, clean, func(r *run.Request) { r.Apply = looked })
+	wait("after it was applied", run.ToApply)
+	wait("after it was applied", run.LostProducts, lost)
+	if now := found(t, l, looked); now.Attention != run.NoAttention || now.Version <= version {
+		t.Errorf("after it was applied the run is %+v", now)
+	}
+	end(run.StatusFailed, clean)
+	wait("after one that failed", run.LostProducts, lost)
+	blocked := end(run.StatusPartial, run.Report{Result: run.Partial, Outcomes: map[run.State]int64{run.Blocked: 1}})
+	wait("after one that speaks for all", run.LostProducts)
+	wait("after one that speaks for all", run.ToUnblock, blocked)
 }
 
 func testLatest(t *testing.T, l Fixture) {

@@ -64,7 +64,13 @@ func (l *lease) Finish(ctx context.Context, status run.Status, report *run.Repor
 		return l.orDone(err, func(e *entry) bool { return e.record.Status == status && e.record.Error == problem })
 	}
 	defer leave()
-	e.record.Status, e.record.Error = status, problem
+	e.record.Status, e.record.Error, e.record.Attention = status, problem, run.AttentionOf(&e.record, status, report)
+	for id, other := range l.ledger.runs {
+		if id != l.record.ID && other.record.Attention != run.NoAttention && (e.record.Speaks(status) || id == e.record.Request.Apply) {
+			other.record.Attention = run.NoAttention
+			other.record.Version++
+		}
+	}
 	e.report(report)
 	l.ledger.end(e)
 	return nil

@@ -137,7 +137,7 @@ func (l *Ledger) Put(record run.Record) string {
 		record.ID = run.NewRunID()
 	}
 	record.Request.ID, record.Version, record.Wanted = record.ID, 1, cmp.Or(record.Wanted, run.WantRun)
-	record.IDCount = len(record.Request.IDs)
+	record.IDCount, record.Attention = len(record.Request.IDs), cmp.Or(record.Attention, run.NoAttention)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := newEntry(record)
@@ -254,7 +254,7 @@ func (l *Ledger) add(request run.Request, status run.Status) (e, active *entry) 
 			return e, nil
 		}
 	}
-	record := run.Record{ID: request.ID, Version: 1, Status: status, Request: request, IDCount: len(request.IDs), Wanted: run.WantRun}
+	record := run.Record{ID: request.ID, Version: 1, Status: status, Request: request, IDCount: len(request.IDs), Wanted: run.WantRun, Attention: run.NoAttention}
 	now := l.now()
 	late := (status == run.StatusQueued || status == run.StatusWaiting) && !request.Expires.IsZero() && !request.Expires.After(now.at)
 	if late {

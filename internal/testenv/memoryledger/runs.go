@@ -47,6 +47,7 @@ func (l *Ledger) Runs(ctx context.Context, f run.Filter) (run.Page, error) {
 	}
 	all = slices.DeleteFunc(all, func(r run.Record) bool {
 		return len(f.Status) > 0 && !slices.Contains(f.Status, r.Status) || len(f.Trigger) > 0 && !slices.Contains(f.Trigger, r.Request.Trigger) ||
+			len(f.Attention) > 0 && !slices.Contains(f.Attention, r.Attention) ||
 			f.Mode != "" && f.Mode != r.Request.Mode || f.DryRun != nil && *f.DryRun != r.Request.DryRun || r.Request.At.Before(f.Since)
 	})
 	for i := range all {
