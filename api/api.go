@@ -151,6 +151,7 @@ func (a *API) routes() []route {
 		{http.MethodPost, "/runs/{id}/pause", operators, a.ask("pause"), false},
 		{http.MethodPost, "/runs/{id}/resume", operators, a.ask("resume"), false},
 		{http.MethodPost, "/runs/{id}/apply", operators, a.postApply, true},
+		{http.MethodGet, "/actions", viewers, a.getActions, false},
 		{http.MethodGet, "/products/{id}", viewers, a.getProduct, false},
 		{http.MethodPost, "/scheduler/start", operators, a.setSwitch(true), false},
 		{http.MethodPost, "/scheduler/stop", operators, a.setSwitch(false), false},

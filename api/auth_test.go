@@ -34,6 +34,7 @@ var accessTo = map[string]string{
 	"POST /api/etl/sync":                    "operators",
 	"GET /api/etl/validate":                 "viewers",
 	"GET /api/etl/stats":                    "viewers",
+	"GET /api/etl/actions":                  "viewers",
 	"GET /api/etl/runs":                     "viewers",
 	"GET /api/etl/runs/{id}":                "viewers",
 	"GET /api/etl/runs/{id}/products":       "viewers",

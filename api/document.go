@@ -17,6 +17,8 @@ type runDocument struct {
 	Progress *words.ProgressDocument `json:"progress,omitempty"`
 	Report   *words.ReportDocument   `json:"report,omitempty"`
 	Links    links                   `json:"links"`
+	// Actions are what people did to the run, the latest first; set where one run is asked for.
+	Actions []run.Action `json:"actions,omitempty"`
 	// IDCount is how many ids the request names, where not all of them are shown.
 	IDCount   int       `json:"idCount,omitempty"`
 	Success   bool      `json:"success"`

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -157,6 +158,13 @@ func (a *answer) get(path string) any {
 		a.t.Fatalf("%v: %s", err, a.Body)
 	}
 	for name := range strings.SplitSeq(path, ".") {
+		if list, is := value.([]any); is {
+			value = nil
+			if i, err := strconv.Atoi(name); err == nil && i < len(list) {
+				value = list[i]
+			}
+			continue
+		}
 		object, _ := value.(map[string]any)
 		value = object[name]
 	}

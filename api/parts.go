@@ -53,9 +53,11 @@ type Runs interface {
 	History(ctx context.Context, id product.ID, limit int) ([]run.PastOutcome, error)
 	// Ask notes what is wanted of an active run; of one that has ended it is an
 	// *run.StatusError.
-	Ask(ctx context.Context, id string, wanted run.Wanted) (run.Record, error)
+	Ask(ctx context.Context, id string, wanted run.Wanted, by run.Actor) (run.Record, error)
 	Switch(ctx context.Context) (run.Switch, error)
-	SetSwitch(ctx context.Context, on bool, by string) (run.Switch, error)
+	SetSwitch(ctx context.Context, on bool, by run.Actor) (run.Switch, error)
+	// Actions are what people did to runs and the scheduler.
+	Actions(ctx context.Context, filter run.ActionFilter) (run.ActionPage, error)
 	// LastHealth is the last scheduled health check, nil where there was none.
 	LastHealth(ctx context.Context) (*run.HealthRecord, error)
 }

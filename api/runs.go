@@ -38,7 +38,13 @@ func (a *API) getRun(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.answer(w, r, http.StatusOK, document(record))
+	d := document(record)
+	page, err := a.parts.Runs.Actions(r.Context(), run.ActionFilter{Run: record.ID, Limit: run.MaxPage})
+	if err != nil {
+		return err
+	}
+	d.Actions = page.Actions
+	a.answer(w, r, http.StatusOK, d)
 	return nil
 }
 
@@ -136,7 +142,7 @@ func (a *API) ask(action string) func(http.ResponseWriter, *http.Request) error 
 		if err := withoutBody(w, r); err != nil {
 			return err
 		}
-		record, err := a.parts.Runs.Ask(r.Context(), id, wanted)
+		record, err := a.parts.Runs.Ask(r.Context(), id, wanted, actor(r))
 		if err != nil {
 			return err
 		}

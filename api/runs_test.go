@@ -162,6 +162,12 @@ func TestRunsAreSteered(t *testing.T) {
 		t.Errorf("logged %v", line)
 	}
 	s.do("POST", path+"/cancel?force=true", "").want(400, `"field":"force"`)
+	s.do("GET", path, "").want(200).wantFields(map[string]any{"actions.0.action": "cancel", "actions.2.action": "pause", "actions.2.by": "admin@example.com", "actions.2.trigger": "http"})
+	s.do("POST", "/api/etl/scheduler/stop", "").want(200)
+	first := s.do("GET", "/api/etl/actions?limit=1", "").want(200).wantFields(map[string]any{"actions.0.action": "scheduler-stop", "actions.0.by": "admin@example.com"})
+	s.do("GET", "/api/etl/actions?limit=1&before="+url.QueryEscape(first.get("next").(string)), "").want(200).wantFields(map[string]any{"actions.0.action": "cancel", "actions.0.run": id})
+	s.do("GET", "/api/etl/actions?before=x&by=me", "").want(400, `"field":"by"`)
+	s.do("GET", "/api/etl/actions?before=x", "").want(400, `"field":"before"`)
 	s.Change(id, done)
 	for _, action := range []string{"/pause", "/resume", "/cancel"} {
 		s.do("POST", path+action, "").want(409, "is partial, so it cannot").wantFields(map[string]any{"run.id": id})
@@ -235,7 +241,7 @@ func TestProductsAreExplained(t *testing.T) {
 func TestFailuresOfTheLedgerStayInTheLog(t *testing.T) {
 	t.Parallel()
 	for call, path := range map[string]string{
-		"Runs": "GET /api/etl/runs", "Run": "GET /api/etl/runs/{id}", "Outcomes": "GET /api/etl/runs/{id}/products", "Ask": "POST /api/etl/runs/{id}/pause",
+		"Runs": "GET /api/etl/runs", "Run": "GET /api/etl/runs/{id}", "Outcomes": "GET /api/etl/runs/{id}/products", "Ask": "POST /api/etl/runs/{id}/pause", "Actions": "GET /api/etl/actions",
 		"Findings": "POST /api/etl/runs/{id}/apply", "LatestLook": "GET /api/etl/validate", "Statistics": "GET /api/etl/stats", "Active": "GET /api/etl/status",
 		"Switch": "GET /api/etl/scheduler/status", "SetSwitch": "POST /api/etl/scheduler/stop", "Submit": "POST /api/etl/scheduler/trigger",
 		"Explain": "GET /api/etl/products/{id}", "History": "GET /api/etl/products/{id}", "Latest": "GET /api/etl/status",

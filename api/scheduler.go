@@ -105,8 +105,7 @@ func (a *API) setSwitch(on bool) func(http.ResponseWriter, *http.Request) error 
 		if on && !a.parts.Schedule().Enabled {
 			return &refusal{status: http.StatusConflict, message: "ENABLE_SCHEDULER is false: set it to true and restart the service, then scheduled runs can be started"}
 		}
-		user := callOf(r.Context()).user
-		if _, err := a.parts.Runs.SetSwitch(r.Context(), on, user.Name()); err != nil {
+		if _, err := a.parts.Runs.SetSwitch(r.Context(), on, actor(r)); err != nil {
 			return err
 		}
 		logger(r.Context()).Info("scheduler switched", "on", on)
@@ -119,7 +118,7 @@ func (a *API) setSwitch(on bool) func(http.ResponseWriter, *http.Request) error 
 		if on {
 			message = "scheduled runs are on"
 		}
-		a.answer(w, r, http.StatusOK, schedulerAnswer{true, message, a.scheduler(o, user), now()})
+		a.answer(w, r, http.StatusOK, schedulerAnswer{true, message, a.scheduler(o, callOf(r.Context()).user), now()})
 		return nil
 	}
 }

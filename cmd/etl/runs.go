@@ -37,6 +37,7 @@ id, a part of it that no other of the latest 500 runs has, or last.`,
 		newRunsAskCommand(t, env, "pause", "Let a run hold before its next repair", run.WantPause),
 		newRunsAskCommand(t, env, "resume", "Let a paused run go on", run.WantRun),
 		newRunsApplyCommand(t, env),
+		newRunsActionsCommand(t, env),
 	)
 	return cmd
 }
@@ -101,10 +102,11 @@ type runDocument struct {
 	*run.Record
 	Progress *words.ProgressDocument `json:"progress,omitempty"`
 	Report   *words.ReportDocument   `json:"report,omitempty"`
+	Actions  []run.Action            `json:"actions,omitempty"`
 }
 
 func documentOf(r *run.Record) runDocument {
-	return runDocument{r, words.CLI.Progress(r.Progress), words.CLI.Report(r.Report)}
+	return runDocument{Record: r, Progress: words.CLI.Progress(r.Progress), Report: words.CLI.Report(r.Report)}
 }
 
 func newRunsListCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
@@ -255,10 +257,16 @@ func newRunsShowCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		if err := withSamples(cmd.Context(), memory, &record); err != nil {
 			return err
 		}
-		if output.value == outputJSON {
-			return printJSON(t.out, documentOf(&record))
+		did, err := memory.Actions(cmd.Context(), run.ActionFilter{Run: record.ID, Limit: run.MaxPage})
+		if err != nil {
+			return err
 		}
-		_, err = fmt.Fprint(t.out, renderRun(&record, screenOf(t.out)))
+		if output.value == outputJSON {
+			d := documentOf(&record)
+			d.Actions = did.Actions
+			return printJSON(t.out, d)
+		}
+		_, err = fmt.Fprint(t.out, renderRun(&record, did.Actions, screenOf(t.out)))
 		return err
 	}
 	return cmd
@@ -275,7 +283,7 @@ func withSamples(ctx context.Context, memory *ledger.Ledger, r *run.Record) erro
 }
 
 // renderRun is a run for a person.
-func renderRun(r *run.Record, s screen) string {
+func renderRun(r *run.Record, did []run.Action, s screen) string {
 	rows := s.newSheet()
 	add := func(name, value string) {
 		if value != "" {
@@ -300,6 +308,13 @@ func renderRun(r *run.Record, s screen) string {
 	add("owner", printable(r.Owner))
 	if r.Takeovers > 0 {
 		add("taken over", words.Counted(r.Takeovers, "time"))
+	}
+	for i, a := range slices.Backward(did) {
+		name := ""
+		if i == len(did)-1 {
+			name = "steered"
+		}
+		add(name, deedOf(&a)+" by "+whoOf(&a)+" at "+at(a.At))
 	}
 	text := rows.Render() + "\n"
 	if r.Report != nil && !r.Status.Active() {
@@ -489,7 +504,7 @@ func newRunsAskCommand(t terminal, env envconfig.Lookuper, action, short string,
 			if err != nil {
 				return err
 			}
-			if record, err = memory.Ask(cmd.Context(), record.ID, wanted); err != nil {
+			if record, err = memory.Ask(cmd.Context(), record.ID, wanted, terminalActor()); err != nil {
 				return err
 			}
 			said := "is told to " + action

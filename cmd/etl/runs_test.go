@@ -97,6 +97,8 @@ func TestRunsAreSteeredFromTheTerminal(t *testing.T) {
 	status(run.StatusRunning)
 	wantAll(t, s.said(t, exitOK, "runs", "cancel", shown.ID), "is told to cancel")
 	wantAll(t, s.said(t, exitService, "runs", "watch", shown.ID), "run "+shown.ID+" is cancelled", "Interrupted after")
+	wantAll(t, s.said(t, exitOK, "runs", "show", shown.ID), "resume by "+actor()+" (cli) at 20", "cancel by "+actor()+" (cli) at 20")
+	wantAll(t, s.said(t, exitOK, "runs", "actions", "--since", "1h"), "cancel ", shown.ID, actor()+" (cli)")
 }
 
 // The scheduler's switch is turned without the API, by name.
@@ -106,6 +108,8 @@ func TestSchedulerFromTheTerminal(t *testing.T) {
 	s.consumer()
 	r := s.serve(nil).ready()
 	wantAll(t, s.said(t, exitOK, "scheduler", "status"), "Scheduled runs are on.", "There was none yet.")
+	wantAll(t, s.said(t, exitOK, "runs", "actions"), "Nobody has steered anything.")
+	wantAll(t, s.said(t, exitUsage, "runs", "actions", "--before", "x"), `--before is "x", it must be what an earlier page says`)
 	wantAll(t, s.said(t, exitOK, "scheduler", "stop"), "Scheduled runs are off, by "+actor()+" since 20")
 	var status struct {
 		Status struct {

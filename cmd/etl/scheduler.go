@@ -98,7 +98,7 @@ func newSchedulerSwitchCommand(t terminal, env envconfig.Lookuper, action, short
 			if err != nil {
 				return err
 			}
-			now, err := memory.SetSwitch(cmd.Context(), on, actor())
+			now, err := memory.SetSwitch(cmd.Context(), on, terminalActor())
 			if err != nil {
 				return err
 			}
@@ -116,6 +116,8 @@ func actor() string {
 	}
 	return by
 }
+
+func terminalActor() run.Actor { return run.Actor{Name: actor(), Trigger: run.ByCLI} }
 
 func newSchedulerTriggerCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 	var wait bool

@@ -25,7 +25,7 @@ func TestClaimLeavesAlone(t *testing.T) {
 		},
 		"a run that ended": func(t *testing.T, l *Ledger) { finished(t, l, run.StatusFailed) },
 		"a queued run that is to pause": func(t *testing.T, l *Ledger) {
-			if _, err := l.Ask(t.Context(), submitted(t, l).ID, run.WantPause); err != nil {
+			if _, err := l.Ask(t.Context(), submitted(t, l).ID, run.WantPause, run.Actor{}); err != nil {
 				t.Fatal(err)
 			}
 		},

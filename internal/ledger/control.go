@@ -12,8 +12,9 @@ import (
 
 // Ask pauses, resumes or cancels an active run: whoever executes it obeys with its
 // next beat, and a queued or waiting run is cancelled at once. Cancelling is final. A run that
-// has ended, or is being cancelled, is a *run.StatusError.
-func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (record run.Record, err error) {
+// has ended, or is being cancelled, is a *run.StatusError. What changes is kept as an action
+// of whoever asks.
+func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted, by run.Actor) (record run.Record, err error) {
 	actions := map[run.Wanted]string{
 		run.WantPause: "be paused", run.WantRun: "be resumed", run.WantCancel: "be cancelled",
 	}
@@ -30,16 +31,20 @@ UPDATE ` + runTable + ` SET version = version + 1, wanted = @wanted,
 	finished_at = CASE WHEN (status IN ('waiting', 'queued') OR ` + unowned + `) AND @wanted = 'cancel' THEN now() END, unread = NULL
 WHERE id = @id RETURNING ` + columns
 	)
-	args := pgx.NamedArgs{"id": parseID(id), "pipeline": l.pipeline, "wanted": string(wanted)}
+	args := l.deed(wanted.Deed(), by, pgx.NamedArgs{"id": parseID(id), "wanted": string(wanted)})
 	found, err := retried(ctx, l, "ask run "+id+" to "+action, func() (found *run.Record, err error) {
 		err = l.inTx(ctx, func(tx pgx.Tx) error {
 			found, err = first(ctx, tx, scanRecord, look, args)
-			if err == nil && found != nil && askable(found, wanted) && found.Wanted != wanted && found.Wanted != run.WantCancel {
-				if found, err = first(ctx, tx, scanRecord, change, args); err == nil && !found.Status.Active() {
-					err = l.abandon(ctx, tx, parseID(id))
-				}
+			if err != nil || found == nil || !askable(found, wanted) || found.Wanted == wanted || found.Wanted == run.WantCancel {
+				return err
 			}
-			return err
+			if found, err = first(ctx, tx, scanRecord, change, args); err != nil {
+				return err
+			}
+			if _, err = tx.Exec(ctx, noteAction, args); err != nil || found.Status.Active() {
+				return err
+			}
+			return l.abandon(ctx, tx, parseID(id))
 		})
 		return found, err
 	})
@@ -77,14 +82,18 @@ func (l *Ledger) Switch(ctx context.Context) (run.Switch, error) {
 	return *found, nil
 }
 
-// SetSwitch says whether scheduled runs are wanted, and who says so.
-func (l *Ledger) SetSwitch(ctx context.Context, on bool, by string) (run.Switch, error) {
+// SetSwitch says whether scheduled runs are wanted, and who says so. A change is kept as an
+// action too.
+func (l *Ledger) SetSwitch(ctx context.Context, on bool, by run.Actor) (run.Switch, error) {
 	const set = `
-INSERT INTO ` + switchTable + ` (pipeline, is_on, changed_by) VALUES (@pipeline, @on, @by)
+WITH noted AS (
+	INSERT INTO ` + actionTable + ` (pipeline, deed, actor, trigger) SELECT @pipeline, @deed, @actor, @actor_trigger
+	WHERE coalesce((SELECT is_on FROM ` + switchTable + ` WHERE pipeline = @pipeline), true) <> @on)
+INSERT INTO ` + switchTable + ` (pipeline, is_on, changed_by) VALUES (@pipeline, @on, @actor)
 ON CONFLICT (pipeline) DO UPDATE SET is_on = excluded.is_on, changed_by = excluded.changed_by, changed_at = now()
 RETURNING is_on, changed_by, changed_at`
 	now, err := retried(ctx, l, "set the scheduler's switch", func() (*run.Switch, error) {
-		return first(ctx, l.pool, scanSwitch, set, pgx.NamedArgs{"pipeline": l.pipeline, "on": on, "by": cut(by, maxText)})
+		return first(ctx, l.pool, scanSwitch, set, l.deed(run.DeedOfSwitch(on), by, pgx.NamedArgs{"on": on}))
 	})
 	if err != nil {
 		return run.Switch{}, err

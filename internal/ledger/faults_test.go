@@ -64,9 +64,9 @@ func TestBrokenConnectionsAreNoFailure(t *testing.T) {
 		func() error { _, err := l.Accept(t.Context(), wanting(t)); return err },
 		func() error { _, err := l.Run(t.Context(), record.ID); return err },
 		func() error { _, err := l.Runs(t.Context(), run.Filter{}); return err },
-		func() error { _, err := l.Ask(t.Context(), record.ID, run.WantPause); return err },
+		func() error { _, err := l.Ask(t.Context(), record.ID, run.WantPause, run.Actor{}); return err },
 		func() error { _, err := l.Sweep(t.Context()); return err },
-		func() error { _, err := l.SetSwitch(t.Context(), true, ""); return err },
+		func() error { _, err := l.SetSwitch(t.Context(), true, run.Actor{Name: ""}); return err },
 		func() error { return l.Discard(t.Context(), record.ID) },
 	}
 	for i, step := range steps {

@@ -77,7 +77,7 @@ func TestABeatDoesNotWaitForASettlement(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	if _, err := l.Ask(ctx, owned.Record().ID, run.WantPause); err != nil {
+	if _, err := l.Ask(ctx, owned.Record().ID, run.WantPause, run.Actor{}); err != nil {
 		t.Errorf("asked in the middle of a settlement: %v", err)
 	}
 	if wanted, err := owned.Beat(ctx, run.StatusRunning, run.Progress{}); err != nil || wanted != run.WantPause {

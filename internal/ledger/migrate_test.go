@@ -341,7 +341,7 @@ func TestRestrictedRole(t *testing.T) {
 	}
 	begun(t, l, gone)
 	last := begun(t, l, long).Record()
-	if _, err := l.Ask(t.Context(), last.ID, run.WantPause); err != nil {
+	if _, err := l.Ask(t.Context(), last.ID, run.WantPause, run.Actor{}); err != nil {
 		t.Error(err)
 	}
 	if page, err := l.Runs(t.Context(), run.Filter{}); err != nil || len(page.Runs) != 4 {
@@ -350,7 +350,7 @@ func TestRestrictedRole(t *testing.T) {
 	if got := outcomes(t, l, record.ID, run.OutcomeFilter{}); len(got) != 2 { // one was in hand
 		t.Errorf("the outcomes are %v", got)
 	}
-	if _, err := l.SetSwitch(t.Context(), false, "ada"); err != nil {
+	if _, err := l.SetSwitch(t.Context(), false, run.Actor{Name: "ada"}); err != nil {
 		t.Error(err)
 	}
 	if s, err := l.Switch(t.Context()); err != nil || s.On {
@@ -373,6 +373,6 @@ func TestRestrictedRole(t *testing.T) {
 		t.Errorf("%d runs are left", n)
 	}
 	db.Exec("REVOKE INSERT ON etl_ledger.switch FROM " + l.role())
-	_, err := l.SetSwitch(t.Context(), true, "ada")
+	_, err := l.SetSwitch(t.Context(), true, run.Actor{Name: "ada"})
 	testenv.CheckMessage(t, err, "permission denied", "grant "+l.role())
 }

@@ -40,8 +40,8 @@ func (l *Ledger) Retain(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// Forget removes finished runs with their outcomes, closed differences, comparisons and
-// health checks that are older than the retention, or the oldest of what is more than
+// Forget removes finished runs with their outcomes, closed differences, comparisons, health
+// checks and actions that are older than the retention, or the oldest of what is more than
 // the ledger is to keep, and returns how many rows those were. It goes on until none is
 // left or the time is over, batch by batch, and rests for as long as each batch took.
 func (l *Ledger) Forget(ctx context.Context, atMost time.Duration) (removed int64, err error) {
@@ -51,7 +51,7 @@ func (l *Ledger) Forget(ctx context.Context, atMost time.Duration) (removed int6
 		return 0, err
 	}
 	for _, forget := range []func(context.Context, time.Time) (int64, bool, error){
-		l.forgetRuns, l.forgetting(closedBefore), l.forgetting(lookedBefore), l.forgetting(checkedBefore),
+		l.forgetRuns, l.forgetting(closedBefore), l.forgetting(lookedBefore), l.forgetting(checkedBefore), l.forgetting(actedBefore),
 	} {
 		for more := true; more && time.Now().Before(end); {
 			begun := time.Now()
@@ -169,6 +169,10 @@ DELETE FROM ` + lookTable + ` WHERE ctid = ANY(ARRAY(
 	checkedBefore = `
 DELETE FROM ` + healthTable + ` WHERE ctid = ANY(ARRAY(
 	SELECT ctid FROM ` + healthTable + ` WHERE pipeline = @pipeline AND at < @horizon
+	ORDER BY at LIMIT @rows FOR UPDATE SKIP LOCKED))`
+	actedBefore = `
+DELETE FROM ` + actionTable + ` WHERE ctid = ANY(ARRAY(
+	SELECT ctid FROM ` + actionTable + ` WHERE pipeline = @pipeline AND at < @horizon
 	ORDER BY at LIMIT @rows FOR UPDATE SKIP LOCKED))`
 )
 

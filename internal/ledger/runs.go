@@ -128,11 +128,19 @@ func parseRunCursor(text string) (at time.Time, id pgtype.UUID, err error) {
 	if err != nil {
 		return at, id, err
 	}
-	micros, err := strconv.ParseInt(first, 10, 64)
-	at, id = time.UnixMicro(micros).UTC(), parseID(second)
-	// What the ledger holds are times that JSON can say.
-	if err != nil || !id.Valid || at.Year() < 0 || at.Year() > 9999 {
+	at, err = parseMicros(first)
+	if id = parseID(second); err != nil || !id.Valid {
 		return at, id, fmt.Errorf("%w: %q", run.ErrCursor, cut(text, maxText))
 	}
 	return at, id, nil
+}
+
+// parseMicros reads the time of a cursor. What the ledger holds are times that JSON can say.
+func parseMicros(text string) (time.Time, error) {
+	micros, err := strconv.ParseInt(text, 10, 64)
+	at := time.UnixMicro(micros).UTC()
+	if err == nil && (at.Year() < 0 || at.Year() > 9999) {
+		err = fmt.Errorf("the year %d", at.Year())
+	}
+	return at, err
 }

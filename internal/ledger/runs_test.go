@@ -39,7 +39,7 @@ func TestCaseE10ListsDoNotLoadIDs(t *testing.T) {
 			r.IDs = append(r.IDs, product.ID(fmt.Sprintf("%024x", i*i)))
 		}
 	})
-	if _, err := l.Ask(t.Context(), named.ID, run.WantCancel); err != nil {
+	if _, err := l.Ask(t.Context(), named.ID, run.WantCancel, run.Actor{}); err != nil {
 		t.Fatal(err)
 	}
 	// The others as it is, but for one as an older program has entered it.

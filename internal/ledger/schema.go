@@ -16,6 +16,7 @@ const (
 	differenceTable    = schema + ".difference"
 	lookTable          = schema + ".look"
 	gapTable           = schema + ".gap"
+	actionTable        = schema + ".action"
 	switchTable        = schema + ".switch"
 	healthTable        = schema + ".health"
 	versionTable       = schema + ".goose_db_version" // how far the schema was migrated

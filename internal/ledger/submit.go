@@ -179,10 +179,14 @@ func (l *Ledger) arguments(r *run.Request, e entry) (pgx.NamedArgs, error) {
 		"request": request, "brief": brief, "requested_at": r.At, "expires_at": nil,
 		"status": string(e.status), "problem": cut(e.problem, run.MaxError), "unread": e.unread, "reads": l.reads, "active": e.active, "owner": e.owner, "lease": e.lease,
 		"stale": "its process gave no sign of life any more; run " + r.ID + " took its place",
-		"left":  "it was handed back, and no worker took it up again; run " + r.ID + " took its place",
+		"deed":  string(run.DidApply), "actor": cut(r.By, maxText), "apply": nil,
+		"left": "it was handed back, and no worker took it up again; run " + r.ID + " took its place",
 	}
 	if r.Key != "" {
 		args["key"] = r.Key
+	}
+	if r.Apply != "" {
+		args["apply"] = parseID(r.Apply)
 	}
 	if !r.Expires.IsZero() {
 		args["expires_at"] = r.Expires
@@ -196,7 +200,9 @@ func whole(r *run.Request) bool { return len(r.IDs) == 0 && r.Since.IsZero() && 
 // expired says of a run in SQL why it never began.
 const expired = `'expired: no worker began it by ' || to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`
 
+// insertRun keeps with the run that it applies another, whoever asked for it.
 const insertRun = `
+WITH entered AS (
 INSERT INTO ` + runTable + ` (id, pipeline, slot, key, trigger, mode, dry_run, whole, request, brief, requested_at, expires_at,
 	status, error, finished_at, active_run, owner, fence, lease_until, started_at, unread, unread_by)
 SELECT @id, @pipeline, @slot, @key, @trigger, @mode, @dry_run, @whole, @request, @brief, @requested_at, expires_at,
@@ -207,7 +213,10 @@ SELECT @id, @pipeline, @slot, @key, @trigger, @mode, @dry_run, @whole, @request,
 	now() + @lease::interval, CASE WHEN @status = 'running' THEN now() END, @unread::bytea, CASE WHEN @unread::bytea IS NOT NULL THEN @reads::bigint END
 FROM (SELECT @expires_at::timestamptz AS expires_at, @status IN ('queued', 'waiting') AND coalesce(@expires_at <= now(), false) AS late) AS asked
 ON CONFLICT DO NOTHING
-RETURNING ` + columns
+RETURNING *), noted AS (
+	INSERT INTO ` + actionTable + ` (pipeline, deed, actor, trigger, run, new_run)
+	SELECT pipeline, @deed, @actor, trigger, @apply::uuid, id FROM entered WHERE @apply::uuid IS NOT NULL AND status <> 'skipped')
+SELECT ` + columns + ` FROM entered`
 
 // left is true of a run that was handed back and that no worker has taken up again, each
 // of which looks every few seconds. One that a person has paused waits for that person.

@@ -81,7 +81,7 @@ func TestTenSubmitAtOnce(t *testing.T) {
 				t.Errorf("a loser was told of run %s, the winner is %s", winner, won[0])
 			}
 		}
-		if _, err := l.Ask(t.Context(), won[0], run.WantCancel); err != nil {
+		if _, err := l.Ask(t.Context(), won[0], run.WantCancel, run.Actor{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -111,7 +111,7 @@ func TestSubmitWhileRunsEnd(t *testing.T) {
 		for range 25 {
 			record, err := l.Submit(t.Context(), wanting(t))
 			if err == nil {
-				_, err = l.Ask(t.Context(), record.ID, run.WantCancel)
+				_, err = l.Ask(t.Context(), record.ID, run.WantCancel, run.Actor{})
 			} else if errors.As(err, new(*run.ActiveError)) {
 				err = nil
 			}

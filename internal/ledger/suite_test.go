@@ -15,7 +15,7 @@ import (
 var times = []string{
 	runTable + ".requested_at", runTable + ".expires_at", runTable + ".started_at", runTable + ".finished_at", runTable + ".not_before", handTable + ".acted_at",
 	outcomeTable + ".at", differenceTable + ".opened_at", differenceTable + ".changed_at", differenceTable + ".closed_at", differenceTable + ".acted_at",
-	lookTable + ".began", gapTable + ".minute",
+	lookTable + ".began", gapTable + ".minute", actionTable + ".at",
 }
 
 func TestLedger(t *testing.T) {
@@ -80,7 +80,7 @@ func TestPipelines(t *testing.T) {
 	if _, err := two.Run(t.Context(), next.Record().ID); err == nil {
 		t.Error("one has the run of the other")
 	}
-	if on, err := one.SetSwitch(t.Context(), false, "ada"); err != nil || on.On {
+	if on, err := one.SetSwitch(t.Context(), false, run.Actor{Name: "ada"}); err != nil || on.On {
 		t.Error(on, err)
 	}
 	if on, err := two.Switch(t.Context()); err != nil || !on.On {

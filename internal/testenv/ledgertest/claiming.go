@@ -57,7 +57,7 @@ func testClaim(t *testing.T, l Fixture) {
 
 func testClaimLeaves(t *testing.T, l Fixture) {
 	finished(t, l, run.StatusFailed)
-	if _, err := l.Ask(t.Context(), submitted(t, l, look).ID, run.WantPause); err != nil {
+	if _, err := l.Ask(t.Context(), submitted(t, l, look).ID, run.WantPause, ann); err != nil {
 		t.Fatal(err)
 	}
 	lease := begun(t, l, long)
@@ -129,7 +129,7 @@ func testLateBeat(t *testing.T, l Fixture) {
 
 func testPausedTakeover(t *testing.T, l Fixture) {
 	lease := begun(t, l, gone)
-	if _, err := l.Ask(t.Context(), lease.Record().ID, run.WantPause); err != nil {
+	if _, err := l.Ask(t.Context(), lease.Record().ID, run.WantPause, ann); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := lease.Beat(t.Context(), run.StatusPaused, run.Progress{}); err != nil {
@@ -196,7 +196,7 @@ func testPausedHandBack(t *testing.T, l Fixture) {
 
 func asked(t *testing.T, l Fixture, id string, wanted run.Wanted) run.Record {
 	t.Helper()
-	record, err := l.Ask(t.Context(), id, wanted)
+	record, err := l.Ask(t.Context(), id, wanted, ann)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func testRest(t *testing.T, l Fixture) {
 	if err := next.HandBack(t.Context(), "the words", time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if record, err := l.Ask(t.Context(), lease.Record().ID, run.WantCancel); err != nil || record.Status != run.StatusCancelled || record.Error != "" {
+	if record, err := l.Ask(t.Context(), lease.Record().ID, run.WantCancel, ann); err != nil || record.Status != run.StatusCancelled || record.Error != "" {
 		t.Errorf("cancelled: %+v, %v", record, err)
 	}
 }
@@ -250,7 +250,7 @@ func testLeft(t *testing.T, l Fixture) {
 	l.Age(time.Hour + time.Second)
 	begins(false)
 	for _, wanted := range []run.Wanted{run.WantPause, run.WantRun} {
-		if _, err := l.Ask(t.Context(), id, wanted); err != nil {
+		if _, err := l.Ask(t.Context(), id, wanted, ann); err != nil {
 			t.Fatal(err)
 		}
 		l.Age(time.Hour)

@@ -388,7 +388,7 @@ func testCancelledHands(t *testing.T, l Fixture) {
 	if err := lease.HandBack(t.Context(), "", 0); err != nil {
 		t.Fatal(err)
 	}
-	record, err := l.Ask(t.Context(), lease.Record().ID, run.WantCancel)
+	record, err := l.Ask(t.Context(), lease.Record().ID, run.WantCancel, ann)
 	if err != nil || record.Status != run.StatusCancelled {
 		t.Fatalf("%+v, %v", record, err)
 	}

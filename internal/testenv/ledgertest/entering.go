@@ -79,7 +79,7 @@ func testSlots(t *testing.T, l Fixture) {
 			t.Errorf("%s: active is %v, %v", slot, active, err)
 		}
 	}
-	if _, err := l.Ask(t.Context(), repair.ID, run.WantCancel); err != nil {
+	if _, err := l.Ask(t.Context(), repair.ID, run.WantCancel, ann); err != nil {
 		t.Fatal(err)
 	}
 	if active, err := l.Active(t.Context(), run.RepairSlot); err != nil || active != nil {

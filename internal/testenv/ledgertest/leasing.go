@@ -36,7 +36,7 @@ func testBeat(t *testing.T, l Fixture) {
 		t.Errorf("the progress is\n%+v, want\n%+v", record.Progress, progress)
 	}
 	for version, ask := range []run.Wanted{run.WantPause, run.WantRun, run.WantCancel} {
-		if _, err := l.Ask(t.Context(), id, ask); err != nil {
+		if _, err := l.Ask(t.Context(), id, ask, ann); err != nil {
 			t.Fatal(err)
 		}
 		wanted, err := lease.Beat(t.Context(), run.StatusPaused, run.Progress{})

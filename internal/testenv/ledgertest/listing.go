@@ -95,7 +95,7 @@ func testRunsWithoutIDs(t *testing.T, l Fixture) {
 		t.Fatal(err)
 	}
 	check("the active one", active, named, 3)
-	if _, err := l.Ask(t.Context(), named.ID, run.WantCancel); err != nil {
+	if _, err := l.Ask(t.Context(), named.ID, run.WantCancel, ann); err != nil {
 		t.Fatal(err)
 	}
 	latest, err := l.Latest(t.Context(), run.RepairSlot)
@@ -217,7 +217,7 @@ func testLatest(t *testing.T, l Fixture) {
 	latestLook(whole.Finished.Add(time.Microsecond), "")
 	newer := finished(t, l, run.StatusSucceeded, look)
 	latestLook(whole.Finished, newer.ID)
-	if _, err := l.Ask(t.Context(), active.ID, run.WantCancel); err != nil {
+	if _, err := l.Ask(t.Context(), active.ID, run.WantCancel, ann); err != nil {
 		t.Fatal(err)
 	}
 	latest(run.RepairSlot, active.ID)

@@ -23,7 +23,8 @@ type Ledger interface {
 	Claim(ctx context.Context, owner string, length time.Duration) (run.Lease, error)
 	Sweep(ctx context.Context) (claimable bool, err error)
 	Forget(ctx context.Context, atMost time.Duration) (removed int64, err error)
-	Ask(ctx context.Context, id string, wanted run.Wanted) (run.Record, error)
+	Ask(ctx context.Context, id string, wanted run.Wanted, by run.Actor) (run.Record, error)
+	Actions(ctx context.Context, f run.ActionFilter) (run.ActionPage, error)
 
 	Run(ctx context.Context, id string) (run.Record, error)
 	Runs(ctx context.Context, filter run.Filter) (run.Page, error)
@@ -35,7 +36,7 @@ type Ledger interface {
 	History(ctx context.Context, id product.ID, limit int) ([]run.PastOutcome, error)
 
 	Switch(ctx context.Context) (run.Switch, error)
-	SetSwitch(ctx context.Context, on bool, by string) (run.Switch, error)
+	SetSwitch(ctx context.Context, on bool, by run.Actor) (run.Switch, error)
 	SaveHealth(ctx context.Context, h run.HealthRecord) error
 	LastHealth(ctx context.Context) (*run.HealthRecord, error)
 }

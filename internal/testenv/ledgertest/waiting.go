@@ -149,11 +149,11 @@ func testDeferredExpires(t *testing.T, l Fixture) {
 func testDeferredCancelled(t *testing.T, l Fixture) {
 	record := deferred(t, l, "{}")
 	for _, wanted := range []run.Wanted{run.WantPause, run.WantRun} {
-		_, err := l.Ask(t.Context(), record.ID, wanted)
+		_, err := l.Ask(t.Context(), record.ID, wanted, ann)
 		isRefused(t, err, record.ID)
 	}
 	for range 2 {
-		asked, err := l.Ask(t.Context(), record.ID, run.WantCancel)
+		asked, err := l.Ask(t.Context(), record.ID, run.WantCancel, ann)
 		if err != nil || asked.Status != run.StatusCancelled || asked.Error != "" || asked.Finished.IsZero() || asked.Version != 2 {
 			t.Errorf("asked to cancel, it is %+v, %v", asked, err)
 		}

@@ -32,6 +32,7 @@ type Ledger struct {
 	gaps        []gap
 	wanted      run.Switch
 	checked     *run.HealthRecord
+	actions     []run.Action // the oldest first
 	calls       map[string]int
 	age         time.Duration // by how much all has grown older than it is
 	ticks       int64
@@ -272,6 +273,9 @@ func (l *Ledger) add(request run.Request, status run.Status) (e, active *entry) 
 	e = newEntry(record)
 	e.finished = now
 	l.runs[record.ID] = e
+	if request.Apply != "" && record.Status != run.StatusSkipped {
+		l.note(run.DidApply, run.Actor{Name: request.By, Trigger: request.Trigger}, request.Apply, record.ID)
+	}
 	return e, nil
 }
 
@@ -487,6 +491,9 @@ func (l *Ledger) Forget(ctx context.Context, _ time.Duration) (removed int64, er
 			delete(l.differences, key)
 		}
 	}
+	kept := slices.DeleteFunc(slices.Clone(l.actions), func(a run.Action) bool { return old(a.At) })
+	removed += int64(len(l.actions) - len(kept))
+	l.actions = kept
 	last := l.lastLook()
 	for id, look := range l.looks {
 		if old(look.At) && look.At.Before(last.At) {
@@ -498,7 +505,7 @@ func (l *Ledger) Forget(ctx context.Context, _ time.Duration) (removed int64, er
 }
 
 // Ask pauses, resumes or cancels an active run.
-func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (run.Record, error) {
+func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted, by run.Actor) (run.Record, error) {
 	leave, err := l.enter(ctx, "Ask")
 	if err != nil {
 		return run.Record{}, err
@@ -514,6 +521,7 @@ func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (run.Rec
 	case e.record.Status == run.StatusWaiting && wanted == run.WantCancel:
 		e.record.Wanted, e.record.Status, e.record.Error = wanted, run.StatusCancelled, ""
 		l.end(e)
+		l.note(wanted.Deed(), by, id, "")
 		return e.record, nil
 	case e.record.Wanted == wanted && (e.record.Status.Active() || e.record.Status == run.StatusCancelled && wanted == run.WantCancel):
 		return e.record, nil
@@ -523,6 +531,7 @@ func (l *Ledger) Ask(ctx context.Context, id string, wanted run.Wanted) (run.Rec
 		return run.Record{}, &run.StatusError{Run: e.record, Action: action + ": it is being cancelled"}
 	}
 	e.record.Wanted = wanted
+	l.note(wanted.Deed(), by, id, "")
 	if wanted == run.WantCancel && (e.record.Status == run.StatusQueued || e.unowned()) {
 		e.record.Status, e.record.Error = run.StatusCancelled, ""
 		l.end(e)
@@ -543,13 +552,16 @@ func (l *Ledger) Switch(ctx context.Context) (run.Switch, error) {
 }
 
 // SetSwitch says whether scheduled runs are wanted, and who says so.
-func (l *Ledger) SetSwitch(ctx context.Context, on bool, by string) (run.Switch, error) {
+func (l *Ledger) SetSwitch(ctx context.Context, on bool, by run.Actor) (run.Switch, error) {
 	leave, err := l.enter(ctx, "SetSwitch")
 	if err != nil {
 		return run.Switch{}, err
 	}
 	defer leave()
-	l.wanted = run.Switch{On: on, By: by, At: l.now().at}
+	if l.wanted.On != on {
+		l.note(run.DeedOfSwitch(on), by, "", "")
+	}
+	l.wanted = run.Switch{On: on, By: by.Name, At: l.now().at}
 	return l.wanted, nil
 }
 
