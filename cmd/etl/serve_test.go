@@ -549,6 +549,69 @@ func TestTicksOnThreeReplicas(t *testing.T) {
 	s.wantComplete()
 }
 
+// What the clock passed while no scheduler ran is made up for by one run, which says so, where
+// that is wanted.
+func TestMissedTicks(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 30, every(3))
+	s.consumer()
+	first := s.serve(map[string]string{"SYNC_CRON_SCHEDULE": "* * * * * *"}).ready()
+	testenv.Eventually(t, watchFor, func() bool {
+		return s.number(`SELECT count(*) FROM etl_ledger.run WHERE trigger = 'schedule' AND status = 'succeeded'`) > 0
+	}, "a scheduled run")
+	first.stop()
+	first.wait()
+
+	// From here on there is one instant a day, twelve hours away from now, and days pass.
+	dayPasses := func() {
+		t.Helper()
+		const passed = `UPDATE etl_ledger.run r SET key = o.key, request = jsonb_set(r.request::jsonb, '{key}', to_jsonb(o.key))
+			FROM (SELECT id, 'tick ' || to_char((substr(key, 6)::timestamptz - interval '1 day') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS key FROM etl_ledger.run WHERE key LIKE 'tick %') o
+			WHERE o.id = r.id`
+		if _, err := s.cart.Pool.Exec(t.Context(), passed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	daily := func(catchUp, says string) *replica {
+		t.Helper()
+		r := s.serve(map[string]string{"SYNC_CRON_SCHEDULE": fmt.Sprintf("0 %d * * *", (time.Now().UTC().Hour()+12)%24), "SYNC_CATCH_UP": catchUp}).ready()
+		testenv.Eventually(t, watchFor, func() bool { return strings.Contains(r.stdout.String(), says) }, says)
+		return r
+	}
+	made := func(r *replica, want int) {
+		t.Helper()
+		var page runPage
+		r.get("/api/etl/runs?trigger=schedule&limit=200", &page)
+		var all []string
+		for _, shown := range page.Runs {
+			if shown.Request.Reason != "" {
+				all = append(all, shown.Request.Reason)
+			}
+		}
+		if says := regexp.MustCompile(`^makes up for scheduled runs missed since 20\S+Z: 1$`); len(all) != want || want > 0 && !says.MatchString(all[0]) {
+			t.Errorf("the runs that make up for others: %q, want %d", all, want)
+		}
+		r.stop()
+		r.wait()
+	}
+	made(daily("true", "no scheduled run was missed"), 0)
+	dayPasses()
+	made(daily("false", "is not asked whether scheduled runs were missed"), 0)
+	second := daily("true", `"msg":"tick","component":"scheduler"`)
+	if a := second.do(http.MethodGet, "/metrics", ""); !strings.Contains(a.body, `etl_scheduler_ticks_total{job="sync",result="caught_up"} 1`) || !strings.Contains(a.body, `etl_scheduler_tick_lateness_seconds{job="sync"} 4`) {
+		t.Errorf("the metrics do not tell of a tick about 12 hours late: %s", a.body)
+	}
+	made(second, 1)
+	made(daily("true", "no scheduled run was missed"), 1)
+	// What was switched off was not missed.
+	s.said(t, exitOK, "scheduler", "stop")
+	dayPasses()
+	made(daily("true", "scheduled runs were missed while they were switched off"), 1)
+	s.said(t, exitOK, "scheduler", "start")
+	made(daily("true", "scheduled runs were missed while they were switched off"), 1)
+	s.wantComplete()
+}
+
 // The roles run apart too: one process takes requests, another one executes them.
 func TestRolesApart(t *testing.T) {
 	t.Parallel()

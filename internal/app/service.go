@@ -248,8 +248,14 @@ func (s *Service) perform(ctx context.Context) {
 		roles.Go(func() { s.ledger.Retain(ctx, s.log.With("component", "retention")) })
 	}
 	if s.config.Service.has(roleScheduler) {
+		begun := time.Now()
 		s.scheduler.Start()
 		s.tellSwitch(ctx)
+		if s.config.Schedule.CatchUp {
+			roles.Go(func() { s.catchUp(ctx, begun) })
+		} else {
+			s.log.Info("it is not asked whether scheduled runs were missed", "component", "scheduler", "SYNC_CATCH_UP", false)
+		}
 	}
 	<-ctx.Done()
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Service.Drain)

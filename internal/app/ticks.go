@@ -5,6 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -47,15 +50,22 @@ func (s *Service) tellSwitch(ctx context.Context) {
 	}
 }
 
-// tick asks for a scheduled run. All replicas ask, and their requests share a key, so that
-// one run comes of it. It is in the ledger before a message rings for it. Where one of the
-// two is away it is tried until the next tick.
-func (s *Service) tick(ctx context.Context, t schedule.Tick) {
+// tickKey is what the requests of all replicas for one instant share.
+const tickKey = "tick "
+
+// tick asks for a scheduled run.
+func (s *Service) tick(ctx context.Context, t schedule.Tick) { s.request(ctx, t, metrics.Rung, "") }
+
+// request asks for the scheduled run of an instant. All replicas ask, and their requests
+// share a key, so that one run comes of it. It is in the ledger before a message rings for
+// it. Where one of the two is away it is tried until the next instant.
+func (s *Service) request(ctx context.Context, t schedule.Tick, done, reason string) {
 	log := s.log.With("component", "scheduler", "instant", t.Instant)
 	request := run.Request{
 		Version: run.RequestVersion, ID: run.NewRunID(), Trigger: run.BySchedule, By: "scheduler",
-		At: time.Now().UTC(), Expires: t.Next, Pipeline: s.config.Ledger.Pipeline, Key: "tick " + t.Instant.UTC().Format(time.RFC3339), Order: s.config.Tick.Order(),
+		At: time.Now().UTC(), Expires: t.Next, Pipeline: s.config.Ledger.Pipeline, Key: tickKey + t.Instant.UTC().Format(time.RFC3339), Order: s.config.Tick.Order(),
 	}
+	request.Reason = reason
 	ctx, cancel := context.WithDeadline(ctx, t.Next)
 	defer cancel()
 	w := waitLog{log: log, what: "the broker and the ledger, to ask for a scheduled run"}
@@ -77,15 +87,60 @@ func (s *Service) tick(ctx context.Context, t schedule.Tick) {
 		if err != nil {
 			w.failed(ctx, err)
 		}
-		return metrics.Rung, err
+		return done, err
 	}, backoff.WithMaxElapsedTime(0))
 	if err != nil {
-		s.metrics.Tick(syncJob, metrics.Failed)
+		s.metrics.Tick(syncJob, metrics.Failed, time.Since(t.Instant))
 		log.Error("a scheduled run was not asked for", "err", errors.Join(err, w.err))
 		return
 	}
-	s.metrics.Tick(syncJob, result)
+	s.metrics.Tick(syncJob, result, time.Since(t.Instant))
 	log.Info("tick", "result", result, "run", request.ID)
+}
+
+// catchUp asks for the latest scheduled run that was missed before this process began to
+// tick: one run makes up for all. A ledger that knows no tick, yet or any more, has missed
+// none, and what was missed while scheduled runs were switched off is not wanted.
+func (s *Service) catchUp(ctx context.Context, begun time.Time) {
+	const most = 1000
+	log := s.log.With("component", "scheduler")
+	page, err := s.ledger.Runs(ctx, run.Filter{Trigger: []run.Trigger{run.BySchedule}, Limit: run.MaxPage})
+	if err != nil {
+		log.Warn("it is not known whether scheduled runs were missed", "err", err)
+		return
+	}
+	var last time.Time
+	for i := range page.Runs {
+		if text, is := strings.CutPrefix(page.Runs[i].Request.Key, tickKey); is {
+			if last, err = time.Parse(time.RFC3339, text); err == nil {
+				break
+			}
+		}
+	}
+	var missed schedule.Tick
+	var n int
+	if !last.IsZero() {
+		missed, n = s.scheduler.Missed(syncJob, last, begun, most)
+	}
+	if n == 0 {
+		log.Info("no scheduled run was missed")
+		return
+	}
+	wanted, err := s.ledger.Switch(ctx)
+	if err != nil {
+		log.Warn("it is not known whether the scheduled runs that were missed were wanted", "err", err)
+		return
+	}
+	if !wanted.On || wanted.At.After(missed.Instant) {
+		log.Info("scheduled runs were missed while they were switched off", "missed", n, "latest", missed.Instant)
+		return
+	}
+	count := strconv.Itoa(n)
+	if n == most {
+		count += " or more"
+	}
+	log.Warn("scheduled runs were missed while no scheduler ran: one makes up for them", "missed", count, "since", last, "latest", missed.Instant)
+	s.request(ctx, missed, metrics.CaughtUp, fmt.Sprintf("makes up for scheduled runs missed since %s: %s", last.UTC().Format(time.RFC3339), count))
 }
 
 // checkHealth keeps what the scheduled health check finds.
@@ -101,11 +156,11 @@ func (s *Service) checkHealth(ctx context.Context, t schedule.Tick) {
 		err = s.ledger.SaveHealth(ctx, run.HealthRecord{At: t.Instant, Healthy: health.Healthy, Document: document})
 	}
 	if err != nil {
-		s.metrics.Tick(healthJob, metrics.Failed)
+		s.metrics.Tick(healthJob, metrics.Failed, time.Since(t.Instant))
 		log.Error("a health check was not kept", "healthy", health.Healthy, "err", err)
 		return
 	}
-	s.metrics.Tick(healthJob, metrics.Checked)
+	s.metrics.Tick(healthJob, metrics.Checked, time.Since(t.Instant))
 	if !health.Healthy {
 		log.Warn("a health check found problems", "health", string(document))
 		return

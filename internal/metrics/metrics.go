@@ -33,6 +33,7 @@ type Metrics struct {
 
 	events, throttled, ticks *prometheus.CounterVec
 
+	late     *prometheus.GaugeVec
 	requests *prometheus.HistogramVec
 	mu       sync.Mutex
 	routes   map[string]bool // those seen, at most maxRoutes
@@ -41,6 +42,7 @@ type Metrics struct {
 // The results of a scheduler tick.
 const (
 	Rung       = "rung"        // the doorbell was rung
+	CaughtUp   = "caught_up"   // it was rung for ticks that were missed while no scheduler ran
 	SkippedOff = "skipped_off" // the switch in the ledger is off
 	Checked    = "checked"     // the health check was made
 	Failed     = "failed"
@@ -60,7 +62,7 @@ const (
 var (
 	modes       = []run.Mode{run.Replay, run.Direct}
 	jobs        = []string{"sync", "health"}
-	tickResults = []string{Rung, SkippedOff, Checked, Failed}
+	tickResults = []string{Rung, CaughtUp, SkippedOff, Checked, Failed}
 	reasons     = []string{QueueFull, NoConsumer, Blocked, Unreadable, Unseen, Away, Other}
 	answers     = []string{"confirmed", "returned", "nacked", "unconfirmed"}
 	methods     = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
@@ -87,6 +89,7 @@ func New(build Build) *Metrics {
 	m.events = m.counter("etl_replay_events_total", "Replayed events by the broker's answer: confirmed, returned (there is no such queue), nacked (refused), unconfirmed (never answered).", "result")
 	m.throttled = m.counter("etl_replay_throttled_seconds_total", "Time for which publishing waited, by reason.", "reason")
 	m.ticks = m.counter("etl_scheduler_ticks_total", "Ticks of the scheduler by what came of them.", "job", "result")
+	m.late = m.gauge("etl_scheduler_tick_lateness_seconds", "How long behind its instant the last tick of this process was done.", "job")
 	m.requests = m.histogram("etl_http_request_duration_seconds", "How long HTTP requests took.",
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}, "route", "method", "code")
 
@@ -137,9 +140,11 @@ func (m *Metrics) add(mode, dryRun string, report *run.Report) {
 	}
 }
 
-// Tick counts a tick of the job sync or health.
-func (m *Metrics) Tick(job, result string) {
+// Tick counts a tick of the job sync or health, and tells how long behind its instant that
+// was done.
+func (m *Metrics) Tick(job, result string, late time.Duration) {
 	m.ticks.WithLabelValues(oneOf(job, jobs), oneOf(result, tickResults)).Inc()
+	m.late.WithLabelValues(oneOf(job, jobs)).Set(max(late.Seconds(), 0))
 }
 
 // Request counts an HTTP request. The route is the router's template, never the

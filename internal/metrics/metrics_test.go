@@ -69,11 +69,11 @@ func fill(m *metrics.Metrics) {
 	}, 42*time.Second)
 	m.RunFinished(run.StatusSucceeded, request(run.Direct, true), &run.Report{Products: 8}, 1500*time.Millisecond)
 	m.RunFinished(run.StatusFailed, request(run.Replay, false), nil, 5*time.Hour)
-	m.Tick("sync", metrics.Rung)
-	m.Tick("sync", metrics.Rung)
-	m.Tick("sync", metrics.SkippedOff)
-	m.Tick("health", metrics.Checked)
-	m.Tick("health", metrics.Failed)
+	m.Tick("sync", metrics.Rung, time.Second)
+	m.Tick("sync", metrics.Rung, time.Minute)
+	m.Tick("sync", metrics.SkippedOff, 1500*time.Millisecond)
+	m.Tick("health", metrics.Checked, time.Second)
+	m.Tick("health", metrics.Failed, -time.Second) // the clock was put back
 	m.Request("/api/etl/runs/{id}", http.MethodGet, http.StatusOK, 7*time.Millisecond)
 	m.Request("/api/etl/runs/{id}", http.MethodGet, http.StatusOK, 70*time.Millisecond)
 	m.Request("/api/etl/sync", http.MethodPost, http.StatusConflict, 2*time.Second)
@@ -181,7 +181,7 @@ func TestOddInput(t *testing.T) {
 			Products: -5, Acted: -1, Found: map[product.Kind]int64{product.Kind(text): 1, product.Missing: -3},
 			ByKind: map[product.Kind]map[run.State]int64{product.Kind(text): {run.Lost: 1}, product.Missing: {run.State(text): 1, run.Lost: -9}},
 		}, -time.Second)
-		m.Tick(text, text)
+		m.Tick(text, text, -time.Second)
 		m.Request(text, text, i-1_000, -time.Second)
 		m.Request(fmt.Sprintf("/api/etl/runs/%d", i), text, i, time.Second)
 		m.Request("/\xff", http.MethodGet, http.StatusOK, 0)
@@ -229,6 +229,7 @@ func TestOddInput(t *testing.T) {
 		"etl_sync_outcomes_total":                 3 * 2 * 3 * len(run.States()),
 		"etl_sync_differences_total":              3 * 2 * 3,
 		"etl_scheduler_ticks_total":               3,
+		"etl_scheduler_tick_lateness_seconds":     3,
 		"etl_replay_throttled_seconds_total":      7,
 		"etl_queue_messages":                      16,
 		"etl_dependency_up":                       0,

@@ -17,6 +17,8 @@ type Config struct {
 	Health   string `env:"HEALTH_CHECK_CRON_SCHEDULE, default=*/5 * * * *"`
 	Enabled  bool   `env:"ENABLE_SCHEDULER, default=true"`
 	Timezone string `env:"TIMEZONE, default=UTC"`
+	// CatchUp makes up at the start for scheduled runs that were missed, by one.
+	CatchUp bool `env:"SYNC_CATCH_UP, default=true"`
 }
 
 // Validate reports every variable that is wrong, where the scheduler is off too.

@@ -19,7 +19,7 @@ func TestDefaults(t *testing.T) {
 	if err := envconfig.ProcessWith(context.Background(), &envconfig.Config{Target: &config, Lookuper: envconfig.MapLookuper(nil)}); err != nil {
 		t.Fatal(err)
 	}
-	want := schedule.Config{Sync: "*/30 * * * *", Health: "*/5 * * * *", Enabled: true, Timezone: "UTC"}
+	want := schedule.Config{Sync: "*/30 * * * *", Health: "*/5 * * * *", Enabled: true, Timezone: "UTC", CatchUp: true}
 	if config != want {
 		t.Errorf("%+v, want %+v", config, want)
 	}

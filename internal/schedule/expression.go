@@ -15,6 +15,25 @@ import (
 // UTC and whole seconds.
 type instants func(t time.Time) time.Time
 
+// before is the latest instant at t or before it, zero where none was for ten years.
+func (next instants) before(t time.Time) time.Time {
+	const longest = 10 * 366 * 24 * time.Hour
+	for back := time.Minute; back < 4*longest; back *= 4 {
+		instant := next(t.Add(-min(back, longest)))
+		if instant.IsZero() || instant.After(t) {
+			continue
+		}
+		for {
+			later := next(instant)
+			if later.IsZero() || later.After(t) {
+				return instant
+			}
+			instant = later
+		}
+	}
+	return time.Time{}
+}
+
 var (
 	errEmpty = errors.New("is empty")
 	errZone  = errors.New("names a time zone: give that as TIMEZONE")

@@ -113,6 +113,25 @@ func (s *Scheduler) Shutdown(ctx context.Context) error {
 	return nil
 }
 
+// Missed tells how many instants of a job were after the one moment and up to the other, at
+// most most, and which of them was the latest. A scheduler that is off has missed none.
+func (s *Scheduler) Missed(name string, since, until time.Time, most int) (latest Tick, n int) {
+	for _, j := range s.jobs {
+		if j.Name != name || !s.config.Enabled {
+			continue
+		}
+		latest.Instant = j.next.before(until)
+		if !latest.Instant.After(since) {
+			return Tick{}, 0
+		}
+		latest.Next = j.next(until)
+		for at := j.next(since); n < most && !at.After(until) && !at.IsZero(); at = j.next(at) {
+			n++
+		}
+	}
+	return latest, n
+}
+
 // Status is a job at one moment.
 type Status struct {
 	Next time.Time // zero where the scheduler is off
