@@ -565,8 +565,8 @@ func TestMissedTicks(t *testing.T) {
 	// From here on there is one instant a day, twelve hours away from now, and days pass.
 	dayPasses := func() {
 		t.Helper()
-		const passed = `UPDATE etl_ledger.run r SET key = o.key, request = jsonb_set(r.request::jsonb, '{key}', to_jsonb(o.key))
-			FROM (SELECT id, 'tick ' || to_char((substr(key, 6)::timestamptz - interval '1 day') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS key FROM etl_ledger.run WHERE key LIKE 'tick %') o
+		const passed = `UPDATE etl_ledger.run r SET key = o.key, requested_at = o.at, request = jsonb_set(jsonb_set(r.request::jsonb, '{key}', to_jsonb(o.key)), '{requestedAt}', to_jsonb(o.at))
+			FROM (SELECT id, requested_at - interval '1 day' AS at, 'tick ' || to_char((substr(key, 6)::timestamptz - interval '1 day') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS key FROM etl_ledger.run WHERE key LIKE 'tick %') o
 			WHERE o.id = r.id`
 		if _, err := s.cart.Pool.Exec(t.Context(), passed); err != nil {
 			t.Fatal(err)
@@ -609,6 +609,13 @@ func TestMissedTicks(t *testing.T) {
 	made(daily("true", "scheduled runs were missed while they were switched off"), 1)
 	s.said(t, exitOK, "scheduler", "start")
 	made(daily("true", "scheduled runs were missed while they were switched off"), 1)
+	// And of what was missed, only what came after it was switched on is counted.
+	dayPasses()
+	dayPasses()
+	if _, err := s.cart.Pool.Exec(t.Context(), `UPDATE etl_ledger.switch SET changed_at = changed_at - interval '1 day'`); err != nil {
+		t.Fatal(err)
+	}
+	made(daily("true", `"msg":"tick","component":"scheduler"`), 2)
 	s.wantComplete()
 }
 

@@ -248,14 +248,10 @@ func (s *Service) perform(ctx context.Context) {
 		roles.Go(func() { s.ledger.Retain(ctx, s.log.With("component", "retention")) })
 	}
 	if s.config.Service.has(roleScheduler) {
-		begun := time.Now()
 		s.scheduler.Start()
+		begun := time.Now() // after the start, so that no instant falls between the two
 		s.tellSwitch(ctx)
-		if s.config.Schedule.CatchUp {
-			roles.Go(func() { s.catchUp(ctx, begun) })
-		} else {
-			s.log.Info("it is not asked whether scheduled runs were missed", "component", "scheduler", "SYNC_CATCH_UP", false)
-		}
+		roles.Go(func() { s.catchUp(ctx, begun) })
 	}
 	<-ctx.Done()
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Service.Drain)

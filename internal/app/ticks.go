@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -50,9 +49,6 @@ func (s *Service) tellSwitch(ctx context.Context) {
 	}
 }
 
-// tickKey is what the requests of all replicas for one instant share.
-const tickKey = "tick "
-
 // tick asks for a scheduled run.
 func (s *Service) tick(ctx context.Context, t schedule.Tick) { s.request(ctx, t, metrics.Rung, "") }
 
@@ -63,7 +59,7 @@ func (s *Service) request(ctx context.Context, t schedule.Tick, done, reason str
 	log := s.log.With("component", "scheduler", "instant", t.Instant)
 	request := run.Request{
 		Version: run.RequestVersion, ID: run.NewRunID(), Trigger: run.BySchedule, By: "scheduler",
-		At: time.Now().UTC(), Expires: t.Next, Pipeline: s.config.Ledger.Pipeline, Key: tickKey + t.Instant.UTC().Format(time.RFC3339), Order: s.config.Tick.Order(),
+		At: time.Now().UTC(), Expires: t.Next, Pipeline: s.config.Ledger.Pipeline, Key: "tick " + t.Instant.UTC().Format(time.RFC3339), Order: s.config.Tick.Order(),
 	}
 	request.Reason = reason
 	ctx, cancel := context.WithDeadline(ctx, t.Next)
@@ -99,28 +95,29 @@ func (s *Service) request(ctx context.Context, t schedule.Tick, done, reason str
 }
 
 // catchUp asks for the latest scheduled run that was missed before this process began to
-// tick: one run makes up for all. A ledger that knows no tick, yet or any more, has missed
-// none, and what was missed while scheduled runs were switched off is not wanted.
+// tick: one run makes up for all. A ledger that knows no scheduled run, yet or any more, has
+// missed none, and what was missed while they were switched off is not wanted.
 func (s *Service) catchUp(ctx context.Context, begun time.Time) {
 	const most = 1000
+	if !s.config.Schedule.Enabled {
+		return // which the scheduler has said
+	}
 	log := s.log.With("component", "scheduler")
-	page, err := s.ledger.Runs(ctx, run.Filter{Trigger: []run.Trigger{run.BySchedule}, Limit: run.MaxPage})
+	if !s.config.Schedule.CatchUp {
+		log.Info("it is not asked whether scheduled runs were missed", "SYNC_CATCH_UP", false)
+		return
+	}
+	page, err := s.ledger.Runs(ctx, run.Filter{Trigger: []run.Trigger{run.BySchedule}, Limit: 1})
 	if err != nil {
 		log.Warn("it is not known whether scheduled runs were missed", "err", err)
 		return
 	}
-	var last time.Time
-	for i := range page.Runs {
-		if text, is := strings.CutPrefix(page.Runs[i].Request.Key, tickKey); is {
-			if last, err = time.Parse(time.RFC3339, text); err == nil {
-				break
-			}
-		}
-	}
+	var since time.Time
 	var missed schedule.Tick
 	var n int
-	if !last.IsZero() {
-		missed, n = s.scheduler.Missed(syncJob, last, begun, most)
+	if len(page.Runs) > 0 {
+		since = page.Runs[0].Request.At
+		missed, n = s.scheduler.Missed(syncJob, since, begun, most)
 	}
 	if n == 0 {
 		log.Info("no scheduled run was missed")
@@ -135,12 +132,16 @@ func (s *Service) catchUp(ctx context.Context, begun time.Time) {
 		log.Info("scheduled runs were missed while they were switched off", "missed", n, "latest", missed.Instant)
 		return
 	}
+	if wanted.At.After(since) {
+		since = wanted.At
+		missed, n = s.scheduler.Missed(syncJob, since, begun, most)
+	}
 	count := strconv.Itoa(n)
 	if n == most {
 		count += " or more"
 	}
-	log.Warn("scheduled runs were missed while no scheduler ran: one makes up for them", "missed", count, "since", last, "latest", missed.Instant)
-	s.request(ctx, missed, metrics.CaughtUp, fmt.Sprintf("makes up for scheduled runs missed since %s: %s", last.UTC().Format(time.RFC3339), count))
+	log.Warn("scheduled runs were missed while no scheduler ran: one makes up for them", "missed", count, "since", since, "latest", missed.Instant)
+	s.request(ctx, missed, metrics.CaughtUp, fmt.Sprintf("makes up for scheduled runs missed since %s: %s", since.UTC().Format(time.RFC3339), count))
 }
 
 // checkHealth keeps what the scheduled health check finds.
