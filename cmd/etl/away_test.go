@@ -115,7 +115,7 @@ func TestCaseD1ServeWaitsForDNS(t *testing.T) {
 	r := s.serve(nil)
 	testenv.Eventually(t, 2*watchFor, func() bool {
 		a := r.do(http.MethodGet, "/api/etl/ready?full=true", "")
-		return a.status == http.StatusServiceUnavailable && strings.Contains(a.body, `"for":"mongodb"`) && !strings.Contains(a.body, `"for":"postgresql"`)
+		return a.status == http.StatusServiceUnavailable && strings.Contains(a.body, `"for":"mongodb"`) && !strings.Contains(a.body, `"for":"postgresql"`) && !strings.Contains(a.body, `"for":"start"`)
 	}, "the service to wait for MongoDB alone")
 	shown := r.post("/api/etl/sync", `{"mode": "direct"}`)
 	testenv.Eventually(t, 2*watchFor, func() bool {
