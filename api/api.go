@@ -51,7 +51,7 @@ type API struct {
 	health     cached[Health]
 	lastHealth cached[*run.HealthRecord]
 	readiness  map[bool]*cached[Readiness] // by whether it is the full one
-	statistics cached[Statistics]
+	statistics cached[counted]
 }
 
 // New makes the API. It opens nothing.
@@ -75,8 +75,11 @@ func New(config Config, parts Parts) *API {
 	a.lastHealth = cached[*run.HealthRecord]{ttl: time.Second, fetch: func(ctx context.Context) (*run.HealthRecord, error) {
 		return parts.Runs.LastHealth(ctx)
 	}}
-	a.statistics = cached[Statistics]{ttl: 10 * time.Second, fetch: func(ctx context.Context) (Statistics, error) {
-		return parts.Stores.Statistics(ctx)
+	a.statistics = cached[counted]{ttl: time.Second, rest: 20, fetch: func(ctx context.Context) (c counted, err error) {
+		c.began = time.Now()
+		c.Statistics, err = parts.Stores.Statistics(ctx)
+		c.at = time.Now()
+		return c, err
 	}}
 	a.router = a.newRouter()
 	a.handler = a.observed(a.sameSite(a.router))

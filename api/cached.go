@@ -9,18 +9,22 @@ import (
 )
 
 // cached shares one answer among all who ask within ttl, so that however many ask, the
-// services behind it are asked rarely, and by one caller at a time.
+// services behind it are asked rarely, and by one caller at a time. An answer that took long
+// stays for longer: rest times as long, where that is more than ttl.
 type cached[T any] struct {
 	ttl   time.Duration
+	rest  int
 	fetch func(context.Context) (T, error)
 
 	mu     sync.Mutex
 	latest *fetched[T]
+	last   *fetched[T] // that has come, and is no error
 }
 
 type fetched[T any] struct {
 	done  chan struct{} // closed when the rest is set
 	at    time.Time
+	took  time.Duration
 	value T
 	err   error
 }
@@ -36,6 +40,18 @@ func (c *cached[T]) get(ctx context.Context) (T, error) {
 	}
 }
 
+// newest is the last answer that has come, nil before the first. It waits for none, but one
+// that is due is asked for.
+func (c *cached[T]) newest(ctx context.Context) *T {
+	c.current(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last == nil {
+		return nil
+	}
+	return &c.last.value
+}
+
 // current is the answer that counts now, which may still be under way.
 func (c *cached[T]) current(ctx context.Context) *fetched[T] {
 	c.mu.Lock()
@@ -43,7 +59,7 @@ func (c *cached[T]) current(ctx context.Context) *fetched[T] {
 	if f := c.latest; f != nil {
 		select {
 		case <-f.done:
-			if time.Since(f.at) < c.ttl {
+			if time.Since(f.at) < max(c.ttl, time.Duration(c.rest)*f.took) {
 				return f
 			}
 		default:
@@ -57,10 +73,17 @@ func (c *cached[T]) current(ctx context.Context) *fetched[T] {
 	go func() { // ends with fetch, which answerTimeout bounds
 		defer cancel()
 		defer close(f.done)
+		began := time.Now()
 		defer func() {
 			f.at = time.Now()
+			f.took = f.at.Sub(began)
 			if p := recover(); p != nil {
 				f.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+			if f.err == nil {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				c.last = f
 			}
 		}()
 		f.value, f.err = c.fetch(ctx)
@@ -72,5 +95,5 @@ func (c *cached[T]) current(ctx context.Context) *fetched[T] {
 func (c *cached[T]) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.latest = nil
+	c.latest, c.last = nil, nil
 }

@@ -24,6 +24,7 @@ type memory struct {
 	ring func(run.Request) error // nil is fine
 	// products explain themselves.
 	products  map[product.ID]*run.Explanation
+	counts    api.Statistics
 	health    api.Health
 	readiness api.Readiness
 	schedule  api.Schedule
@@ -33,6 +34,8 @@ func newMemory() *memory {
 	m := &memory{
 		Ledger: memoryledger.New(), broken: make(map[string]error), calls: make(map[string]int),
 		products: make(map[product.ID]*run.Explanation),
+		counts: api.Statistics{Source: "product.products", Products: 12, Target: "cart.public.product", Rows: 10, Unsupported: map[string]int64{},
+			Queues: map[string]api.QueueStatistics{"product-created": {Ready: 3, Consumers: 1}}},
 		health: api.Health{Healthy: true, Topology: api.Dependency{State: api.Up}, Dependencies: map[string]api.Dependency{
 			"mongodb": {State: api.Up, Latency: 1500 * time.Microsecond}, "management": {State: api.Off}}},
 		readiness: api.Readiness{Started: true},

@@ -77,12 +77,14 @@ type Stores interface {
 
 // Statistics counts both stores and the events that wait.
 type Statistics struct {
-	Source      string                     `json:"source"`
-	Products    int64                      `json:"products"`
-	Unsupported map[string]int64           `json:"unsupportedIds"` // by BSON type
-	Target      string                     `json:"target"`
-	Rows        int64                      `json:"rows"`
-	Queues      map[string]QueueStatistics `json:"queues"`
+	Source      string           `json:"source"`
+	Products    int64            `json:"products"`
+	Unsupported map[string]int64 `json:"unsupportedIds"` // by BSON type
+	Target      string           `json:"target"`
+	Rows        int64            `json:"rows"`
+	// Recent are those products whose key tells that they are younger than the settle time.
+	Recent int64                      `json:"recent"`
+	Queues map[string]QueueStatistics `json:"queues"`
 	// Broker says why there are no figures of queues.
 	Broker string `json:"brokerError,omitempty"`
 }

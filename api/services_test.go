@@ -39,8 +39,7 @@ func (m *memory) Explain(_ context.Context, id product.ID) (*run.Explanation, er
 func (m *memory) Statistics(context.Context) (api.Statistics, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return api.Statistics{Source: "product.products", Products: 12, Target: "cart.public.product", Rows: 10, Unsupported: map[string]int64{},
-		Queues: map[string]api.QueueStatistics{"product-created": {Ready: 3, Consumers: 1}}}, m.called("Statistics")
+	return m.counts, m.called("Statistics")
 }
 
 func (m *memory) Delivery() *run.Delivery {

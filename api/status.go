@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/words"
 )
@@ -131,6 +130,7 @@ func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
 	}
 	if v := o.validation; v != nil && v.Report != nil {
 		d.ProductSync.Validation = judge(v)
+		d.ProductSync.Validation.compare(a.statistics.newest(r.Context()))
 		found := d.ProductSync.Validation.Details
 		d.ProductSync.Stats = &counts{Source: found.Source, Target: found.Target, LastSync: o.lastSync(), As: v.Finished}
 	}
@@ -154,40 +154,7 @@ func (a *API) getStats(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.answer(w, r, http.StatusOK, statistics{Success: true, Statistics: s, Timestamp: now(),
-		ProductSync: counts{Source: s.Products, Target: s.Rows, LastSync: o.lastSync()}})
+	a.answer(w, r, http.StatusOK, statistics{Success: true, Statistics: s.Statistics, Timestamp: now(),
+		ProductSync: counts{Source: s.Products, Target: s.Rows, LastSync: o.lastSync(), As: s.at}})
 	return nil
-}
-
-// validation is how the stores stood, under its former names.
-type validation struct {
-	IsValid bool    `json:"isValid"`
-	Details details `json:"details"`
-	// Checked is when they did, Age how many seconds ago that is.
-	Checked time.Time `json:"checkedAt"`
-	Age     int64     `json:"age"`
-}
-
-type details struct {
-	Source   int64 `json:"sourceCount"`
-	Target   int64 `json:"targetCount"`
-	Missing  int64 `json:"missingInTarget"`
-	Extra    int64 `json:"extraInTarget"`
-	Stale    int64 `json:"staleInTarget"`
-	InFlight int64 `json:"inFlight"` // cannot be judged yet
-	// Unsupported have an _id that cannot be compared.
-	Unsupported int64 `json:"unsupportedIds"`
-	// MissingIDs and ExtraIDs are the first of them, for viewers.
-	MissingIDs []product.ID `json:"missingProductIds,omitzero"`
-	ExtraIDs   []product.ID `json:"extraProductIds,omitzero"`
-}
-
-// judge says how the stores stood at the end of a run that has a report.
-func judge(record *run.Record) *validation {
-	stores := record.Report.Stores()
-	age := max(time.Since(record.Finished), 0)
-	return &validation{IsValid: stores.InSync(), Checked: record.Finished, Age: int64(age.Seconds()), Details: details{
-		Source: stores.Products, Target: stores.Rows, Missing: stores.Differing[product.Missing], Extra: stores.Differing[product.Orphaned],
-		Stale: stores.Differing[product.Stale], InFlight: stores.InFlight, Unsupported: stores.Unsupported,
-	}}
 }

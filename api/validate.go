@@ -38,10 +38,14 @@ func (a *API) getValidate(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
 	newest, err := a.parts.Runs.LatestLook(ctx, notOlderThan)
 	cancel()
+	var count *counted
+	if err == nil && newest != nil {
+		count = a.count(r.Context())
+	}
 	switch {
 	case err != nil:
 		return err
-	case newest != nil:
+	case newest != nil && (maxAge == nil || !contradicted(newest, count)):
 	case maxAge == nil:
 		return &refusal{status: http.StatusNotFound, message: "the stores have not been compared yet: GET " + prefix + "/validate?maxAge=0s compares them now"}
 	case r.Method == http.MethodHead: // which only looks
@@ -55,19 +59,44 @@ func (a *API) getValidate(w http.ResponseWriter, r *http.Request) error {
 			a.answerRun(w, r, record)
 			return nil
 		}
-		newest = &record
+		newest, count = &record, nil
 	}
-	return a.answerValidation(w, r, newest)
+	return a.answerValidation(w, r, newest, count)
 }
 
-// answerValidation says how the stores stood when a run ended.
-func (a *API) answerValidation(w http.ResponseWriter, r *http.Request, record *run.Record) error {
+// count counts the stores. Where one of them is away there is no count, and a proof stands
+// as it is: its age is told.
+func (a *API) count(ctx context.Context) *counted {
+	c, err := a.statistics.get(ctx)
+	if err != nil {
+		return nil
+	}
+	return &c
+}
+
+func contradicted(record *run.Record, count *counted) bool {
+	if record.Report == nil {
+		return false
+	}
+	v := judge(record)
+	v.compare(count)
+	return v.Contradicted != nil
+}
+
+// answerValidation says how the stores stood when a run ended, and whether a later count
+// contradicts that.
+func (a *API) answerValidation(w http.ResponseWriter, r *http.Request, record *run.Record, count *counted) error {
 	if record.Report == nil || record.Status != run.StatusSucceeded && record.Status != run.StatusPartial {
 		return &refusal{status: http.StatusServiceUnavailable, message: "the comparison is " + string(record.Status) + ", so it says nothing about the stores", run: record}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
 	defer cancel()
 	v := judge(record)
+	v.compare(count)
+	message := inDetail(record)
+	if v.Contradicted != nil {
+		message = v.Contradicted.message(v.Checked)
+	}
 	for kind, into := range map[product.Kind]*[]product.ID{product.Missing: &v.Details.MissingIDs, product.Orphaned: &v.Details.ExtraIDs} {
 		var err error
 		if *into, err = a.differing(ctx, record.ID, kind); err != nil {
@@ -75,7 +104,7 @@ func (a *API) answerValidation(w http.ResponseWriter, r *http.Request, record *r
 		}
 	}
 	a.answer(w, r, http.StatusOK, validationDocument{
-		Success: true, validation: *v, Message: inDetail(record), ProductSync: v, Run: summary(*record), Timestamp: now(),
+		Success: true, validation: *v, Message: message, ProductSync: v, Run: summary(*record), Timestamp: now(),
 	})
 	return nil
 }

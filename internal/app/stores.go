@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/ledger"
@@ -81,6 +82,9 @@ func (s *Stores) Statistics(ctx context.Context, monitor *rabbit.Connection) (co
 		return counts, err
 	}
 	if counts.Rows, err = s.target.Count(ctx); err != nil {
+		return counts, err
+	}
+	if counts.Recent, err = s.source.CountSince(ctx, time.Now().Add(-s.config.Sync.Settle)); err != nil {
 		return counts, err
 	}
 	states, err := monitor.Look(ctx)

@@ -343,6 +343,9 @@ func TestCaseA8ScanSince(t *testing.T) {
 		bson.D{{Key: "_id", Value: 2}, {Key: "createdAt", Value: moment.Add(time.Hour)}},
 	)
 	hexOf := func(id bson.ObjectID) product.ID { return product.ID(id.Hex()) }
+	if n, err := open(t, configOf(catalogue)).CountSince(t.Context(), moment); err != nil || n != 3 {
+		t.Errorf("%d products with a key of that time or later, want 3 (%v)", n, err)
+	}
 	for _, tt := range []struct {
 		r     product.Range
 		since time.Time
