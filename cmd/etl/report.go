@@ -40,6 +40,14 @@ func grouped(n int64) string { return words.Number(n) }
 // printable keeps texts of strangers from breaking a line or steering a terminal.
 func printable(s string) string { return plain.Line(s) }
 
+// named is a product by its id and what it is called.
+func named(o *run.Outcome) string {
+	if o.Title == "" {
+		return words.ID(o.ID)
+	}
+	return words.ID(o.ID) + " " + plain.Quoted(plain.Cut(o.Title, maxTitle))
+}
+
 func renderReport(r *run.Report, s screen) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s\n\n", s.paint(resultColour(r.Result), words.Result(r, words.CLI)))
@@ -100,8 +108,9 @@ func countsTable(r *run.Report, s screen) *sheet {
 // Bounds of what a person is shown of products that need an eye.
 const (
 	causeLines  = 10
-	causeSample = 3 // products of each
-	causeFew    = 5 // of which all are shown
+	causeSample = 3  // products of each
+	causeFew    = 5  // of which all are shown
+	maxTitle    = 40 // bytes
 )
 
 // severity is the order in which products are shown: what needs action comes first.
@@ -197,7 +206,7 @@ func (c *cause) text(what string) string {
 	}
 	shared := why(c.first())
 	if len(c.outcomes) == 1 && !c.more {
-		return line(words.ID(c.first().ID), what, shared)
+		return line(named(c.first()), what, shared)
 	}
 	for i := range c.outcomes {
 		if why(&c.outcomes[i]) != shared { // each has its own
@@ -222,7 +231,7 @@ func (c *cause) text(what string) string {
 		if shared == "" {
 			own = why(&shown[i])
 		}
-		text += "    " + line(words.ID(shown[i].ID), own)
+		text += "    " + line(named(&shown[i]), own)
 	}
 	if rest := len(c.outcomes) - len(shown); rest > 0 {
 		text += "    … and " + grouped(int64(rest)) + " more\n"

@@ -121,6 +121,7 @@ func TestCaseE5CausesAreShownOnce(t *testing.T) {
 	for i := range 3 {
 		add(id("p", i), product.Missing, run.Blocked, "price", run.Reason{Code: run.ReasonMisfit, Detail: "is negative"})
 	}
+	r.Samples[len(r.Samples)-2].Title = "Mug \x1b[31m" + strings.Repeat("m", 100)
 	add("l", product.Missing, run.Lost, "", run.Reason{Code: run.ReasonSilent})
 	add("v", product.Missing, run.Verified, "", run.Reason{})
 	for i := range 2 {
@@ -136,7 +137,7 @@ func TestCaseE5CausesAreShownOnce(t *testing.T) {
     … and 497 more
 3 × missing blocked  price: is negative
     p0
-    p1
+    p1 "Mug \x1b[31m` + strings.Repeat("m", 40-len("Mug \x1b[31m…")) + `…"
     p2
 2 × stale  in price, title
     s0  ` + words.Reason(r.Samples[905], words.CLI) + `

@@ -473,10 +473,10 @@ func newRunsProductsCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 			return err
 		}
 		rows := screenOf(t.out).newSheet()
-		rows.AppendHeader(table.Row{"product", "kind", "state", "why"})
+		rows.AppendHeader(table.Row{"product", "title", "kind", "state", "why"})
 		for i := range page.Outcomes {
 			o := &page.Outcomes[i]
-			rows.AppendRow(table.Row{words.ID(o.ID), o.Kind, o.State, why(o)})
+			rows.AppendRow(table.Row{words.ID(o.ID), printable(o.Title), o.Kind, o.State, why(o)})
 		}
 		more := ""
 		if page.Next != "" {

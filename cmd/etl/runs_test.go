@@ -50,7 +50,7 @@ func TestRunsFromTheTerminal(t *testing.T) {
 	if strings.Contains(shown, "\x1b") {
 		t.Error("a reason steers the terminal")
 	}
-	wantAll(t, s.said(t, exitOK, "runs", "products", "last", "--kind", "missing", "--limit", "3"), s.products.Key(0), "… and more: --after ")
+	wantAll(t, s.said(t, exitOK, "runs", "products", "last", "--kind", "missing", "--limit", "3"), s.products.Key(0), "TITLE", "Café Crème Mug", "… and more: --after ")
 	wantAll(t, s.said(t, exitOK, "runs", "apply", "last", "--wait"), "Repaired: 10 of 10 missing products verified in the cart")
 	s.wantComplete()
 

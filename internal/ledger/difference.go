@@ -25,16 +25,17 @@ INSERT INTO ` + pipelineTable + ` AS p (pipeline) VALUES (@pipeline) ON CONFLICT
 
 // setOpen keeps differences as open, changed as of now.
 const setOpen = `
-INSERT INTO ` + differenceTable + ` AS d (pipeline, product, kind, state, column_name, reason, fields,
+INSERT INTO ` + differenceTable + ` AS d (pipeline, product, title, kind, state, column_name, reason, fields,
 	opened_at, opened_by, changed_at, changed_by, acted_at, acted_by, attempts)
-SELECT @pipeline, product, kind, state, column_name, reason::jsonb, fields::json,
+SELECT @pipeline, product, title, kind, state, column_name, reason::jsonb, fields::json,
 	now(), @id, now(), @id, CASE WHEN attempts > 0 THEN now() END, CASE WHEN attempts > 0 THEN @id::uuid END, attempts
 FROM `
 
 // inPlace is what setOpen does with a difference that is known, open or closed.
 const inPlace = `
-ON CONFLICT (pipeline, product, kind) DO UPDATE SET state = excluded.state, column_name = excluded.column_name,
-	reason = excluded.reason, fields = excluded.fields, changed_at = excluded.changed_at, changed_by = excluded.changed_by,
+ON CONFLICT (pipeline, product, kind) DO UPDATE SET title = coalesce(nullif(excluded.title, ''), d.title),
+	state = excluded.state, column_name = excluded.column_name, reason = excluded.reason, fields = excluded.fields,
+	changed_at = excluded.changed_at, changed_by = excluded.changed_by,
 	opened_at = CASE WHEN d.closed_at IS NULL THEN d.opened_at ELSE excluded.opened_at END,
 	opened_by = CASE WHEN d.closed_at IS NULL THEN d.opened_by ELSE excluded.opened_by END,
 	closed_at = NULL, closed_by = NULL,
@@ -49,7 +50,7 @@ const givenOpen = `d.ctid = ANY(ARRAY(SELECT open.ctid FROM ` + givenKeys + `, L
 // them. When something is, or until when, is nothing new.
 const findStanding = `
 SELECT o.product, o.kind, o.attempts = 0
-	AND (d.state, d.column_name, d.reason - '{since,until}'::text[], d.fields::text)
+	AND o.title IN ('', d.title) AND (d.state, d.column_name, d.reason - '{since,until}'::text[], d.fields::text)
 	IS NOT DISTINCT FROM (o.state, o.column_name, o.reason::jsonb - '{since,until}'::text[], o.fields)
 FROM ` + given + ` JOIN ` + differenceTable + ` d ON d.product = o.product AND d.kind = o.kind
 WHERE ` + givenOpen
@@ -150,8 +151,8 @@ func (l *Ledger) abandon(ctx context.Context, tx pgx.Tx, id pgtype.UUID) error {
 UPDATE ` + pipelineTable + ` SET open = open + (SELECT count(*) FROM ` + handTable + ` h WHERE run = @id AND NOT EXISTS (
 	SELECT FROM ` + differenceTable + ` d WHERE d.pipeline = @pipeline AND d.product = h.product AND d.kind = h.kind AND d.closed_at IS NULL))
 WHERE pipeline = @pipeline`
-		hands = `(SELECT product, kind, @state::text, '', @reason::text, NULL, greatest(attempt, 1) FROM ` + handTable + ` WHERE run = @id)
-	AS o (product, kind, state, column_name, reason, fields, attempts)`
+		hands = `(SELECT product, '', kind, @state::text, '', @reason::text, NULL, greatest(attempt, 1) FROM ` + handTable + ` WHERE run = @id)
+	AS o (product, title, kind, state, column_name, reason, fields, attempts)`
 	)
 	args := pgx.NamedArgs{"id": id, "pipeline": l.pipeline, "state": string(run.InFlight), "reason": reason}
 	return exec(ctx, tx, args, count, setOpen+hands+inPlace,

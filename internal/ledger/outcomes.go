@@ -25,6 +25,7 @@ func keyColumns(keys []key) pgx.NamedArgs {
 // outcomeRow is an outcome as columns hold it.
 type outcomeRow struct {
 	key
+	title                 string
 	state, column, reason string
 	fields                *string
 	attempts              int
@@ -34,7 +35,7 @@ type outcomeRow struct {
 
 // size is about how many bytes a statement carries for the row.
 func (r *outcomeRow) size() int {
-	n := len(r.product) + len(r.kind) + len(r.state) + len(r.column) + len(r.reason)
+	n := len(r.product) + len(r.title) + len(r.kind) + len(r.state) + len(r.column) + len(r.reason)
 	if r.fields != nil {
 		n += len(*r.fields)
 	}
@@ -52,7 +53,7 @@ func outcomeRows(outcomes []run.Outcome) ([]outcomeRow, error) {
 		if err != nil {
 			return nil, err
 		}
-		row := outcomeRow{key: storedKey(o.Key), state: string(o.State), column: cut(o.Column, maxText), reason: reason,
+		row := outcomeRow{key: storedKey(o.Key), title: cut(o.Title, run.MaxTitle), state: string(o.State), column: cut(o.Column, maxText), reason: reason,
 			attempts: o.Attempts, open: rule.Open, acted: rule.Acted}
 		if len(o.Fields) > 0 {
 			fields, err := document(o.Fields)
@@ -89,15 +90,16 @@ func resolvedRows(keys []run.Key, outcomes []outcomeRow) []outcomeRow {
 
 // columnsOfRows are the rows column by column.
 func columnsOfRows(rows []outcomeRow) pgx.NamedArgs {
-	products, kinds, states := make([]string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
+	products, titles := make([]string, len(rows)), make([]string, len(rows))
+	kinds, states := make([]string, len(rows)), make([]string, len(rows))
 	columns, reasons, fields := make([]string, len(rows)), make([]string, len(rows)), make([]*string, len(rows))
 	attempts := make([]int, len(rows))
 	for i := range rows {
 		row := &rows[i]
-		products[i], kinds[i], states[i] = row.product, row.kind, row.state
+		products[i], titles[i], kinds[i], states[i] = row.product, row.title, row.kind, row.state
 		columns[i], reasons[i], fields[i], attempts[i] = row.column, row.reason, row.fields, row.attempts
 	}
-	return pgx.NamedArgs{"products": products, "kinds": kinds, "states": states, "columns": columns, "reasons": reasons, "fields": fields, "attempts": attempts}
+	return pgx.NamedArgs{"products": products, "titles": titles, "kinds": kinds, "states": states, "columns": columns, "reasons": reasons, "fields": fields, "attempts": attempts}
 }
 
 // givenKeys are the keys of keyColumns and of columnsOfRows. What has such a key is looked up
@@ -106,8 +108,8 @@ func columnsOfRows(rows []outcomeRow) pgx.NamedArgs {
 const givenKeys = `unnest(@products::text[], @kinds::text[]) AS o (product, kind)`
 
 // given are the rows of columnsOfRows.
-const given = `unnest(@products::text[], @kinds::text[], @states::text[], @columns::text[], @reasons::text[], @fields::text[], @attempts::integer[])
-	AS o (product, kind, state, column_name, reason, fields, attempts)`
+const given = `unnest(@products::text[], @titles::text[], @kinds::text[], @states::text[], @columns::text[], @reasons::text[], @fields::text[], @attempts::integer[])
+	AS o (product, title, kind, state, column_name, reason, fields, attempts)`
 
 // keepOutcomes keeps what the run did, in the place of older outcomes of it, and
 // nothing of what it merely found, nor of what exceeds the bound.
@@ -134,9 +136,9 @@ func (l *lease) keepOutcomes(ctx context.Context, tx pgx.Tx, rows []outcomeRow, 
 		sql  string
 	}{
 		{kept, `
-INSERT INTO ` + outcomeTable + ` (run, product, kind, state, column_name, reason, fields, attempts)
-SELECT @id, product, kind, state, column_name, reason::jsonb, fields::json, attempts FROM ` + given + `
-ON CONFLICT (run, product, kind) DO UPDATE SET state = excluded.state, column_name = excluded.column_name,
+INSERT INTO ` + outcomeTable + ` (run, product, title, kind, state, column_name, reason, fields, attempts)
+SELECT @id, product, title, kind, state, column_name, reason::jsonb, fields::json, attempts FROM ` + given + `
+ON CONFLICT (run, product, kind) DO UPDATE SET title = coalesce(nullif(excluded.title, ''), ` + outcomeTable + `.title), state = excluded.state, column_name = excluded.column_name,
 	reason = excluded.reason, fields = excluded.fields, attempts = excluded.attempts, at = excluded.at`},
 		{outdated, `
 DELETE FROM ` + outcomeTable + ` k USING ` + givenKeys + `

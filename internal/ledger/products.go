@@ -55,19 +55,19 @@ func listOutcomes(open string) string {
 	return `
 WITH open AS (SELECT product, kind FROM (` + open + `) AS o ORDER BY product, kind LIMIT @limit)
 SELECT DISTINCT ON (product, kind) ` + outcomeColumns + ` FROM (
-	(SELECT 0 AS rank, run, at, product, kind, state, attempts, column_name, reason, fields FROM ` + outcomeTable + `
+	(SELECT 0 AS rank, run, at, product, title, kind, state, attempts, column_name, reason, fields FROM ` + outcomeTable + `
 		WHERE run = @run AND ` + picked + ` ORDER BY product, kind LIMIT @limit)
 	UNION ALL
-	SELECT 1, changed_by, changed_at, product, kind, state, CASE WHEN acted_by = @run THEN attempts ELSE 0 END, column_name, reason, fields
+	SELECT 1, changed_by, changed_at, product, title, kind, state, CASE WHEN acted_by = @run THEN attempts ELSE 0 END, column_name, reason, fields
 		FROM open JOIN ` + differenceTable + ` USING (product, kind) WHERE pipeline = @pipeline) AS p
 ORDER BY product, kind, rank LIMIT @limit`
 }
 
-const outcomeColumns = `run::text, at, product, kind, state, attempts, column_name, reason, fields`
+const outcomeColumns = `run::text, at, product, title, kind, state, attempts, column_name, reason, fields`
 
 func scanOutcome(row pgx.CollectableRow) (o run.PastOutcome, err error) {
 	var reason, fields []byte
-	if err := row.Scan(&o.Run, &o.At, &o.ID, &o.Kind, &o.State, &o.Attempts, &o.Column, &reason, &fields); err != nil {
+	if err := row.Scan(&o.Run, &o.At, &o.ID, &o.Title, &o.Kind, &o.State, &o.Attempts, &o.Column, &reason, &fields); err != nil {
 		return o, err
 	}
 	o.At = o.At.UTC()
@@ -176,10 +176,10 @@ func states() (all []run.State) {
 // was opened, changed, closed, by runs that have no outcome of it.
 var listHistory = strings.NewReplacer("{outcome}", outcomeTable, "{difference}", differenceTable, "{run}", runTable, "{columns}", outcomeColumns).Replace(`
 SELECT {columns} FROM (
-	SELECT run, at, product, kind, state, attempts, column_name, reason, fields FROM {outcome} o
+	SELECT run, at, product, title, kind, state, attempts, column_name, reason, fields FROM {outcome} o
 	WHERE product = @product AND EXISTS (SELECT FROM {run} WHERE id = o.run AND pipeline = @pipeline)
 	UNION ALL
-	SELECT e.run, e.at, d.product, d.kind, e.state, CASE WHEN d.acted_by = e.run THEN d.attempts ELSE 0 END, e.column_name, e.reason, e.fields
+	SELECT e.run, e.at, d.product, d.title, d.kind, e.state, CASE WHEN d.acted_by = e.run THEN d.attempts ELSE 0 END, e.column_name, e.reason, e.fields
 	FROM {difference} d, LATERAL (VALUES
 		(CASE WHEN d.opened_by <> d.changed_by THEN d.opened_by END, d.opened_at, @found, '', '{}'::jsonb, NULL::json),
 		(d.changed_by, d.changed_at, d.state, d.column_name, d.reason, d.fields),

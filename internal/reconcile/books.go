@@ -226,7 +226,7 @@ func (b *books) resolved(it *item) {
 
 // outcome ends an item.
 func (b *books) outcome(it *item, state run.State, column string, reason run.Reason) {
-	o := run.Outcome{Key: it.reported(), State: state, Attempts: it.attempt, Column: column, Reason: reason}
+	o := run.Outcome{Key: it.reported(), Title: it.title, State: state, Attempts: it.attempt, Column: column, Reason: reason}
 	if o.Kind == it.Kind {
 		o.Fields = it.fields
 	}

@@ -60,6 +60,9 @@ const maxLooks = 3
 func (r *Run) confirmed(ctx context.Context, it *item, pair *diff.Pair, looked time.Time) bool {
 	kind, fields := r.finder.Differs(*pair)
 	stamp := pair.Stamp(kind)
+	if kind != "" {
+		it.title = title(pair)
+	}
 	switch {
 	case kind == "":
 		r.resolved(ctx, it, pair)

@@ -26,6 +26,7 @@ type item struct {
 	known     []run.Standing // what earlier runs left open of the product
 	pair      *diff.Pair     // as just judged, for a repair at once
 	judged    time.Time
+	title     string            // as it was seen last
 	fields    []run.FieldChange // those that differ
 	undo      bool              // it is the taking back of a repair
 	passed    product.Kind      // the gate that let it pass

@@ -191,7 +191,7 @@ func TestReportAsJSON(t *testing.T) {
 			`"startedAt":"2000-01-01T00:00:00Z","finishedAt":"2000-01-01T00:00:03Z","durationMs":3000,` +
 			`"source":"shop.products","target":"cart.public.product","productsCompared":2,"rowsCompared":1,"unsupportedIds":{},` +
 			`"suspects":1,"resolved":0,"found":{"missing":1},"acted":0,"attempts":0,"outcomes":{"blocked":1},"byKind":{"missing":{"blocked":1}},` +
-			`"samples":[{"id":"000000000000000000000001","kind":"missing","state":"blocked","column":"price",` +
+			`"samples":[{"id":"000000000000000000000001","kind":"missing","title":"Lamp","state":"blocked","column":"price",` +
 			`"reason":{"code":"misfit","detail":"9.99 has a fraction, and the column is integer"}}],` +
 			`"notes":[],"unrepaired":1}`
 		if string(got) != want {

@@ -61,7 +61,10 @@ func (s State) Rule() *StateRule {
 // Outcome is what became of one product.
 type Outcome struct {
 	Key
-	State State `json:"state"`
+	// Title is what the product is called where it was seen last, by the Product Service if
+	// that has it; at most MaxTitle bytes.
+	Title string `json:"title,omitempty"`
+	State State  `json:"state"`
 	// Attempts is how often it was repaired.
 	Attempts int    `json:"attempts,omitempty"`
 	Column   string `json:"column,omitempty"`
@@ -86,6 +89,9 @@ type Whole struct {
 	Bytes  int    `json:"bytes"`
 	SHA256 string `json:"sha256"`
 }
+
+// MaxTitle is the most of a title, in bytes, that is kept of a product that differs.
+const MaxTitle = 120
 
 // MaxValue is the most of a value, in bytes, that is kept of a product that differs.
 // Reports, the ledger and answers hold many of them.

@@ -10,6 +10,7 @@ import (
 // OutcomeDocument is what became of one product, for programs and for people.
 type OutcomeDocument struct {
 	run.Key
+	Title    string    `json:"title,omitempty"`
 	State    run.State `json:"state"`
 	Attempts int       `json:"attempts,omitempty"`
 	Column   string    `json:"column,omitempty"`
@@ -22,7 +23,7 @@ type OutcomeDocument struct {
 
 // Outcome puts words to an outcome.
 func (t Terms) Outcome(o run.Outcome) OutcomeDocument {
-	return OutcomeDocument{Key: o.Key, State: o.State, Attempts: o.Attempts, Column: o.Column, Code: o.Reason.Code,
+	return OutcomeDocument{Key: o.Key, Title: o.Title, State: o.State, Attempts: o.Attempts, Column: o.Column, Code: o.Reason.Code,
 		Reason: Reason(o, t), Fields: o.Fields, Remedy: Remedy(o, t)}
 }
 

@@ -15,6 +15,7 @@ import (
 var telling = map[string]func(*testing.T, Fixture){
 	"outcomes come in pages":                    testOutcomePages,
 	"outcomes are kept whole":                   testOutcomesWhole,
+	"titles stay known":                         testTitles,
 	"a run tells of what was open":              testWhole,
 	"a run tells of itself what others changed": testChangedSince,
 	"a run over some products tells of those":   testPart,
@@ -71,17 +72,49 @@ func testOutcomesWhole(t *testing.T, l Fixture) {
 	lease := begun(t, l, long)
 	at := time.Date(2026, 11, 22, 10, 0, 0, 123456789, time.UTC)
 	want := []run.Outcome{
-		{Key: run.Key{ID: "a", Kind: product.Missing}, State: run.Blocked, Column: "price", Reason: run.Reason{Code: run.ReasonMisfit, Detail: "9.99 does not fit <integer>"}},
+		{Key: run.Key{ID: "a", Kind: product.Missing}, Title: "Blue mug", State: run.Blocked, Column: "price", Reason: run.Reason{Code: run.ReasonMisfit, Detail: "9.99 does not fit <integer>"}},
 		{Key: run.Key{ID: "a", Kind: product.Stale}, State: run.Found,
 			Fields: []run.FieldChange{{Field: "title", Source: "\x00 new", Cart: "old"}, {Field: "price", Source: "1", Cart: "2"}}},
 		{Key: run.Key{ID: "b", Kind: product.Orphaned}, State: run.InFlight,
 			Reason: run.Reason{Code: run.ReasonQueue, Queue: "product-deleted", Ready: 3, Held: 2, Consumers: 1, Number: 1 << 60, Since: at, Until: at.Add(time.Hour)}},
-		{Key: run.Key{ID: "c", Kind: product.Missing}, State: run.Lost, Attempts: 20, Reason: run.Reason{Code: run.ReasonConsumed, Number: 20}},
+		{Key: run.Key{ID: "c", Kind: product.Missing}, Title: "Red mug", State: run.Lost, Attempts: 20, Reason: run.Reason{Code: run.ReasonConsumed, Number: 20}},
 		{Key: run.Key{ID: "d", Kind: product.Stale}, State: run.Verified, Attempts: 1, Fields: []run.FieldChange{{Field: "title", Source: "x", Cart: "y"}}},
 	}
 	settled(t, lease, run.Settlement{Outcomes: want})
 	if got := told(t, l, lease.Record().ID, run.OutcomeFilter{}); !reflect.DeepEqual(got, want) {
 		t.Errorf("the outcomes are\n%+v, want\n%+v", got, want)
+	}
+}
+
+// What a product is called stays known where nobody has seen it since.
+func testTitles(t *testing.T, l Fixture) {
+	missing := func(title string, state run.State, attempts int) run.Settlement {
+		return run.Settlement{Outcomes: []run.Outcome{{Key: run.Key{ID: "a", Kind: product.Missing}, Title: title, State: state, Attempts: attempts}}}
+	}
+	first := begun(t, l, long)
+	for _, step := range []struct {
+		settle run.Settlement
+		title  string
+	}{
+		{missing("", run.Found, 0), ""}, {missing("Blue mug", run.Found, 0), "Blue mug"}, {missing("", run.Found, 0), "Blue mug"},
+		{missing("Red mug", run.Lost, 1), "Red mug"},
+	} {
+		settled(t, first, step.settle)
+		if got := told(t, l, first.Record().ID, run.OutcomeFilter{}); len(got) != 1 || got[0].Title != step.title {
+			t.Errorf("after %+v the run tells of %+v, want title %q", step.settle.Outcomes, got, step.title)
+		}
+	}
+	ended(t, first, run.StatusPartial)
+	second := begun(t, l, long)
+	settled(t, second, missing("", run.InFlight, 1))
+	past, err := l.History(t.Context(), "a", 10)
+	if err != nil || len(past) != 2 {
+		t.Fatalf("the history is %+v, %v", past, err)
+	}
+	for _, p := range past {
+		if p.Title != "Red mug" {
+			t.Errorf("in the history it is called %q", p.Title)
+		}
 	}
 }
 

@@ -80,6 +80,9 @@ func (d *difference) same(o run.Outcome) bool {
 		}
 		return o
 	}
+	if o.Title == "" {
+		o.Title = d.outcome.Title
+	}
 	return d.closedBy == "" && o.Attempts == 0 && reflect.DeepEqual(plain(d.outcome), plain(o))
 }
 
@@ -100,6 +103,7 @@ func (l *Ledger) open(by string, o run.Outcome) {
 	} else {
 		o.Attempts = d.outcome.Attempts
 	}
+	o.Title = cmp.Or(o.Title, d.outcome.Title)
 	d.outcome = o
 }
 
