@@ -63,7 +63,7 @@ const maxBatch = 1000
 
 func (p *part) add(ctx context.Context, s Suspect) error {
 	s.FirstSeen = time.Now()
-	// The id may share memory with a whole page; a suspect outlives it.
+	// The id is the page's, which a suspect outlives.
 	s.ID = product.ID(strings.Clone(string(s.ID)))
 	p.suspects = append(p.suspects, s)
 	if len(p.suspects) < maxBatch {
@@ -276,7 +276,7 @@ func (f *Finder) rowIDs(ctx context.Context) iter.Seq2[[]product.ID, error] {
 		for rows, err := range f.target.Span(ctx, "", "") {
 			ids := make([]product.ID, len(rows))
 			for i := range rows {
-				ids[i] = rows[i].ID
+				ids[i] = product.ID(strings.Clone(string(rows[i].ID))) // they outlive the page
 			}
 			if !yield(ids, err) {
 				return

@@ -42,6 +42,7 @@ func TestPagesOfLargeProductsAreShort(t *testing.T) {
 	var got []product.ID
 	var pages []int
 	for page, err := range s.Scan(t.Context(), product.Range{Class: product.Strings}, time.Time{}) {
+		page = testenv.KeptProducts(page)
 		if err != nil {
 			t.Fatal(err)
 		}

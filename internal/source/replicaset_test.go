@@ -211,15 +211,19 @@ func TestCaseD4NothingIsReadWhileTheMajorityStaysBehind(t *testing.T) {
 		}
 		return m.Greet(command, reply)
 	})
+	short := s.catchUp
+	s.catchUp = time.Minute // greetings come slowly on a busy machine
 	if err := s.Current(t.Context()); err != nil {
 		t.Errorf("once it has caught up: %v", err)
 	}
+	s.catchUp = short
 
 	// In mid-scan it ends the scan, and nothing after it was read.
 	wire.Edit(current.Greet)
 	var got []string
 	var last error
 	for page, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, time.Time{}) {
+		page = testenv.KeptProducts(page)
 		last = err
 		for _, p := range page {
 			got = append(got, string(p.ID()))
@@ -288,6 +292,7 @@ func TestCaseD4ScanFollowsAnElection(t *testing.T) {
 	s.page = 20
 	var got []string
 	for page, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, time.Time{}) {
+		page = testenv.KeptProducts(page)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -234,11 +235,11 @@ func projection(names ...string) bson.D {
 	return d
 }
 
-// Scan yields the products of r in key order, in pages that stay as they are until the one
-// after the next is asked for; their texts stay for ever. With since set it yields only those created at or after it: by the time in the
-// key where keys are ObjectIds, by createdAt otherwise, and then also those whose
-// createdAt is none that can be told. A cursor that breaks is
-// reopened at the last key; an error is yielded once, at the end, after several
+// Scan yields the products of r in key order, in pages that stay as they are, their texts
+// included, until the one after the next is asked for. With since set it yields only those
+// created at or after it: by the time in the key where keys are ObjectIds, by createdAt
+// otherwise, and then also those whose createdAt is none that can be told. A cursor that
+// breaks is reopened at the last key; an error is yielded once, at the end, after several
 // attempts that read nothing.
 func (s *Source) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
 	return func(yield func([]product.Product, error) bool) {
@@ -309,33 +310,30 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 		return last, false, err
 	}
 	defer discard(ctx, cursor)
-	var slab text.Slab
-	var spare []product.Product // the page before the last one that was yielded
-	page, size := make([]product.Product, 0, s.batch()), 0
+	page, spare := newSpace(), newSpace() // spare is the page before the last one that was yielded
+	size := 0
 	for cursor.Next(ctx) {
-		page = append(page, product.Product{})
-		ok, err := decode(cursor.Current, &page[len(page)-1], &slab)
+		p := page.add(s.batch())
+		ok, err := decode(cursor.Current, p, page.texts)
 		if err != nil {
 			return last, false, err
 		}
 		size += len(cursor.Current)
-		if p := &page[len(page)-1]; !ok || p.Created.Before(since) && !p.Created.IsZero() {
-			page = page[:len(page)-1] // a type that Unsupported counts, or a time of a type that the filter lets pass
+		if !ok || p.Created.Before(since) && !p.Created.IsZero() {
+			page.products = page.products[:len(page.products)-1] // a type that Unsupported counts, or a time of a type that the filter lets pass
 		}
-		if len(page) == 0 || len(page) < s.page && size < s.portion.Bytes() {
+		if n := len(page.products); n == 0 || n < s.page && size < s.portion.Bytes() {
 			continue
 		}
-		s.portion.Learn(len(page), size)
+		s.portion.Learn(len(page.products), size)
 		cursor.SetBatchSize(int32(s.batch()))
-		last = page[len(page)-1].ID()
+		last = page.last()
 		handed := time.Now()
-		if !yield(page, nil) {
+		if !yield(page.products, nil) {
 			return last, true, nil
 		}
-		if spare == nil {
-			spare = make([]product.Product, 0, s.batch())
-		}
-		page, spare, size = spare[:0], page, 0
+		page, spare, size = spare, page, 0
+		page.clear()
 		// A server that is the primary no longer goes on answering for its cursors.
 		if election, err := s.fresh(ctx); err != nil || election != opened || time.Since(handed) > s.idle {
 			return last, false, err
@@ -344,12 +342,40 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 	if err := cursor.Err(); err != nil {
 		return last, false, err
 	}
-	if len(page) > 0 {
-		s.portion.Learn(len(page), size)
-		last = page[len(page)-1].ID()
-		yield(page, nil)
+	if len(page.products) > 0 {
+		s.portion.Learn(len(page.products), size)
+		last = page.last()
+		yield(page.products, nil)
 	}
 	return last, true, nil
+}
+
+// space is the memory of a page.
+type space struct {
+	products []product.Product
+	texts    *text.Slab
+}
+
+func newSpace() space { return space{texts: new(text.Slab)} }
+
+// add appends a product that has nothing yet. size is about how many there will be.
+func (p *space) add(size int) *product.Product {
+	if p.products == nil {
+		p.products = make([]product.Product, 0, size)
+	}
+	p.products = append(p.products, product.Product{})
+	return &p.products[len(p.products)-1]
+}
+
+// last is the last id, which outlives the page.
+func (p *space) last() product.ID {
+	return product.ID(strings.Clone(string(p.products[len(p.products)-1].ID())))
+}
+
+// clear makes room for another page.
+func (p *space) clear() {
+	p.products = p.products[:0]
+	p.texts.Reset()
 }
 
 // batch is how many products a cursor shall bring at once.

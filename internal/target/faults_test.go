@@ -103,6 +103,7 @@ func TestSpanGoesOnAfterEachBrokenConnection(t *testing.T) {
 	var got []product.ID
 	cuts := 0
 	for page, err := range target.Span(t.Context(), "", "") {
+		page = testenv.KeptRows(page)
 		if err != nil {
 			t.Fatal(err)
 		}

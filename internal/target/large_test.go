@@ -32,6 +32,7 @@ func TestPagesOfLargeRowsAreShort(t *testing.T) {
 		var got []product.ID
 		pages := 0
 		for page, err := range target.Span(t.Context(), "", "") {
+			page = testenv.KeptRows(page)
 			if err != nil {
 				t.Fatal(err)
 			}

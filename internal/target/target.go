@@ -37,7 +37,7 @@ type Target struct {
 	page    int
 	// portion is that of a span. No read holds more rows than have its bytes.
 	portion *product.Portion
-	// pages are those of spans that have ended, to be filled again: []product.Row.
+	// pages are those of spans that have ended, to be filled again: *space.
 	pages sync.Pool
 	// characters are what was learnt of the database's encoding, which never changes.
 	characters characters
@@ -105,31 +105,40 @@ func (t *Target) identifier() string {
 	return pgx.Identifier{t.config.Schema, t.config.Table}.Sanitize()
 }
 
+// space is the memory of a page.
+type space struct {
+	rows  []product.Row
+	texts text.Slab
+}
+
+func newSpace() *space { return new(space) }
+
 // Span yields the rows with after < id <= through in the id column's own order,
-// in pages; an empty bound is open. A page stays as it is until the next one is asked for,
-// and its texts for ever. Each page is one query over the id's index,
-// so no transaction is held and a page that fails is read again. An error is
-// yielded once, at the end.
+// in pages; an empty bound is open. A page stays as it is, its texts included, until the
+// next one is asked for. Each page is one query over the id's index, so no transaction is
+// held and a page that fails is read again. An error is yielded once, at the end.
 func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[[]product.Row, error] {
 	return func(yield func([]product.Row, error) bool) {
-		var slab text.Slab
-		rows, _ := t.pages.Get().(*[]product.Row)
-		if rows == nil {
-			rows = new([]product.Row)
+		space, _ := t.pages.Get().(*space)
+		if space == nil {
+			space = newSpace()
 		}
-		defer t.pages.Put(rows)
+		defer t.pages.Put(space)
 		for first := true; ; first = false {
 			most := min(t.page, t.portion.Now())
 			query, args := t.pageQuery(after, through, first, most)
-			page, err := retried(ctx, func() (page, error) { return t.read(ctx, (*rows)[:0], &slab, query, args...) })
+			page, err := retried(ctx, func() (page, error) {
+				space.texts.Reset()
+				return t.read(ctx, space.rows[:0], &space.texts, query, args...)
+			})
 			if err != nil {
 				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(ctx, err)))
 				return
 			}
-			*rows = page.rows
+			space.rows = page.rows
 			t.portion.Learn(len(page.rows), page.size)
 			if len(page.rows) > 0 {
-				after = page.rows[len(page.rows)-1].ID
+				after = product.ID(strings.Clone(string(page.rows[len(page.rows)-1].ID)))
 				if !yield(page.rows, nil) {
 					return
 				}
