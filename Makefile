@@ -9,8 +9,8 @@ SHELL := /bin/bash
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/etl-stack
 TOOLS := $(CACHE)/tools
 STACK := go run ./internal/stack/cmd/stack
-BENCH ?= .
-BENCH_COUNT ?= 5
+BENCH ?= Compare|Direct|Write|Publish|Replay|Memory
+BENCH_ROUNDS ?= 5
 
 .PHONY: help
 help: ## list the targets
@@ -50,11 +50,12 @@ lint: $(TOOLS)/golangci-lint ## go vet and the linters, the arrows between packa
 	$(TOOLS)/golangci-lint run ./...
 
 .PHONY: bench
-bench: $(TOOLS)/benchstat ## measure against the raw speed of the three services, in one run
+bench: ## measure against plain clients of the three services, and make the table of BENCHMARKS.md; BENCH picks lines
 	@mkdir -p bin
-	STACK_NAME=$${STACK_NAME:-bench} $(STACK) run -- go test -run '^$$' -bench '$(BENCH)' -benchtime 1x -count $(BENCH_COUNT) -timeout 60m \
-		./internal/source ./internal/target ./producer ./cmd/etl | tee bin/bench.txt
-	$(TOOLS)/benchstat -filter '.unit:products/s' bin/bench.txt
+	STACK_NAME=$${STACK_NAME:-bench} $(STACK) run -- bash -euo pipefail -c ' \
+		go test -run "^\$$" -bench "^Benchmark($(BENCH))" -benchtime $(BENCH_ROUNDS)x -timeout 120m ./cmd/etl; \
+		go test -run "^\$$" -bench "^Benchmark($(BENCH))" -benchtime 1x -count $(BENCH_ROUNDS) -timeout 60m ./internal/target ./producer' | tee bin/bench.txt
+	go run ./internal/benchtable < bin/bench.txt
 
 .PHONY: build
 build: ## build the binary into bin/
@@ -80,6 +81,3 @@ status: ## show the stack's URLs, the management UI's among them
 # go.mod stays clean.
 $(TOOLS)/golangci-lint: internal/tools/go.mod
 	cd internal/tools && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-
-$(TOOLS)/benchstat: internal/tools/go.mod
-	cd internal/tools && go build -o $@ golang.org/x/perf/cmd/benchstat

@@ -13,10 +13,10 @@ import (
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
-// BenchmarkReplay sets replaying beside raw confirmed publishing of the same
-// bodies. Both queues are drained by a consumer that acknowledges at once: what is
+// BenchmarkPublish sets replaying beside plain confirmed publishing of the same
+// bodies, at its best window. Both queues are drained by a consumer that acknowledges at once: what is
 // measured is the publishing side, not a cart.
-func BenchmarkReplay(b *testing.B) {
+func BenchmarkPublish(b *testing.B) {
 	const events = 20_000
 	repairs := make([]product.Repair, events)
 	for i := range repairs {
@@ -45,64 +45,77 @@ func BenchmarkReplay(b *testing.B) {
 		}
 		perSecond(b, events)
 	})
-	for _, window := range []int{512, 1024, 2048} {
-		b.Run(fmt.Sprintf("raw window %d", window), func(b *testing.B) {
-			broker := drainedBroker(b)
-			body, err := bodyOf(product.Missing, &repairs[0])
-			if err != nil {
-				b.Fatal(err)
+	b.Run("raw", func(b *testing.B) {
+		broker := drainedBroker(b)
+		body, err := bodyOf(product.Missing, &repairs[0])
+		if err != nil {
+			b.Fatal(err)
+		}
+		best, least := 0, time.Duration(0)
+		for _, window := range []int{512, 1024, 2048, 4096} {
+			if took := publishedRaw(b, broker, body, events, window); best == 0 || took < least {
+				best, least = window, took
 			}
-			broker.Do(func(ch *amqp.Channel) error {
-				if err := ch.Confirm(false); err != nil {
+		}
+		b.Logf("the best window is %d", best)
+		for b.Loop() {
+			publishedRaw(b, broker, body, events, best)
+		}
+		perSecond(b, events)
+	})
+	b.Run("replay", func(b *testing.B) {
+		broker := drainedBroker(b)
+		config := rabbit.Config{URL: secret.URL(broker.URL)}
+		publisher, monitor := rabbit.NewConnection(config, "etl producer"), rabbit.NewConnection(config, "etl monitor")
+		b.Cleanup(publisher.Close)
+		b.Cleanup(monitor.Close)
+		// A queue may hold all of them: nothing waits for the consumer.
+		p := New(publisher, monitor, Config{MaxQueueDepth: 10 * events, ConfirmTimeout: 30 * time.Second, Route: ByQueue}, "bench", time.Minute)
+		b.ReportAllocs()
+		for b.Loop() {
+			for rest := repairs; len(rest) > 0; {
+				n, err := p.Reserve(b.Context(), product.Missing, min(len(rest), 1000), nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				results, err := p.Repair(b.Context(), product.Missing, 1, rest[:n])
+				if err != nil || results[0].Fate != product.Confirmed {
+					b.Fatal(results[0], err)
+				}
+				rest = rest[n:]
+			}
+		}
+		perSecond(b, events)
+	})
+}
+
+// publishedRaw is how long so many events take that are published with at most window of
+// them unconfirmed.
+func publishedRaw(b *testing.B, broker *testenv.Broker, body []byte, events, window int) time.Duration {
+	b.Helper()
+	began := time.Now()
+	broker.Do(func(ch *amqp.Channel) error {
+		if err := ch.Confirm(false); err != nil {
+			return err
+		}
+		confirms := ch.NotifyPublish(make(chan amqp.Confirmation, window))
+		for sent, confirmed := 0, 0; confirmed < events; {
+			if sent < events && sent-confirmed < window {
+				err := ch.PublishWithContext(b.Context(), rabbit.Exchange, rabbit.CreatedQueue, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body})
+				if err != nil {
 					return err
 				}
-				confirms := ch.NotifyPublish(make(chan amqp.Confirmation, window))
-				for b.Loop() {
-					for sent, confirmed := 0, 0; confirmed < events; {
-						if sent < events && sent-confirmed < window {
-							err := ch.PublishWithContext(b.Context(), rabbit.Exchange, rabbit.CreatedQueue, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body})
-							if err != nil {
-								return err
-							}
-							sent++
-							continue
-						}
-						if c := <-confirms; !c.Ack {
-							return fmt.Errorf("nacked")
-						}
-						confirmed++
-					}
-				}
-				return nil
-			})
-			perSecond(b, events)
-		})
-	}
-	for _, depth := range []int{200, 2000} {
-		b.Run(fmt.Sprintf("replay depth %d", depth), func(b *testing.B) {
-			broker := drainedBroker(b)
-			config := rabbit.Config{URL: secret.URL(broker.URL)}
-			publisher, monitor := rabbit.NewConnection(config, "etl producer"), rabbit.NewConnection(config, "etl monitor")
-			b.Cleanup(publisher.Close)
-			b.Cleanup(monitor.Close)
-			p := New(publisher, monitor, Config{MaxQueueDepth: depth, ConfirmTimeout: 30 * time.Second, Route: ByQueue}, "bench", time.Minute)
-			b.ReportAllocs()
-			for b.Loop() {
-				for rest := repairs; len(rest) > 0; {
-					n, err := p.Reserve(b.Context(), product.Missing, min(len(rest), 1000), nil)
-					if err != nil {
-						b.Fatal(err)
-					}
-					results, err := p.Repair(b.Context(), product.Missing, 1, rest[:n])
-					if err != nil || results[0].Fate != product.Confirmed {
-						b.Fatal(results[0], err)
-					}
-					rest = rest[n:]
-				}
+				sent++
+				continue
 			}
-			perSecond(b, events)
-		})
-	}
+			if c := <-confirms; !c.Ack {
+				return fmt.Errorf("nacked")
+			}
+			confirmed++
+		}
+		return nil
+	})
+	return time.Since(began)
 }
 
 // drainedBroker is a virtual host with the cart's topology whose product-created

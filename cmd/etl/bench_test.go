@@ -94,6 +94,7 @@ func (d *duel) report(b *testing.B) {
 	b.ReportMetric(median(d.raw).Seconds(), "raw-s")
 	b.ReportMetric(median(d.etl).Seconds(), "etl-s")
 	b.ReportMetric(ratio(d.etl, d.raw), "etl/raw")
+	b.ReportMetric(ratio(d.raw, d.etl), "raw/etl")
 	b.ReportMetric(slices.Max(d.raw).Seconds()/slices.Min(d.raw).Seconds(), "raw-spread")
 	b.ReportMetric(ratio(d.etlCPU, d.rawCPU), "cpu-etl/raw")
 	b.ReportMetric(float64(d.peak)/(1<<20), "peak-MiB")
