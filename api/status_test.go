@@ -40,8 +40,10 @@ func TestStatusShowsUsersNoDetails(t *testing.T) {
 	active := s.add(run.Record{Status: run.StatusRunning, Request: by, Owner: "etl-7f9c", Started: time.Now(),
 		Progress: &run.Progress{Phase: run.PhaseComparing, Compared: 5, Total: 100, Throttle: "10.0.0.7 does not answer",
 			Waits: []run.Wait{{Phase: run.PhaseConfirming, Kind: product.Missing, Products: 3, Reason: run.Reason{Code: run.ReasonUnseen, Queue: "product-created", Detail: "10.0.0.7 refused"}}}}})
-	if _, err := s.SetSwitch(t.Context(), true, run.Actor{Name: "boss@example.com"}); err != nil {
-		t.Fatal(err)
+	for _, on := range []bool{false, true} {
+		if _, err := s.SetSwitch(t.Context(), on, run.Actor{Name: "boss@example.com"}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.check(`{"where":"10.0.0.7"}`)
 	a := s.do("GET", "/api/etl/status", "", "Authorization", seller(t)).want(200).without("boss", "secret", "10.0.0.7", "7f9c")

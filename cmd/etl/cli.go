@@ -227,3 +227,15 @@ func meant(names []string, prefix string) string {
 	}
 	return ", did you mean " + prefix + strings.Join(names, " or "+prefix) + "?"
 }
+
+// subcommand refuses to run a group of commands by itself.
+func subcommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unknown command %q for %q%s; see `%s --help`", printable(args[0]), cmd.CommandPath(), meantCommand(cmd, args), cmd.CommandPath())}
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+	}
+	return usageError{errors.New("say which: " + cmd.CommandPath() + " " + strings.Join(names, "|"))}
+}

@@ -157,7 +157,8 @@ func TestTokensOfTheCommandLine(t *testing.T) {
 			}
 		}
 	}
-	for _, wrong := range [][]string{{"--role", "admin"}, {"--role", "seller"}, {"--role", "operator"}, {"--ttl", "0s"}, {"--ttl", "-1h"}, {"--ttl", "24h1s"}, {"--email", ""}} {
+	for _, wrong := range [][]string{{"--role", "admin"}, {"--role", "seller"}, {"--role", "operator"}, {"--ttl", "0s"}, {"--ttl", "-1h"}, {"--ttl", "24h1s"}, {"--email", ""}, {"--email", " "},
+		{"--email", "ann@shop "}, {"--email", "ann\n@shop"}, {"--email", strings.Repeat("a", 321)}} {
 		if o := s.etl(t.Context(), append([]string{"token"}, wrong...)...); o.code != exitUsage || !strings.Contains(o.stderr, wrong[0]) || o.stdout != "" {
 			t.Errorf("token %v: %d %s%s", wrong, o.code, o.stdout, o.stderr)
 		}

@@ -171,6 +171,9 @@ func testSwitch(t *testing.T, l Fixture) {
 	if s := now(); s != (run.Switch{On: true}) {
 		t.Errorf("at first it is %+v", s)
 	}
+	if set, err := l.SetSwitch(t.Context(), true, run.Actor{Name: "bob@shop.example", Trigger: run.ByHTTP}); err != nil || set != (run.Switch{On: true}) {
+		t.Errorf("set to what it is: %+v, %v", set, err)
+	}
 	for _, on := range []bool{false, true, false} {
 		set, err := l.SetSwitch(t.Context(), on, run.Actor{Name: "ada@shop.example", Trigger: run.ByHTTP})
 		if err != nil || set.On != on || set.By != "ada@shop.example" || set.At.IsZero() {
@@ -178,6 +181,9 @@ func testSwitch(t *testing.T, l Fixture) {
 		}
 		if s := now(); s != set {
 			t.Errorf("it is %+v, want %+v", s, set)
+		}
+		if again, err := l.SetSwitch(t.Context(), on, run.Actor{Name: "bob@shop.example", Trigger: run.ByHTTP}); err != nil || again != set || now() != set {
+			t.Errorf("set to what it is: %+v, %v, want %+v", again, err, set)
 		}
 	}
 }

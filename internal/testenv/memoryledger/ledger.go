@@ -560,8 +560,8 @@ func (l *Ledger) SetSwitch(ctx context.Context, on bool, by run.Actor) (run.Swit
 	defer leave()
 	if l.wanted.On != on {
 		l.note(run.DeedOfSwitch(on), by, "", "")
+		l.wanted = run.Switch{On: on, By: by.Name, At: l.now().at}
 	}
-	l.wanted = run.Switch{On: on, By: by.Name, At: l.now().at}
 	return l.wanted, nil
 }
 
