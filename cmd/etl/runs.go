@@ -50,13 +50,7 @@ func openRuns(ctx context.Context, env envconfig.Lookuper, clean *app.Cleanup) (
 	if err != nil {
 		return nil, nil, err
 	}
-	switch current, err := memory.Check(ctx); {
-	case err != nil:
-		return nil, nil, err
-	case !current:
-		return nil, nil, errors.New("there is no ledger yet: `etl serve`, `etl sync` or `etl migrate` creates schema etl_ledger")
-	}
-	return memory, c, nil
+	return memory, c, app.UsableLedger(ctx, memory)
 }
 
 // pick finds the run that a person means.

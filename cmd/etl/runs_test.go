@@ -37,7 +37,7 @@ func TestRunsFromTheTerminal(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, 40, every(4))
 	s.consumer()
-	wantAll(t, s.said(t, exitService, "runs", "list"), "there is no ledger yet: `etl serve`, `etl sync` or `etl migrate` creates schema etl_ledger")
+	wantAll(t, s.said(t, exitService, "runs", "list"), "there is no ledger yet", "`etl serve`, `etl sync` or `etl migrate` creates schema etl_ledger")
 	r := s.serve(nil).ready()
 	wantAll(t, s.said(t, exitOK, "runs", "list"), "There are no such runs.")
 	wantAll(t, s.said(t, exitUsage, "runs", "show", "last"), "the ledger has no run yet")

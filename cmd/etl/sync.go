@@ -205,12 +205,9 @@ func conclude(t terminal, output string, report *run.Report, err error) error {
 // not begin.
 func perform(ctx context.Context, t terminal, env envconfig.Lookuper, output string, request run.Request, withoutBroker bool) (*run.Report, error) {
 	c, err := load(ctx, env, func(c *config) []section {
-		used := []section{&c.Source, &c.Target, &c.Sync}
+		used := []section{&c.Source, &c.Target, &c.Sync, &c.Ledger}
 		if !withoutBroker {
 			used = append(used, &c.Rabbit, &c.Replay)
-		}
-		if !request.DryRun {
-			used = append(used, &c.Ledger)
 		}
 		return used
 	})
@@ -222,14 +219,19 @@ func perform(ctx context.Context, t terminal, env envconfig.Lookuper, output str
 	}
 	var clean app.Cleanup
 	defer t.end(ctx, &clean)
-	command := app.Command{Config: &c.Config, Request: request, WithoutBroker: withoutBroker}
-	report, err := command.Run(ctx, &clean, func(progress func() run.Progress) {
-		if !request.DryRun && output == outputText { // which the ledger has
-			fmt.Fprintf(t.err, "run %s\n", request.ID)
-		}
-		display := newDisplay(t, output, progress, request.Repair)
-		display.start()
-		clean.Add("the display", app.Closing(display.stop))
-	})
+	command := app.Command{Config: &c.Config, Request: request, WithoutBroker: withoutBroker,
+		Show: func(kept bool, progress func() run.Progress) {
+			if kept && output == outputText {
+				fmt.Fprintf(t.err, "run %s\n", request.ID)
+			}
+			display := newDisplay(t, output, progress, request.Repair)
+			display.start()
+			clean.Add("the display", app.Closing(display.stop))
+		},
+		Unkept: func(why error) {
+			fmt.Fprintf(t.err, "etl: this look is not kept, so it cannot be applied: %s\n", printable(why.Error()))
+		},
+	}
+	report, err := command.Run(ctx, &clean)
 	return report, blocked(err)
 }
