@@ -1,5 +1,5 @@
 # Nothing here needs BuildKit, so that plain builders (buildah, kaniko) make the same
-# image. internal/image/build.sh builds it where there is no Docker engine.
+# image. tools/image/build.sh builds it where there is no Docker engine.
 
 FROM golang:1.26-alpine AS build
 WORKDIR /src

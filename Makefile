@@ -1,5 +1,5 @@
 # `make help` lists the targets. Everything runs on a private stack of services
-# (internal/stack); nothing is started or installed system-wide but the tool that
+# (tools/stack); nothing is started or installed system-wide but the tool that
 # builds its root file system.
 
 SHELL := /bin/bash
@@ -8,7 +8,7 @@ SHELL := /bin/bash
 
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/etl-stack
 TOOLS := $(CACHE)/tools
-STACK := go run ./internal/stack/cmd/stack
+STACK := bin/stack
 BENCH ?= Compare|Direct|Write|Publish|Replay|Memory
 BENCH_ROUNDS ?= 5
 
@@ -25,19 +25,21 @@ demo-service: up ## the same through etl serve: HTTP, messages, a restart; KEEP=
 	go run ./internal/demo service $(if $(KEEP),--keep)
 
 .PHONY: test
-test: ## run all tests against a stack of their own
-	STACK_NAME=$${STACK_NAME:-test} $(STACK) run -- go test -race -count=1 -timeout 25m ./...
+test: $(STACK) ## run all tests against a stack of their own
+	STACK_NAME=$${STACK_NAME:-test} $(STACK) run -- bash -euo pipefail -c ' \
+		go test -race -count=1 -timeout 25m ./...; \
+		go test -C tools/stack -race -count=1 -timeout 25m ./...'
 
 # What these long tests are about is our own, whatever the servers' versions.
 OF_OUR_OWN := ^(TestMemoryStaysFlat|TestTicksOnThreeReplicas|TestReplicasAreKilledAgainAndAgain)$$
 
 .PHONY: test-next
-test-next: ## run the tests that meet PostgreSQL and RabbitMQ against the newest ones: PostgreSQL 18, quorum queues
+test-next: $(STACK) ## run the tests that meet PostgreSQL and RabbitMQ against the newest ones: PostgreSQL 18, quorum queues
 	STACK_PROFILE=next STACK_NAME=$${STACK_NAME:-test-next} $(STACK) run -- go test -count=1 -timeout 15m -skip '$(OF_OUR_OWN)' \
 		./cmd/etl ./consumer ./producer ./internal/ledger ./internal/rabbit ./internal/target ./internal/testenv/...
 
 .PHONY: test-long
-test-long: ## run the tests that take minutes by nature: 5,000,000 outcomes, 1,000,000 products, a rolling upgrade
+test-long: $(STACK) ## run the tests that take minutes by nature: 5,000,000 outcomes, 1,000,000 products, a rolling upgrade
 	LONG_TESTS=1 STACK_NAME=$${STACK_NAME:-test-long} $(STACK) run -- go test -count=1 -timeout 30m -run '^TestLong' \
 		./cmd/etl ./internal/ledger
 
@@ -48,9 +50,10 @@ test-all: test test-next test-long ## run all of these
 lint: $(TOOLS)/golangci-lint ## go vet and the linters, the arrows between packages among them
 	go vet ./...
 	$(TOOLS)/golangci-lint run ./...
+	cd tools/stack && go vet ./... && $(TOOLS)/golangci-lint run ./...
 
 .PHONY: bench
-bench: ## measure against plain clients of the three services, and make the table of BENCHMARKS.md; BENCH picks lines
+bench: $(STACK) ## measure against plain clients of the three services, and make the table of BENCHMARKS.md; BENCH picks lines
 	@mkdir -p bin
 	STACK_NAME=$${STACK_NAME:-bench} $(STACK) run -- bash -euo pipefail -c ' \
 		go test -run "^\$$" -bench "^Benchmark($(BENCH))" -benchtime $(BENCH_ROUNDS)x -timeout 120m ./cmd/etl; \
@@ -63,21 +66,25 @@ build: ## build the binary into bin/
 
 .PHONY: image
 image: ## build the image without a Docker engine, run what is in it (Debian, root)
-	CACHE=$(CACHE) internal/image/build.sh
+	CACHE=$(CACHE) tools/image/build.sh
 
 .PHONY: up
-up: ## start the stack: MongoDB's protocol, PostgreSQL, RabbitMQ
+up: $(STACK) ## start the stack: MongoDB's protocol, PostgreSQL, RabbitMQ
 	@$(STACK) up
 
 .PHONY: down
-down: ## stop the stack and drop its data
+down: $(STACK) ## stop the stack and drop its data
 	@$(STACK) down
 
 .PHONY: status
-status: ## show the stack's URLs, the management UI's among them
+status: $(STACK) ## show the stack's URLs, the management UI's among them
 	@$(STACK) status
 
-# The tools' versions are pinned in a module of their own, so that the product's
+# The stack is a module of its own, and so is what pins the linter, so that the product's
 # go.mod stays clean.
-$(TOOLS)/golangci-lint: internal/tools/go.mod
-	cd internal/tools && go build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+.PHONY: $(STACK)
+$(STACK):
+	go build -C tools/stack -o ../../$@ ./cmd/stack
+
+$(TOOLS)/golangci-lint: tools/lint/go.mod
+	go build -C tools/lint -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

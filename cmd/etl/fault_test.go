@@ -11,7 +11,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
-	"github.com/ecom-micro/etl/internal/stack"
+	"github.com/ecom-micro/etl/internal/servers"
 	"github.com/ecom-micro/etl/internal/testenv"
 	"github.com/ecom-micro/etl/internal/testenv/cart"
 	"github.com/ecom-micro/etl/internal/testenv/platform"
@@ -22,9 +22,9 @@ import (
 // broker never had is not called consumed.
 func TestCaseF4ReplaySurvivesTheEndOfTheBroker(t *testing.T) {
 	t.Parallel()
-	for name, end := range map[string]func(*stack.Broker) error{
-		"killed":  func(node *stack.Broker) error { return node.Kill() },
-		"stopped": func(node *stack.Broker) error { return node.Stop() },
+	for name, end := range map[string]func(*servers.Broker) error{
+		"killed":  func(node *servers.Broker) error { return node.Kill() },
+		"stopped": func(node *servers.Broker) error { return node.Stop() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

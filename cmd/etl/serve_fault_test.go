@@ -109,7 +109,8 @@ func TestReplicasAreKilledAgainAndAgain(t *testing.T) {
 		replicas[victim].ready()
 	}
 	if shown = replicas[0].ended(shown.ID); shown.Status != run.StatusSucceeded || shown.Report.Outcomes[run.Verified] != 800 {
-		t.Errorf("%+v %+v", shown, shown.Report)
+		a := replicas[0].do(http.MethodGet, "/api/etl/runs/"+shown.ID+"/products?state=in-flight,lost,failed,blocked", "")
+		t.Errorf("%s, %+v\n%s", shown.Status, *shown.Report.Report, a.body)
 	}
 	s.wantComplete()
 	wantEach(t, events, 800)

@@ -17,7 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"github.com/ecom-micro/etl/internal/stack"
+	"github.com/ecom-micro/etl/internal/servers"
 	"github.com/ecom-micro/etl/internal/testenv/cart"
 	"github.com/ecom-micro/etl/internal/testenv/platform"
 )
@@ -43,7 +43,7 @@ type shop struct {
 }
 
 // openShop makes the demo's databases and virtual host afresh.
-func openShop(ctx context.Context, services stack.Services) (*shop, error) {
+func openShop(ctx context.Context, services servers.Services) (*shop, error) {
 	s := &shop{assorted: platform.Assortment{Seed: 1, N: products + lost}}
 	for _, u := range []struct {
 		text string
@@ -101,7 +101,7 @@ func (s *shop) makeVhost(ctx context.Context) error {
 	}
 	for _, c := range []call{
 		{http.MethodDelete, "vhosts/" + vhost, nil},
-		{http.MethodPut, "vhosts/" + vhost, map[string]string{"description": "etl demo", "default_queue_type": stack.ConfigFromEnv().QueueType()}},
+		{http.MethodPut, "vhosts/" + vhost, map[string]string{"description": "etl demo", "default_queue_type": servers.QueueType()}},
 		{http.MethodPut, "permissions/" + vhost + "/" + url.PathEscape(user), map[string]string{"configure": ".*", "write": ".*", "read": ".*"}},
 	} {
 		body, err := json.Marshal(c.body)

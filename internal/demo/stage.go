@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/ecom-micro/etl/internal/stack"
+	"github.com/ecom-micro/etl/internal/servers"
 	"github.com/ecom-micro/etl/internal/testenv/cart"
 	"github.com/ecom-micro/etl/internal/testenv/platform"
 )
@@ -37,7 +37,7 @@ type stage struct {
 }
 
 func openStage(ctx context.Context, out *os.File) (*stage, error) {
-	services, err := stack.Current(stack.ConfigFromEnv())
+	services, err := servers.Current(ctx)
 	if err != nil {
 		return nil, err
 	}

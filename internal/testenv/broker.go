@@ -10,7 +10,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/ecom-micro/etl/internal/stack"
+	"github.com/ecom-micro/etl/internal/servers"
 	"github.com/ecom-micro/etl/internal/testenv/platform"
 )
 
@@ -52,7 +52,7 @@ func Vhost(tb testing.TB, opts ...VhostOption) *Broker {
 // VhostOn makes a virtual host on another broker, given by the URLs of an administrator.
 func VhostOn(tb testing.TB, brokerURL, managementURL string, opts ...VhostOption) *Broker {
 	tb.Helper()
-	options := vhostOptions{queueType: stack.ConfigFromEnv().QueueType()}
+	options := vhostOptions{queueType: servers.QueueType()}
 	for _, opt := range opts {
 		opt(&options)
 	}

@@ -11,7 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/ecom-micro/etl/internal/stack"
+	"github.com/ecom-micro/etl/internal/servers"
 	"github.com/ecom-micro/etl/internal/testenv/platform"
 )
 
@@ -126,7 +126,7 @@ func (b *Broker) DivertUnroutable() (queue string) {
 // SuspendLeader keeps the leader of a quorum queue from answering, as a node does that is short of memory or disk:
 // the broker then tells of a queue without messages and consumers. It lasts until resume is called, which may be done
 // more than once, or the test ends.
-func (b *Broker) SuspendLeader(server *stack.Broker, queue string) (resume func()) {
+func (b *Broker) SuspendLeader(server *servers.Broker, queue string) (resume func()) {
 	b.tb.Helper()
 	tell := func(what string) {
 		b.tb.Helper()

@@ -5,12 +5,12 @@ import (
 	"net/url"
 	"testing"
 
-	"github.com/ecom-micro/etl/internal/stack"
+	"github.com/ecom-micro/etl/internal/servers"
 )
 
 // Pooler is a PgBouncer in front of a cart's database.
 type Pooler struct {
-	*stack.Pooler
+	*servers.Pooler
 	tb testing.TB
 	db *CartDB
 }
@@ -33,7 +33,7 @@ func PoolerOf(tb testing.TB, db *CartDB, settings ...string) *Pooler {
 		databases = append(databases, fmt.Sprintf("%s = host=%s port=%s dbname=%s user=%s password='%s' pool_mode=%s",
 			mode, u.Hostname(), u.Port(), db.Name, u.User.Username(), password, mode))
 	}
-	server, err := stack.StartPooler(tb.Context(), stack.ConfigFromEnv(), tb.TempDir(), databases, append([]string{"auth_type = any"}, settings...))
+	server, err := servers.StartPooler(tb.TempDir(), databases, append([]string{"auth_type = any"}, settings...))
 	keep(tb, "PgBouncer", server, err)
 	return &Pooler{server, tb, db}
 }

@@ -9,15 +9,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/stack"
+	"github.com/ecom-micro/etl/internal/servers"
 )
 
-var current = sync.OnceValues(func() (stack.Services, error) {
-	return stack.Current(stack.ConfigFromEnv())
+var current = sync.OnceValues(func() (servers.Services, error) {
+	return servers.Current(context.Background())
 })
 
 // Services says where the running stack's servers answer. It fails the test when no stack runs.
-func Services(tb testing.TB) stack.Services {
+func Services(tb testing.TB) servers.Services {
 	tb.Helper()
 	services, err := current()
 	if err != nil {

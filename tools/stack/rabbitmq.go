@@ -27,7 +27,7 @@ func rabbitServer(root, dir string, ports rabbitPorts, login credentials) server
 			return newFolder(dir, func(dir string) error { return configureRabbit(dir, ports, login) })
 		},
 		answers: func(ctx context.Context) error {
-			if err := greetAMQP(ctx, loopback(ports.amqp)); err != nil {
+			if err := greetAMQP(ctx, login.url("amqp", ports.amqp, "/")); err != nil {
 				return err
 			}
 			return queryManagement(ctx, login.url("http", ports.management, ""))

@@ -16,7 +16,8 @@ import (
 // a Run started is taken down when the last Run that uses it ends; one that Up started stays.
 //
 // STACK_BACKEND is set as well, to the stack's backend: StartBroker and StartPostgres take it as word that the URLs
-// name a stack of ours, beside which they may start servers of their own.
+// name a stack of ours, beside which they may start servers of their own. So is STACK_COMMAND, to this program, which
+// starts them.
 //
 // Progress goes to log. ctx bounds the bringing up only; the command ends by itself or by a signal.
 func Run(ctx context.Context, cfg Config, log io.Writer, command []string) (code int, err error) {
@@ -47,7 +48,11 @@ func Run(ctx context.Context, cfg Config, log io.Writer, command []string) (code
 	if err != nil {
 		return 0, err
 	}
-	return runCommand(ctx, command, append(services.Environ(), "STACK_BACKEND="+st.Backend))
+	program, err := os.Executable()
+	if err != nil {
+		return 0, fmt.Errorf("find this program: %w", err)
+	}
+	return runCommand(ctx, command, append(services.Environ(), "STACK_BACKEND="+st.Backend, "STACK_COMMAND="+program))
 }
 
 // join enters this process among the stack's users. The returned function takes it out again, and takes down a

@@ -1,4 +1,4 @@
-module github.com/ecom-micro/etl/internal/stack/ferretdb
+module github.com/ecom-micro/etl/tools/stack/ferretdb
 
 go 1.26
 

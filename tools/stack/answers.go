@@ -2,36 +2,42 @@ package stack
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// greetAMQP checks that an AMQP 0-9-1 server is ready for connections: it answers the protocol header with the method
-// connection.start, class 10 and method 10, in a frame of type 1 on channel 0 (specification, sections 4.2.2, 4.2.3).
+// pingMongoDB logs in to a MongoDB-protocol server and sends a ping, the smallest proof that it serves authenticated
+// requests. address is a URL with the login.
+func pingMongoDB(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	client, err := mongo.Connect(options.Client().ApplyURI(address).SetDirect(true).SetServerSelectionTimeout(answerTimeout))
+	if err != nil {
+		return fmt.Errorf("log in to MongoDB: %w", err)
+	}
+	defer func() { _ = client.Disconnect(context.WithoutCancel(ctx)) }()
+	if err := client.Ping(ctx, nil); err != nil {
+		return fmt.Errorf("ping MongoDB: %w", err)
+	}
+	return nil
+}
+
+// greetAMQP logs in to RabbitMQ. address is a URL with the login.
 func greetAMQP(ctx context.Context, address string) error {
-	conn, err := dial(ctx, address)
+	conn, err := amqp.DialConfig(address, amqp.Config{Dial: func(network, host string) (net.Conn, error) { return dial(ctx, host) }})
 	if err != nil {
 		return fmt.Errorf("greet the AMQP server: %w", err)
 	}
-	defer func() { _ = conn.Close() }()
-	if _, err := conn.Write([]byte("AMQP\x00\x00\x09\x01")); err != nil {
-		return fmt.Errorf("greet the AMQP server: %w", err)
-	}
-	var reply [11]byte // type, channel (2), length (4), class (2), method (2)
-	if _, err := io.ReadFull(conn, reply[:]); err != nil {
-		return fmt.Errorf("greet the AMQP server: %w", err)
-	}
-	if reply[0] != 1 || binary.BigEndian.Uint32(reply[7:]) != 10<<16|10 {
-		return fmt.Errorf("greet the AMQP server: unexpected reply % x", reply)
-	}
-	return nil
+	return conn.Close()
 }
 
 // answerTimeout is how long one request of a readiness check may take.

@@ -65,7 +65,7 @@ func ferretServer(build ferretBuild, dir string, port, backend int, login creden
 		prepare: func() error {
 			return newFolder(dir, func(dir string) error { return linkOrCopy(build.program, filepath.Join(dir, "ferretdb")) })
 		},
-		answers: func(ctx context.Context) error { return pingMongoDB(ctx, loopback(port), login) },
+		answers: func(ctx context.Context) error { return pingMongoDB(ctx, login.url("mongodb", port, "/")) },
 	}
 }
 

@@ -2,7 +2,7 @@
 # Builds the Dockerfile's image on a Debian machine that has neither a Docker engine nor
 # a container registry, and runs what is in it as the image's user:
 #
-#   internal/image/build.sh [FOLDER]
+#   tools/image/build.sh [FOLDER]
 #
 # With FOLDER, which must not exist yet, the image's file system stays there to be used:
 #

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/ecom-micro/etl/internal/stack"
+	"github.com/ecom-micro/etl/tools/stack"
 )
 
 func TestUsage(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/ecom-micro/etl/internal/stack"
+	"github.com/ecom-micro/etl/tools/stack"
 )
 
 const usage = `stack: private MongoDB-protocol, PostgreSQL and RabbitMQ servers for tests, demo and benchmarks
@@ -24,6 +24,8 @@ usage:
   stack env                 print the servers' URLs as export lines for a shell
   stack run -- command …    run a command with the URLs in its environment; a stack that
                             this had to start is taken down at the end
+  stack private             start servers that a test may kill, as lines of JSON on standard
+                            input tell; they end with that
 
 environment:
   STACK_NAME                which stack (default); stacks of several names run side by side
@@ -83,6 +85,8 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (int
 		return 0, stack.Down(ctx, cfg)
 	case "status":
 		return 0, status(ctx, cfg, stdout)
+	case "private":
+		return 0, private(ctx, cfg, os.Stdin, stdout)
 	case "env":
 		services, err := stack.Current(cfg)
 		if err != nil {

@@ -74,10 +74,10 @@ func (b dockerBackend) up(ctx context.Context, st *state, save func() error) err
 	st.Versions = imageVersions(images)
 	// The health checks passed inside the containers; what counts is what answers out here.
 	login := project.login
-	if err := pingMongoDB(ctx, loopback(st.Ports[portMongoDB]), login); err != nil {
+	if err := pingMongoDB(ctx, login.url("mongodb", st.Ports[portMongoDB], "/")); err != nil {
 		return err
 	}
-	if err := greetAMQP(ctx, loopback(st.Ports[portAMQP])); err != nil {
+	if err := greetAMQP(ctx, login.url("amqp", st.Ports[portAMQP], "/")); err != nil {
 		return err
 	}
 	if err := queryManagement(ctx, login.url("http", st.Ports[portManagement], "")); err != nil {

@@ -30,7 +30,7 @@ func buildFerretDB(ctx context.Context, cfg Config, say *progress) (ferretBuild,
 	if err != nil {
 		return ferretBuild{}, err
 	}
-	module := filepath.Join(sources, "internal", "stack", "ferretdb")
+	module := filepath.Join(sources, "tools", "stack", "ferretdb")
 	var texts []string
 	for _, file := range []string{"go.mod", "go.sum"} {
 		text, err := os.ReadFile(filepath.Join(module, file))
