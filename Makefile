@@ -39,9 +39,13 @@ test-next: $(STACK) ## run the tests that meet PostgreSQL and RabbitMQ against t
 		./cmd/etl ./consumer ./producer ./internal/ledger ./internal/rabbit ./internal/target ./internal/testenv/...
 
 .PHONY: test-long
-test-long: $(STACK) ## run the tests that take minutes by nature: 5,000,000 outcomes, 1,000,000 products, a rolling upgrade
+test-long: $(STACK) ## run the tests that take minutes by nature: 5,000,000 outcomes, 1,000,000 products, upgrades, a pod's life
 	LONG_TESTS=1 STACK_NAME=$${STACK_NAME:-test-long} $(STACK) run -- go test -count=1 -timeout 30m -run '^TestLong' \
 		./cmd/etl ./internal/ledger
+
+.PHONY: pods-life
+pods-life: $(STACK) ## start a service, take its servers away, upgrade, end and kill it; print what it says at each step
+	LONG_TESTS=1 STACK_NAME=$${STACK_NAME:-pods-life} $(STACK) run -- go test -count=1 -v -timeout 30m -run '^TestLongPodsLife$$' ./cmd/etl
 
 .PHONY: test-all
 test-all: test test-next test-long ## run all of these

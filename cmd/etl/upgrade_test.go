@@ -159,6 +159,7 @@ func (u *upgraded) replace(ending, staying *pod) {
 // rolling upgrade and back: both claim, and each goes on with what the other has begun.
 func TestLongRollingUpgrade(t *testing.T) {
 	testenv.Long(t)
+	t.Parallel()
 	s := newShop(t, 300, none)
 	s.consumer(slowly)
 	u := &upgraded{s, map[string]string{"REPLAY_MAX_QUEUE_DEPTH": "10", "ETL_LEASE": "10s", "ETL_DRAIN_TIMEOUT": "10s"}, oldest(t)}
