@@ -17,11 +17,12 @@ import (
 
 // Source is the Product Service's store.
 type Source interface {
-	// Scan yields the products of r in key order, in pages that stay as they are, their
+	// Scan yields the products of r in key order, with these of the cart's fields and what
+	// tells their age, in pages that stay as they are, their
 	// texts included, until the one after the next is asked for. With since set it yields
 	// only products created at or after it. An error ends the iteration, and nothing after
 	// it has been read.
-	Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error]
+	Scan(ctx context.Context, r product.Range, fields []product.Field, since time.Time) iter.Seq2[[]product.Product, error]
 	// Find reads products by id. An id that is not in the result is not in the
 	// source; two documents with one canonical id come as one Ambiguous product.
 	// Several that are too large to be held together are a *product.TooLargeError.
@@ -35,9 +36,9 @@ type Target interface {
 	// Table describes the columns, as read when the run started.
 	Table() *product.Table
 	// Span yields the rows with after < id <= through in the id column's own
-	// order; an empty bound is open. A page stays as it is, its texts included, until the
+	// order, with these fields; an empty bound is open. A page stays as it is, its texts included, until the
 	// next one is asked for.
-	Span(ctx context.Context, after, through product.ID) iter.Seq2[[]product.Row, error]
+	Span(ctx context.Context, after, through product.ID, fields []product.Field) iter.Seq2[[]product.Row, error]
 	// Find reads rows by id. Several that are too large to be held together are a
 	// *product.TooLargeError.
 	Find(ctx context.Context, ids []product.ID) (map[product.ID]product.Row, error)

@@ -117,7 +117,9 @@ type rangeScan struct {
 func (s *rangeScan) run(ctx context.Context, r product.Range, since time.Time) error {
 	ordered := s.joinable(r) && since.IsZero()
 	low := r.After
-	source := func(ctx context.Context) iter.Seq2[[]product.Product, error] { return s.source.Scan(ctx, r, since) }
+	source := func(ctx context.Context) iter.Seq2[[]product.Product, error] {
+		return s.source.Scan(ctx, r, s.config.Compare, since)
+	}
 	for products, err := range ahead(ctx, source) {
 		if err != nil {
 			return err
@@ -162,7 +164,7 @@ func inOrder(low product.ID, page []product.Product) bool {
 func (s *rangeScan) join(ctx context.Context, page []product.Product, low, high product.ID) error {
 	s.matched = append(s.matched[:0], make([]bool, len(page))...)
 	next := 0 // the page's product behind the last one that was seen in the cart
-	for rows, err := range s.target.Span(ctx, low, high) {
+	for rows, err := range s.target.Span(ctx, low, high, s.config.Compare) {
 		if err != nil {
 			return err
 		}
@@ -273,7 +275,7 @@ func (f *Finder) scanOrphans(ctx context.Context, out *part) error {
 // rowIDs yields the ids of the cart's rows in their order.
 func (f *Finder) rowIDs(ctx context.Context) iter.Seq2[[]product.ID, error] {
 	return func(yield func([]product.ID, error) bool) {
-		for rows, err := range f.target.Span(ctx, "", "") {
+		for rows, err := range f.target.Span(ctx, "", "", nil) {
 			ids := make([]product.ID, len(rows))
 			for i := range rows {
 				ids[i] = product.ID(strings.Clone(string(rows[i].ID))) // they outlive the page

@@ -105,9 +105,9 @@ type failing struct {
 	class product.Class
 }
 
-func (f failing) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
+func (f failing) Scan(ctx context.Context, r product.Range, fields []product.Field, since time.Time) iter.Seq2[[]product.Product, error] {
 	if r.Class != f.class {
-		return f.source.Scan(ctx, r, since)
+		return f.source.Scan(ctx, r, fields, since)
 	}
 	return func(yield func([]product.Product, error) bool) {
 		time.Sleep(time.Second)

@@ -96,3 +96,20 @@ func TestAKilledLookGoesOn(t *testing.T) {
 	testenv.Eventually(t, time.Minute, func() bool { return s.number(looks+"status = 'partial' AND fence = 2") == 1 }, "the service to finish the look")
 	wantAll(t, s.said(t, exitOK, "runs", "list"), "9 missing")
 }
+
+// A look at ids alone finds what is missing and orphaned, and is no proof of the rest.
+func TestALookAtIDsAlone(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 40, every(4))
+	s.consumer()
+	s.said(t, exitOK, "migrate")
+	s.cart.Exec(`UPDATE product SET title = 'another' WHERE id = $1`, s.products.Key(1))
+	s.cart.Exec(`INSERT INTO product VALUES ('nobody-sells-this', 't', 1, 'i', 's', 1)`)
+	said := s.said(t, exitDifferences, "validate", "--fields", "none")
+	wantAll(t, said, "Differences found: 10 missing, 0 stale, 1 orphaned", "this look is not kept", "SYNC_COMPARE_FIELDS")
+	if n := s.number("SELECT count(*) FROM etl_ledger.run"); n > 0 {
+		t.Errorf("the ledger has %d runs", n)
+	}
+	wantAll(t, s.said(t, exitDifferences, "validate", "--fields", "price"), "10 missing, 0 stale, 1 orphaned")
+	wantAll(t, s.said(t, exitDifferences, "validate", "--fields", "price,title"), "10 missing, 1 stale, 1 orphaned")
+}

@@ -19,14 +19,16 @@ import (
 // runFlags are the flags that sync and validate share.
 type runFlags struct {
 	ids           []string
-	since         time.Duration
+	since         string
+	fields        []string
 	withoutBroker bool
 	output        *choice
 }
 
 func (f *runFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.ids, "id", nil, "look at the product `ID` only; may be repeated")
-	cmd.Flags().DurationVar(&f.since, "since", 0, "look only at products created this long ago or later, such as 2h")
+	cmd.Flags().StringVar(&f.since, "since", "", "look only at products created at this `TIME` or later: 2h ago, 2026-11-26, 2026-11-26T10:00:00Z")
+	cmd.Flags().StringSliceVar(&f.fields, "fields", nil, "of a look: the `fields` that make a row stale, or none to compare ids alone (default SYNC_COMPARE_FIELDS)")
 	cmd.Flags().BoolVar(&f.withoutBroker, "without-broker", false, "do not look at the cart's queue: products that are waiting in it count as missing")
 	f.output = outputFlag(cmd)
 }
@@ -44,13 +46,20 @@ func (f *runFlags) apply(cmd *cobra.Command, order *run.Order) error {
 		}
 	}
 	if cmd.Flags().Changed("since") {
-		if f.since <= 0 {
-			return usageError{fmt.Errorf("--since is %s, it must be above 0", f.since)}
+		since, err := moment(f.since)
+		if err != nil {
+			return usageError{fmt.Errorf("--since %w", err)}
+		}
+		if since.After(time.Now()) {
+			return usageError{fmt.Errorf("--since is %s, which is in the future", since.Format(time.RFC3339))}
 		}
 		if len(f.ids) > 0 {
 			return usageError{errors.New("--id and --since exclude each other")}
 		}
-		order.Since.Time = time.Now().Add(-f.since)
+		order.Since.Time = since
+	}
+	if cmd.Flags().Changed("fields") && !order.DryRun {
+		return usageError{errors.New("--fields goes with --dry-run and validate: a repair compares what SYNC_COMPARE_FIELDS says")}
 	}
 	return nil
 }
@@ -128,6 +137,8 @@ smaller than it was, and never more than --max-deletes.`,
 			return usageError{errors.New("--fallback direct goes with --mode replay")}
 		case len(reason) > run.MaxReason:
 			return usageError{fmt.Errorf("--reason has %d bytes, at most %d are kept", len(reason), run.MaxReason)}
+		case enqueue && len(flags.fields) > 0:
+			return usageError{errors.New("--fields is for a look of this process, so --enqueue does not go with it")}
 		case enqueue && flags.withoutBroker:
 			return usageError{errors.New("--enqueue goes through the broker, so --without-broker does not go with it")}
 		case wait && !enqueue:
@@ -135,7 +146,7 @@ smaller than it was, and never more than --max-deletes.`,
 		case enqueue:
 			return enqueueRequest(cmd.Context(), t, env, flags.output.value, request, wait)
 		}
-		report, err := perform(cmd.Context(), t, env, flags.output.value, request, flags.withoutBroker)
+		report, err := perform(cmd.Context(), t, env, &flags, request)
 		return conclude(t, flags.output.value, report, err)
 	}
 	return cmd
@@ -203,7 +214,8 @@ func conclude(t terminal, output string, report *run.Report, err error) error {
 
 // perform executes one run and shows its progress. The report is nil where the run could
 // not begin.
-func perform(ctx context.Context, t terminal, env envconfig.Lookuper, output string, request run.Request, withoutBroker bool) (*run.Report, error) {
+func perform(ctx context.Context, t terminal, env envconfig.Lookuper, flags *runFlags, request run.Request) (*run.Report, error) {
+	output, withoutBroker := flags.output.value, flags.withoutBroker
 	c, err := load(ctx, env, func(c *config) []section {
 		used := []section{&c.Source, &c.Target, &c.Sync, &c.Ledger}
 		if !withoutBroker {
@@ -217,9 +229,15 @@ func perform(ctx context.Context, t terminal, env envconfig.Lookuper, output str
 	if err := request.Check(); err != nil {
 		return nil, usageError{err}
 	}
+	if len(flags.fields) > 0 {
+		c.Sync.Compare = flags.fields
+		if _, err := c.Sync.Fields(); err != nil {
+			return nil, usageError{fmt.Errorf("--fields: %w", err)}
+		}
+	}
 	var clean app.Cleanup
 	defer t.end(ctx, &clean)
-	command := app.Command{Config: &c.Config, Request: request, WithoutBroker: withoutBroker,
+	command := app.Command{Config: &c.Config, Request: request, WithoutBroker: withoutBroker, Partial: len(flags.fields) > 0,
 		Show: func(kept bool, progress func() run.Progress) {
 			if kept && output == outputText {
 				fmt.Fprintf(t.err, "run %s\n", request.ID)

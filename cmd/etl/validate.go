@@ -39,7 +39,7 @@ func newValidateCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		if err := flags.apply(cmd, &request.Order); err != nil {
 			return err
 		}
-		report, err := perform(cmd.Context(), t, env, flags.output.value, request, flags.withoutBroker)
+		report, err := perform(cmd.Context(), t, env, &flags, request)
 		if report == nil || flags.output.value == outputText {
 			return conclude(t, outputText, report, err)
 		}

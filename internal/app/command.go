@@ -19,6 +19,9 @@ type Command struct {
 	Request run.Request
 	// WithoutBroker does without a look at the cart's queue.
 	WithoutBroker bool
+	// Partial says that a look compares other fields than the service does: it is no proof,
+	// and not kept.
+	Partial bool
 	// Show is called once the run is prepared, with what tells how far it is, and whether
 	// the ledger has it.
 	Show func(kept bool, progress func() run.Progress)
@@ -76,6 +79,9 @@ func (c *Command) look(ctx context.Context, j *job, clean *Cleanup, prepare func
 	memory, err := ConnectLedger(ctx, j.config, clean)
 	if err == nil {
 		err = UsableLedger(ctx, memory)
+	}
+	if err == nil && c.Partial {
+		err = errors.New("it compares other fields than SYNC_COMPARE_FIELDS says")
 	}
 	if err == nil {
 		j.lease, err = memory.Begin(ctx, j.request, commandOwner(), commandLease)

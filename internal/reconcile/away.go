@@ -141,10 +141,10 @@ type patientSource struct {
 	*server
 }
 
-func (s patientSource) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
+func (s patientSource) Scan(ctx context.Context, r product.Range, fields []product.Field, since time.Time) iter.Seq2[[]product.Product, error] {
 	return pages(ctx, s.server, r.After, func(after product.ID) iter.Seq2[[]product.Product, error] {
 		r.After = after
-		return s.Source.Scan(ctx, r, since)
+		return s.Source.Scan(ctx, r, fields, since)
 	}, func(p *product.Product) product.ID { return p.ID() })
 }
 
@@ -177,9 +177,9 @@ type patientTarget struct {
 	*server
 }
 
-func (t patientTarget) Span(ctx context.Context, after, through product.ID) iter.Seq2[[]product.Row, error] {
+func (t patientTarget) Span(ctx context.Context, after, through product.ID, fields []product.Field) iter.Seq2[[]product.Row, error] {
 	return pages(ctx, t.server, after, func(after product.ID) iter.Seq2[[]product.Row, error] {
-		return t.Target.Span(ctx, after, through)
+		return t.Target.Span(ctx, after, through, fields)
 	}, func(r *product.Row) product.ID { return r.ID })
 }
 

@@ -60,18 +60,24 @@ func (c *Config) Validate() error {
 		}
 	}
 	if _, err := c.Fields(); err != nil {
-		problems = append(problems, err)
+		problems = append(problems, fmt.Errorf("SYNC_COMPARE_FIELDS: %w", err))
 	}
 	return errors.Join(problems...)
 }
 
-// Fields are the compared fields.
+// noFields has ids compared alone.
+const noFields = "none"
+
+// Fields are the compared fields; there are none where ids are compared alone.
 func (c *Config) Fields() ([]product.Field, error) {
 	var fields []product.Field
+	if len(c.Compare) == 1 && c.Compare[0] == noFields {
+		return fields, nil
+	}
 	for _, name := range c.Compare {
 		f, known := product.FieldNamed(name)
 		if !known {
-			return nil, fmt.Errorf("SYNC_COMPARE_FIELDS: the cart has no field %q, it has title, price, image, sellerId and quantity", name)
+			return nil, fmt.Errorf("the cart has no field %q, it has title, price, image, sellerId and quantity; none compares ids alone", name)
 		}
 		fields = append(fields, f)
 	}

@@ -43,7 +43,7 @@ func TestConfigNamesEveryWrongVariable(t *testing.T) {
 			"SYNC_SETTLE_MAX is 29s, it must be at least 30s",
 		}},
 		{"an unknown field", func(c *reconcile.Config) { c.Compare = []string{"title", "colour"} }, []string{
-			`SYNC_COMPARE_FIELDS: the cart has no field "colour", it has title, price, image, sellerId and quantity`,
+			`SYNC_COMPARE_FIELDS: the cart has no field "colour", it has title, price, image, sellerId and quantity; none compares ids alone`,
 		}},
 		{"a field that the cart does not keep", func(c *reconcile.Config) { c.Compare = []string{"category"} }, []string{`no field "category"`}},
 	}

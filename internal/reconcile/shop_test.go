@@ -281,9 +281,9 @@ func (s source) Unsupported(ctx context.Context) (map[string]int64, error) {
 	return s.unsupported, s.enter(ctx, call{operation: planning})
 }
 
-func (s source) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
+func (s source) Scan(ctx context.Context, r product.Range, fields []product.Field, since time.Time) iter.Seq2[[]product.Product, error] {
 	return func(yield func([]product.Product, error) bool) {
-		for page, err := range s.Source.Scan(ctx, r, since) {
+		for page, err := range s.Source.Scan(ctx, r, fields, since) {
 			if !yield(page, err) || s.repeats && err == nil && !yield(slices.Clone(page), nil) {
 				return
 			}

@@ -37,7 +37,7 @@ func TestCaseD13AbsenceIsToldInTime(t *testing.T) {
 			var begun time.Time
 			var last error
 			n := 0
-			for page, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, time.Time{}) {
+			for page, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, product.CartFields(), time.Time{}) {
 				if n, last = n+len(page), err; begun.IsZero() {
 					begun = time.Now()
 					tt.fault(proxy)

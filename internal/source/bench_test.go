@@ -31,7 +31,7 @@ func BenchmarkScan(b *testing.B) {
 	b.Run("raw", func(b *testing.B) {
 		for b.Loop() {
 			cursor, err := catalogue.Collection.Find(b.Context(), filter, options.Find().
-				SetProjection(scanFields).SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(pageSize))
+				SetProjection(scanFields(product.ObjectIDs, product.CartFields())).SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(pageSize))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -49,7 +49,7 @@ func BenchmarkScan(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			n := 0
-			for page, err := range s.Scan(b.Context(), product.Range{Class: product.ObjectIDs}, time.Time{}) {
+			for page, err := range s.Scan(b.Context(), product.Range{Class: product.ObjectIDs}, product.CartFields(), time.Time{}) {
 				if err != nil {
 					b.Fatal(err)
 				}

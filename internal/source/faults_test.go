@@ -77,7 +77,7 @@ func TestScanGoesOnAfterEachBrokenCursor(t *testing.T) {
 	s.page = 20
 	var got []string
 	cuts := 0
-	for page, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, time.Time{}) {
+	for page, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, product.CartFields(), time.Time{}) {
 		page = testenv.KeptProducts(page)
 		if err != nil {
 			t.Fatal(err)
@@ -111,7 +111,7 @@ func TestParallelScansGoOnAfterBrokenConnections(t *testing.T) {
 			r.After = product.ID(seeded.Key(100*i - 1))
 		}
 		scans.Go(func() {
-			for page, err := range s.Scan(t.Context(), r, time.Time{}) {
+			for page, err := range s.Scan(t.Context(), r, product.CartFields(), time.Time{}) {
 				page = testenv.KeptProducts(page)
 				if err != nil {
 					t.Error(err)
@@ -145,7 +145,7 @@ func TestScanWaitsForItsServer(t *testing.T) {
 	s.page = 20
 	var got []string
 	restored := make(chan struct{})
-	for page, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, time.Time{}) {
+	for page, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, product.CartFields(), time.Time{}) {
 		page = testenv.KeptProducts(page)
 		if err != nil {
 			t.Fatal(err)
@@ -203,7 +203,7 @@ func TestScanSaysThatTheServerStaysAway(t *testing.T) {
 			r := product.Range{Class: product.ObjectIDs, Through: product.ID(seeded.Key(90))}
 			n, begun := 0, time.Time{}
 			var last error
-			for page, err := range s.Scan(t.Context(), r, time.Time{}) {
+			for page, err := range s.Scan(t.Context(), r, product.CartFields(), time.Time{}) {
 				page = testenv.KeptProducts(page)
 				if last != nil {
 					t.Fatal("the error was not the end")
@@ -240,7 +240,7 @@ func TestScanThatIsStoppedDoesNotWaitForItsServer(t *testing.T) {
 	defer cancel()
 	var stopped time.Time
 	var last error
-	for _, err := range s.Scan(ctx, product.Range{Class: product.ObjectIDs}, time.Time{}) {
+	for _, err := range s.Scan(ctx, product.Range{Class: product.ObjectIDs}, product.CartFields(), time.Time{}) {
 		last = err
 		if stopped.IsZero() {
 			proxy.Freeze()
@@ -269,7 +269,7 @@ func reads() map[string]func(context.Context, *Source) error {
 			return err
 		},
 		"scan": func(ctx context.Context, s *Source) (last error) {
-			for _, err := range s.Scan(ctx, product.Range{Class: product.ObjectIDs}, time.Time{}) {
+			for _, err := range s.Scan(ctx, product.Range{Class: product.ObjectIDs}, product.CartFields(), time.Time{}) {
 				last = err
 			}
 			return last

@@ -25,8 +25,11 @@ func TestWhatIsReadIsWhatIsCompared(t *testing.T) {
 		projection bson.D
 		want       []string
 	}{
-		"a scan": {scanFields, append(scan, "createdAt", "updatedAt")},
-		"find":   {eventFields, append(event, "tags", "createdAt", "updatedAt")},
+		"a scan":                    {scanFields(product.ObjectIDs, product.CartFields()), append(scan, "createdAt", "updatedAt")},
+		"a scan of some fields":     {scanFields(product.Strings, []product.Field{product.Price}), []string{"price", "createdAt", "updatedAt"}},
+		"a scan of ObjectIds alone": {scanFields(product.ObjectIDs, nil), []string{"_id"}},
+		"a scan of other ids alone": {scanFields(product.Integers, nil), []string{"createdAt"}},
+		"find":                      {eventFields, append(event, "tags", "createdAt", "updatedAt")},
 	} {
 		var got []string
 		for _, field := range test.projection {

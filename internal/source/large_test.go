@@ -41,7 +41,7 @@ func TestPagesOfLargeProductsAreShort(t *testing.T) {
 	s, want := seedLarge(t, small, large, size)
 	var got []product.ID
 	var pages []int
-	for page, err := range s.Scan(t.Context(), product.Range{Class: product.Strings}, time.Time{}) {
+	for page, err := range s.Scan(t.Context(), product.Range{Class: product.Strings}, product.CartFields(), time.Time{}) {
 		page = testenv.KeptProducts(page)
 		if err != nil {
 			t.Fatal(err)

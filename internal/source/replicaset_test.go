@@ -222,7 +222,7 @@ func TestCaseD4NothingIsReadWhileTheMajorityStaysBehind(t *testing.T) {
 	wire.Edit(current.Greet)
 	var got []string
 	var last error
-	for page, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, time.Time{}) {
+	for page, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, product.CartFields(), time.Time{}) {
 		page = testenv.KeptProducts(page)
 		last = err
 		for _, p := range page {
@@ -291,7 +291,7 @@ func TestCaseD4ScanFollowsAnElection(t *testing.T) {
 	s := impatient(open(t, set.config(set.hosts(), "replicaSet=rs&serverSelectionTimeoutMS=10000")))
 	s.page = 20
 	var got []string
-	for page, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, time.Time{}) {
+	for page, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, product.CartFields(), time.Time{}) {
 		page = testenv.KeptProducts(page)
 		if err != nil {
 			t.Fatal(err)

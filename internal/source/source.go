@@ -221,11 +221,24 @@ func outside(c product.Class) (bson.D, error) {
 	}}}, err
 }
 
-// scanFields are what a comparison needs; eventFields what a repair needs.
-var (
-	scanFields  = projection("title", "price", "image", "sellerId", "quantity", "createdAt", "updatedAt")
-	eventFields = append(projection("category", "originalPrice", "stockQuantity", "tags"), scanFields...)
-)
+// eventFields are what a repair needs.
+var eventFields = append(projection("category", "originalPrice", "stockQuantity", "tags"), scanFields(product.ObjectIDs, product.CartFields())...)
+
+// scanFields are what a comparison of these fields needs. Of ids alone that is the key where
+// it tells its age: the server then reads nothing but the index.
+func scanFields(class product.Class, fields []product.Field) bson.D {
+	if len(fields) == 0 && class == product.ObjectIDs {
+		return projection("_id")
+	}
+	names := []string{"createdAt"}
+	for _, f := range fields {
+		names = append(names, f.String())
+	}
+	if len(fields) > 0 { // else nothing is stale
+		names = append(names, "updatedAt")
+	}
+	return projection(names...)
+}
 
 func projection(names ...string) bson.D {
 	var d bson.D
@@ -235,13 +248,14 @@ func projection(names ...string) bson.D {
 	return d
 }
 
-// Scan yields the products of r in key order, in pages that stay as they are, their texts
+// Scan yields the products of r in key order, with these of the cart's fields and what tells
+// their age, in pages that stay as they are, their texts
 // included, until the one after the next is asked for. With since set it yields only those
 // created at or after it: by the time in the key where keys are ObjectIds, by createdAt
 // otherwise, and then also those whose createdAt is none that can be told. A cursor that
 // breaks is reopened at the last key; an error is yielded once, at the end, after several
 // attempts that read nothing.
-func (s *Source) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
+func (s *Source) Scan(ctx context.Context, r product.Range, fields []product.Field, since time.Time) iter.Seq2[[]product.Product, error] {
 	return func(yield func([]product.Product, error) bool) {
 		if !since.IsZero() && r.Class == product.ObjectIDs {
 			r.After = max(r.After, keyBefore(since))
@@ -249,7 +263,7 @@ func (s *Source) Scan(ctx context.Context, r product.Range, since time.Time) ite
 		}
 		var patience retry
 		for {
-			last, done, err := s.scanCursor(ctx, r, since, yield)
+			last, done, err := s.scanCursor(ctx, r, fields, since, yield)
 			if done && err == nil {
 				return
 			}
@@ -290,7 +304,7 @@ func notBefore(since time.Time) bson.E {
 // scanCursor reads r with one cursor until its end, an error, or an idle pause.
 // last is the last key that was yielded; done is set at the end of the range, or
 // when the reader wants no more.
-func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Time, yield func([]product.Product, error) bool) (last product.ID, done bool, err error) {
+func (s *Source) scanCursor(ctx context.Context, r product.Range, fields []product.Field, since time.Time, yield func([]product.Product, error) bool) (last product.ID, done bool, err error) {
 	last = r.After
 	filter, err := rangeFilter(r)
 	if err != nil {
@@ -305,7 +319,7 @@ func (s *Source) scanCursor(ctx context.Context, r product.Range, since time.Tim
 		filter = append(filter, notBefore(since))
 	}
 	cursor, err := s.collection.Find(ctx, filter, options.Find().
-		SetProjection(scanFields).SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(int32(s.batch())))
+		SetProjection(scanFields(r.Class, fields)).SetSort(bson.D{{Key: "_id", Value: 1}}).SetBatchSize(int32(s.batch())))
 	if err != nil {
 		return last, false, err
 	}

@@ -45,7 +45,7 @@ func open(t *testing.T, config Config) *Source {
 func scanned(t *testing.T, s *Source, r product.Range, since time.Time) []product.Product {
 	t.Helper()
 	var products []product.Product
-	for page, err := range s.Scan(t.Context(), r, since) {
+	for page, err := range s.Scan(t.Context(), r, product.CartFields(), since) {
 		page = testenv.KeptProducts(page)
 		if err != nil {
 			t.Fatalf("scan %s: %v", r, err)
@@ -290,7 +290,7 @@ func TestScanStopsWithItsReader(t *testing.T) {
 	s := open(t, configOf(catalogue))
 	s.page = 10
 	pages := 0
-	for _, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, time.Time{}) {
+	for _, err := range s.Scan(t.Context(), product.Range{Class: product.ObjectIDs}, product.CartFields(), time.Time{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -303,7 +303,7 @@ func TestScanStopsWithItsReader(t *testing.T) {
 	because := errors.New("the run was stopped")
 	n := 0
 	var last error
-	for page, err := range s.Scan(ctx, product.Range{Class: product.ObjectIDs}, time.Time{}) {
+	for page, err := range s.Scan(ctx, product.Range{Class: product.ObjectIDs}, product.CartFields(), time.Time{}) {
 		if last != nil {
 			t.Fatal("the error was not the end")
 		}

@@ -124,7 +124,7 @@ func BenchmarkWrite(b *testing.B) {
 		repair(b, product.Missing, n, repairs)
 		for b.Loop() {
 			seen := 0
-			for page, err := range t.Span(b.Context(), "", "") {
+			for page, err := range t.Span(b.Context(), "", "", product.CartFields()) {
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -20,7 +20,7 @@ type shape struct {
 	id         string // the id column, quoted
 	encoding   string // the database's
 	ids        idColumn
-	selectRows string // SELECT … FROM …, casts included
+	from       string // the table as statements name it
 	identifier string // the table, quoted
 	attributes []*attribute
 	needed     map[string]bool // attributes that checks look at
@@ -90,8 +90,14 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 	if err := s.readOrder(ctx, tx, oid, collation); err != nil {
 		return nil, err
 	}
+	s.from = t.identifier()
+	return s, nil
+}
+
+// selectRows is a SELECT of the id and these fields.
+func (s *shape) selectRows(fields []product.Field) string {
 	columns := []string{s.id + "::text"}
-	for _, f := range product.CartFields() {
+	for _, f := range fields {
 		cast := "::text"
 		switch s.table.Fields[f].Type {
 		case product.IntegerColumn:
@@ -101,8 +107,7 @@ func (t *Target) describe(ctx context.Context, tx pgx.Tx) (*shape, error) {
 		}
 		columns = append(columns, pgx.Identifier{s.table.Fields[f].Name}.Sanitize()+cast)
 	}
-	s.selectRows = "SELECT " + strings.Join(columns, ", ") + " FROM " + t.identifier()
-	return s, nil
+	return "SELECT " + strings.Join(columns, ", ") + " FROM " + s.from
 }
 
 // readColumns fills in the table's columns and rights. It returns the id column's

@@ -102,7 +102,7 @@ func TestSpanGoesOnAfterEachBrokenConnection(t *testing.T) {
 	target.page = 15
 	var got []product.ID
 	cuts := 0
-	for page, err := range target.Span(t.Context(), "", "") {
+	for page, err := range target.Span(t.Context(), "", "", product.CartFields()) {
 		page = testenv.KeptRows(page)
 		if err != nil {
 			t.Fatal(err)
@@ -135,7 +135,7 @@ func TestReadsSayThatTheServerStaysAway(t *testing.T) {
 	writer := writerOf(t, target)
 	pages := 0
 	var last error
-	for _, err := range target.Span(t.Context(), "", "") {
+	for _, err := range target.Span(t.Context(), "", "", product.CartFields()) {
 		if last != nil {
 			t.Fatal("the error was not the end")
 		}
@@ -311,7 +311,7 @@ func TestSpanStopsWithItsReader(t *testing.T) {
 	db.Insert(testenv.Row{ID: "a"}, testenv.Row{ID: "b"}, testenv.Row{ID: "c"})
 	target.page = 1
 	pages := 0
-	for _, err := range target.Span(t.Context(), "", "") {
+	for _, err := range target.Span(t.Context(), "", "", product.CartFields()) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -323,7 +323,7 @@ func TestSpanStopsWithItsReader(t *testing.T) {
 	defer cancel()
 	pages = 0
 	var last error
-	for _, err := range target.Span(ctx, "", "") {
+	for _, err := range target.Span(ctx, "", "", product.CartFields()) {
 		last = err
 		pages++
 		cancel()

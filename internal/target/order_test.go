@@ -217,7 +217,7 @@ func TestSpanReadsTheIndexInItsOrder(t *testing.T) {
 				after, through product.ID
 				first          bool
 			}{{"", "", true}, {"", "", false}, {"3", "", true}, {"3", "ffffffffffffffffffffffff", true}, {"", "c", true}, {"", "ffffffffffffffffffffffff", false}} {
-				query, args := target.pageQuery(tt.after, tt.through, tt.first, target.page)
+				query, args := target.pageQuery(tt.after, tt.through, product.CartFields(), tt.first, target.page)
 				var plan string
 				if err := db.Pool.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) "+query, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...).Scan(&plan); err != nil {
 					t.Fatal(err)

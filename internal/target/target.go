@@ -113,11 +113,11 @@ type space struct {
 
 func newSpace() *space { return new(space) }
 
-// Span yields the rows with after < id <= through in the id column's own order,
-// in pages; an empty bound is open. A page stays as it is, its texts included, until the
+// Span yields the rows with after < id <= through in the id column's own order, with these
+// fields, in pages; an empty bound is open. A page stays as it is, its texts included, until the
 // next one is asked for. Each page is one query over the id's index, so no transaction is
 // held and a page that fails is read again. An error is yielded once, at the end.
-func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[[]product.Row, error] {
+func (t *Target) Span(ctx context.Context, after, through product.ID, fields []product.Field) iter.Seq2[[]product.Row, error] {
 	return func(yield func([]product.Row, error) bool) {
 		space, _ := t.pages.Get().(*space)
 		if space == nil {
@@ -126,10 +126,10 @@ func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[
 		defer t.pages.Put(space)
 		for first := true; ; first = false {
 			most := min(t.page, t.portion.Now())
-			query, args := t.pageQuery(after, through, first, most)
+			query, args := t.pageQuery(after, through, fields, first, most)
 			page, err := retried(ctx, func() (page, error) {
 				space.texts.Reset()
-				return t.read(ctx, space.rows[:0], &space.texts, query, args...)
+				return t.read(ctx, space.rows[:0], &space.texts, fields, query, args...)
 			})
 			if err != nil {
 				yield(nil, fmt.Errorf("read rows of %s: %w", t.Name(), t.explained(ctx, err)))
@@ -152,7 +152,7 @@ func (t *Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[
 
 // pageQuery is the query of one page. After the first page the lower bound holds
 // even where it is the empty string.
-func (t *Target) pageQuery(after, through product.ID, first bool, most int) (query string, args []any) {
+func (t *Target) pageQuery(after, through product.ID, fields []product.Field, first bool, most int) (query string, args []any) {
 	var conditions []string
 	if after != "" || !first {
 		args = append(args, string(after))
@@ -162,7 +162,7 @@ func (t *Target) pageQuery(after, through product.ID, first bool, most int) (que
 		args = append(args, string(through))
 		conditions = append(conditions, t.shape.idIs("<=", "$"+strconv.Itoa(len(args))))
 	}
-	query = t.shape.selectRows
+	query = t.shape.selectRows(fields)
 	if len(conditions) > 0 {
 		query += " WHERE " + strings.Join(conditions, " AND ")
 	}
@@ -181,7 +181,7 @@ func (t *Target) Find(ctx context.Context, ids []product.ID) (map[product.ID]pro
 		return found, nil
 	}
 	page, err := retried(ctx, func() (page, error) {
-		return t.read(ctx, make([]product.Row, 0, min(len(texts), pageSize)), nil, t.shape.selectRows+" WHERE "+t.shape.named(""), texts)
+		return t.read(ctx, make([]product.Row, 0, min(len(texts), pageSize)), nil, product.CartFields(), t.shape.selectRows(product.CartFields())+" WHERE "+t.shape.named(""), texts)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read %d rows of %s by id: %w", len(ids), t.Name(), t.explained(ctx, err))
@@ -232,7 +232,7 @@ type page struct {
 // bytes of a portion. Their texts are of the slab, which may be nil. The query is planned each time: a prepared statement gets, after some
 // executions, a plan that does not know the bounds, and that plan sorts all of a wide
 // span for each of its pages.
-func (t *Target) read(ctx context.Context, into []product.Row, slab *text.Slab, query string, args ...any) (page, error) {
+func (t *Target) read(ctx context.Context, into []product.Row, slab *text.Slab, fields []product.Field, query string, args ...any) (page, error) {
 	ctx, stop := context.WithCancel(ctx) // what is cut short is not read to its end
 	defer stop()
 	rows, err := t.pool.Query(ctx, query, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
@@ -241,7 +241,6 @@ func (t *Target) read(ctx context.Context, into []product.Row, slab *text.Slab, 
 	}
 	defer rows.Close()
 	read := page{rows: into}
-	fields := product.CartFields()
 	for rows.Next() {
 		if read.size >= t.portion.Bytes() {
 			read.cut = true

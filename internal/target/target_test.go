@@ -146,7 +146,7 @@ func confirmed(id product.ID) product.Result { return product.Result{ID: id, Fat
 func spanned(t *testing.T, target *Target, after, through product.ID) []product.ID {
 	t.Helper()
 	var ids []product.ID
-	for page, err := range target.Span(t.Context(), after, through) {
+	for page, err := range target.Span(t.Context(), after, through, product.CartFields()) {
 		page = testenv.KeptRows(page)
 		if err != nil {
 			t.Fatalf("span %q..%q: %v", after, through, err)

@@ -81,29 +81,47 @@ func (s *Stores) before(ctx context.Context, r Read, ids []product.ID) error {
 	return context.Cause(ctx)
 }
 
-// Scan yields the products of a range page by page.
-func (s Source) Scan(ctx context.Context, r product.Range, since time.Time) iter.Seq2[[]product.Product, error] {
+// Scan yields the products of a range page by page, with these fields.
+func (s Source) Scan(ctx context.Context, r product.Range, fields []product.Field, since time.Time) iter.Seq2[[]product.Product, error] {
 	return func(yield func([]product.Product, error) bool) {
 		s.look(r.After == "")
-		pages(ctx, s.Stores, Scan, 1, func() []product.Product { return s.Within(r, since) },
+		pages(ctx, s.Stores, Scan, 1, func() []product.Product {
+				found := slices.Clone(s.Within(r, since))
+				for i := range found {
+					found[i].Values = only(found[i].Values, fields)
+				}
+				return found
+			},
 			func(p, last *product.Product) bool { return CompareKeys(p.Key, last.Key) > 0 }, yield)
 	}
 }
 
 // Span yields the rows in (after, through] page by page, from the first on where after is
 // empty, and to the last where through is.
-func (s Target) Span(ctx context.Context, after, through product.ID) iter.Seq2[[]product.Row, error] {
+func (s Target) Span(ctx context.Context, after, through product.ID, fields []product.Field) iter.Seq2[[]product.Row, error] {
 	return func(yield func([]product.Row, error) bool) {
 		if !Storable(after) || !Storable(through) {
 			yield(nil, errors.New(`invalid byte sequence for encoding "UTF8"`)) // as PostgreSQL
 			return
 		}
 		pages(ctx, s.Stores, Span, 0, func() []product.Row {
-			return between(s.look(false).rows,
+			found := slices.Clone(between(s.look(false).rows,
 				func(row *product.Row) bool { return after == "" || s.Order(row.ID, after) > 0 },
-				func(row *product.Row) bool { return through != "" && s.Order(row.ID, through) > 0 })
+				func(row *product.Row) bool { return through != "" && s.Order(row.ID, through) > 0 }))
+			for i := range found {
+				found[i].Values = only(found[i].Values, fields)
+			}
+			return found
 		}, func(row, last *product.Row) bool { return s.Order(row.ID, last.ID) > 0 }, yield)
 	}
+}
+
+// only are the values of these fields; the others were not read.
+func only(all [product.NumFields]product.Value, fields []product.Field) (read [product.NumFields]product.Value) {
+	for _, f := range fields {
+		read[f] = all[f]
+	}
+	return read
 }
 
 // pages yields what there is, page by page. As the real stores do it ends with the page
