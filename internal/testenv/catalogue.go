@@ -114,11 +114,17 @@ func (c *Catalogue) InsertOdd(changes ...bson.E) platform.Product {
 	return product
 }
 
+// insertedAtOnce is how many documents are inserted with one command: they may be large, and the server is waited for
+// with a patience for each command.
+const insertedAtOnce = 20
+
 // Insert inserts documents as they are.
 func (c *Catalogue) Insert(documents ...any) {
 	c.tb.Helper()
-	if _, err := c.Collection.InsertMany(setupContext(c.tb), documents); err != nil {
-		c.tb.Fatalf("insert %d documents: %v", len(documents), err)
+	for some := range slices.Chunk(documents, insertedAtOnce) {
+		if _, err := c.Collection.InsertMany(setupContext(c.tb), some); err != nil {
+			c.tb.Fatalf("insert %d documents: %v", len(some), err)
+	}
 	}
 }
 
