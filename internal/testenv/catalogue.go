@@ -124,7 +124,7 @@ func (c *Catalogue) Insert(documents ...any) {
 	for some := range slices.Chunk(documents, insertedAtOnce) {
 		if _, err := c.Collection.InsertMany(setupContext(c.tb), some); err != nil {
 			c.tb.Fatalf("insert %d documents: %v", len(some), err)
-	}
+		}
 	}
 }
 

@@ -86,12 +86,12 @@ func (s Source) Scan(ctx context.Context, r product.Range, fields []product.Fiel
 	return func(yield func([]product.Product, error) bool) {
 		s.look(r.After == "")
 		pages(ctx, s.Stores, Scan, 1, func() []product.Product {
-				found := slices.Clone(s.Within(r, since))
-				for i := range found {
-					found[i].Values = only(found[i].Values, fields)
-				}
-				return found
-			},
+			found := slices.Clone(s.Within(r, since))
+			for i := range found {
+				found[i].Values = only(found[i].Values, fields)
+			}
+			return found
+		},
 			func(p, last *product.Product) bool { return CompareKeys(p.Key, last.Key) > 0 }, yield)
 	}
 }
