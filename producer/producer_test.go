@@ -132,7 +132,7 @@ func idsOf(t *testing.T, deliveries []amqp.Delivery) []string {
 // queued waits until n messages wait in a queue, and takes them out.
 func queued(t *testing.T, broker *testenv.Broker, queue string, n int) []amqp.Delivery {
 	t.Helper()
-	testenv.Eventually(t, 10*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if ready := broker.QueueStats(queue).Ready; ready != n {
 			return fmt.Errorf("there are %d", ready)
 		}

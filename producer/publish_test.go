@@ -102,7 +102,7 @@ func TestTwoThousandEventsInBatches(t *testing.T) {
 	cart := consume(t, r.broker, rabbit.CreatedQueue, false)
 	repairs := repairsOf(t, 1, 2_000)
 	confirmed(t, repairs, r.repair(t, 1, repairs, 500))
-	testenv.Eventually(t, 10*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if n := len(cart.deliveries()); n != len(repairs) {
 			return fmt.Errorf("it has %d", n)
 		}
@@ -193,7 +193,7 @@ func alternate(t *testing.T, broker *testenv.Broker) {
 		return errors.Join(err, ch.ExchangeDeclare("tap", amqp.ExchangeFanout, true, false, false, false, nil), ch.QueueBind("tap", "", "tap", false, nil))
 	})
 	policy(t, broker, ".*", "exchanges", map[string]any{"alternate-exchange": "tap"})
-	testenv.Eventually(t, 10*time.Second, func() bool {
+	testenv.Eventually(t, time.Minute, func() bool {
 		broker.Publish(rabbit.CreatedQueue, []byte("{}"))
 		return broker.QueueStats("tap").Ready > 0
 	}, "the alternate exchange to work")
@@ -218,7 +218,7 @@ func TestConnectionCutBeforeTheConfirm(t *testing.T) {
 	case <-time.After(300 * time.Millisecond): // as long as it waits, it has not given up
 	}
 	r.publishing.Cut()
-	testenv.Eventually(t, 10*time.Second, func() bool { return r.Paused().Cause == Away }, "the pause")
+	testenv.Eventually(t, time.Minute, func() bool { return r.Paused().Cause == Away }, "the pause")
 	select {
 	case got := <-a:
 		t.Fatalf("it does not wait for the broker: %+v", got)
@@ -284,7 +284,7 @@ func TestConnectionCutForGood(t *testing.T) {
 			}
 			r.publishing.Cut()
 			if stopped {
-				testenv.Eventually(t, 10*time.Second, func() bool { return r.Paused().Cause == Away }, "the pause")
+				testenv.Eventually(t, time.Minute, func() bool { return r.Paused().Cause == Away }, "the pause")
 				cancel()
 			}
 			got := <-a
@@ -313,7 +313,7 @@ func TestConnectionBreaksAnywhere(t *testing.T) {
 		breaks := time.AfterFunc(delay, r.publishing.Reset)
 		results := mustRepair(t, r, batch)
 		breaks.Stop()
-		if took := time.Since(begun); took > 8*time.Second {
+		if took := time.Since(begun); took > 30*time.Second {
 			t.Errorf("a batch took %s", took)
 		}
 		for i, result := range results {
@@ -476,7 +476,7 @@ func TestChannelOnAFrozenNetworkCanBeStopped(t *testing.T) {
 	defer cancel()
 	begun := time.Now()
 	_, err := r.Reserve(ctx, product.Missing, 1, nil)
-	if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || took > 3*time.Second {
+	if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || took > 20*time.Second {
 		t.Errorf("it took %s and ended with %v", took, err)
 	}
 	r.publishing.Thaw()
@@ -561,7 +561,7 @@ func TestQueueThatRefusesEvents(t *testing.T) {
 			}
 		}
 	}
-	testenv.Eventually(t, 10*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if n := len(cart.deliveries()); n < len(repairs) {
 			return fmt.Errorf("it has %d", n)
 		}
@@ -692,7 +692,7 @@ func TestBlockedBroker(t *testing.T) {
 	testenv.Eventually(t, 20*time.Second, blocked, "the reason")
 	// Longer than the confirm timeout, it still waits.
 	waited := time.Now()
-	testenv.Eventually(t, 10*time.Second, func() bool { return time.Since(waited) > r.config.ConfirmTimeout+time.Second }, "some time to pass")
+	testenv.Eventually(t, time.Minute, func() bool { return time.Since(waited) > r.config.ConfirmTimeout+time.Second }, "some time to pass")
 	select {
 	case a := <-answered:
 		t.Fatalf("it gave up: %+v, %v", a.results, a.err)
@@ -718,7 +718,7 @@ func TestBlockedBroker(t *testing.T) {
 	cancel()
 	select {
 	case a = <-answered:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it waits on")
 	}
 	if a.err != nil || a.results[0].Fate != product.Unknown || a.results[len(a.results)-1].Fate != product.Untried {

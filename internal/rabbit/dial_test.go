@@ -22,7 +22,7 @@ func TestDialThatHangs(t *testing.T) {
 		_, err := c.Channel(context.WithoutCancel(t.Context()))
 		dialled <- err
 	}()
-	testenv.Eventually(t, 10*time.Second, func() bool { return proxy.Accepted() == 1 }, "the dial")
+	testenv.Eventually(t, time.Minute, func() bool { return proxy.Accepted() == 1 }, "the dial")
 
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

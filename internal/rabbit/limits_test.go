@@ -30,7 +30,7 @@ func TestLimitsOfAQueue(t *testing.T) {
 	for queue, want := range map[string]QueueLimits{
 		"none": {}, "argued": {Messages: 70, Bytes: 1 << 20}, "ruled": {Messages: 50, Bytes: 4096}, "both": {Messages: 50, Bytes: 1 << 10},
 	} {
-		testenv.Eventually(t, 10*time.Second, func() error {
+		testenv.Eventually(t, time.Minute, func() error {
 			got, err := m.Limits(t.Context(), queue)
 			if err == nil && got != want {
 				err = fmt.Errorf("they are %+v, want %+v", got, want)

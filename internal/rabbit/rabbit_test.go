@@ -160,7 +160,7 @@ func TestConnectionIsDialledAgain(t *testing.T) {
 	begun := time.Now()
 	_, err := c.Channel(t.Context())
 	testenv.CheckMessage(t, err, "no broker answers", "RABBITMQ_ENDPOINT")
-	if took := time.Since(begun); took > 5*time.Second {
+	if took := time.Since(begun); took > 20*time.Second {
 		t.Errorf("a refused connection took %s", took)
 	}
 	proxy.Restore()
@@ -209,9 +209,9 @@ func TestFrozenBrokerHoldsNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 		proxy.Freeze()
-		within(t, time.Second, "a look at a queue", func(ctx context.Context) error { _, err := queue.State(ctx); return err })
-		within(t, time.Second, "a second look", func(ctx context.Context) error { _, err := queue.State(ctx); return err })
-		within(t, time.Second, "a channel", func(ctx context.Context) error { _, err := c.Channel(ctx); return err })
+		within(t, 20*time.Second, "a look at a queue", func(ctx context.Context) error { _, err := queue.State(ctx); return err })
+		within(t, 20*time.Second, "a second look", func(ctx context.Context) error { _, err := queue.State(ctx); return err })
+		within(t, 20*time.Second, "a channel", func(ctx context.Context) error { _, err := c.Channel(ctx); return err })
 		proxy.Thaw()
 		if _, err := queue.State(t.Context()); err != nil {
 			t.Errorf("a look after the thaw: %v", err)
@@ -219,7 +219,7 @@ func TestFrozenBrokerHoldsNobody(t *testing.T) {
 		proxy.Freeze()
 		begun := time.Now()
 		c.Close()
-		if took := time.Since(begun); took > 5*time.Second {
+		if took := time.Since(begun); took > 20*time.Second {
 			t.Errorf("closing took %s", took)
 		}
 	})
@@ -227,8 +227,8 @@ func TestFrozenBrokerHoldsNobody(t *testing.T) {
 		t.Parallel()
 		c, proxy := proxied(t, broker.URL)
 		proxy.Freeze()
-		within(t, 2*time.Second, "a channel", func(ctx context.Context) error { _, err := c.Channel(ctx); return err })
-		within(t, 2*time.Second, "the topology", c.CheckTopology)
+		within(t, 20*time.Second, "a channel", func(ctx context.Context) error { _, err := c.Channel(ctx); return err })
+		within(t, 20*time.Second, "the topology", c.CheckTopology)
 		proxy.Thaw()
 		if err := c.CheckTopology(t.Context()); err != nil {
 			t.Errorf("the topology after the thaw: %v", err)
@@ -326,10 +326,10 @@ func TestGivenUpConnectionSendsNothingMore(t *testing.T) {
 			end(c)
 			select {
 			case <-published:
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("the write outlives its connection")
 			}
-			if took := time.Since(begun); took > 5*time.Second {
+			if took := time.Since(begun); took > 20*time.Second {
 				t.Errorf("it took %s", took)
 			}
 			close(r.resume)
