@@ -374,7 +374,7 @@ func TestFrozenNetwork(t *testing.T) {
 			r.publishing.Freeze()
 			begun := time.Now()
 			a := r.repairing(t.Context(), repairs[1:])
-			testenv.Eventually(t, 20*time.Second, func() bool { return r.publishing.Accepted() >= 2 }, "another connection")
+			testenv.Eventually(t, time.Minute, func() bool { return r.publishing.Accepted() >= 2 }, "another connection")
 			if took := time.Since(begun); took < time.Second {
 				t.Errorf("it took %s", took)
 			}
@@ -689,7 +689,7 @@ func TestBlockedBroker(t *testing.T) {
 
 	alarm("1")
 	answered := r.repairing(t.Context(), repairs[5:10])
-	testenv.Eventually(t, 20*time.Second, blocked, "the reason")
+	testenv.Eventually(t, time.Minute, blocked, "the reason")
 	// Longer than the confirm timeout, it still waits.
 	waited := time.Now()
 	testenv.Eventually(t, time.Minute, func() bool { return time.Since(waited) > r.config.ConfirmTimeout+time.Second }, "some time to pass")
@@ -714,7 +714,7 @@ func TestBlockedBroker(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	answered = r.repairing(ctx, repairs[10:])
-	testenv.Eventually(t, 20*time.Second, blocked, "the reason")
+	testenv.Eventually(t, time.Minute, blocked, "the reason")
 	cancel()
 	select {
 	case a = <-answered:
@@ -730,7 +730,7 @@ func TestBlockedBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	answered = r.repairing(t.Context(), repairs[:1])
-	testenv.Eventually(t, 20*time.Second, func() bool { return r.conn.Blocked() != "" }, "the connection to be blocked")
+	testenv.Eventually(t, time.Minute, func() bool { return r.conn.Blocked() != "" }, "the connection to be blocked")
 	testenv.Eventually(t, r.config.ConfirmTimeout/2, blocked, "the reason, before a confirm is late")
 	fresh := replayingOn(t, broker, nil) // whose connection has not published yet, so that it does not know
 	for _, r := range []*replay{r, fresh} {
@@ -748,7 +748,7 @@ func TestBlockedBroker(t *testing.T) {
 		_, err := fresh.Reserve(t.Context(), product.Missing, 5, nil)
 		reserved <- err
 	}()
-	testenv.Eventually(t, 20*time.Second, func() bool { return strings.Contains(fresh.Throttle(), "the broker blocks publishers: ") }, "the reason of the other")
+	testenv.Eventually(t, time.Minute, func() bool { return strings.Contains(fresh.Throttle(), "the broker blocks publishers: ") }, "the reason of the other")
 	alarm("1GB")
 	if a := <-answered; a.err != nil || a.results[0].Fate != product.Confirmed {
 		t.Errorf("%+v, %v", a.results, a.err)
