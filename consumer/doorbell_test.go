@@ -193,7 +193,7 @@ func TestRingAtABlockedBroker(t *testing.T) {
 	if err := bell.Ring(t.Context(), wanted(t)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := node.Control(t.Context(), "set_vm_memory_high_watermark", "absolute", "1"); err != nil {
+	if _, err := node.Control("set_vm_memory_high_watermark", "absolute", "1"); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -202,7 +202,7 @@ func TestRingAtABlockedBroker(t *testing.T) {
 		return err != nil
 	}, "the alarm")
 	testenv.CheckMessage(t, err, "the broker takes no messages at present", "memory", "free memory or disk space")
-	if _, err := node.Control(t.Context(), "set_vm_memory_high_watermark", "absolute", "1GB"); err != nil {
+	if _, err := node.Control("set_vm_memory_high_watermark", "absolute", "1GB"); err != nil {
 		t.Fatal(err)
 	}
 	testenv.Eventually(t, patience, func() error { return bell.Ring(t.Context(), wanted(t)) }, "the broker to take messages again")

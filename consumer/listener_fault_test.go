@@ -161,7 +161,7 @@ func TestListenerOutlivesTheBroker(t *testing.T) {
 	}
 	s.ledger.fail(nil)
 	testenv.Eventually(t, patience, func() bool { return !s.State().Connected && s.State().Err != "" }, "the loss to be seen")
-	if err := node.Start(t.Context()); err != nil {
+	if err := node.Start(); err != nil {
 		t.Fatal(err)
 	}
 	s.accepted(t, bell)

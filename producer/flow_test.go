@@ -29,7 +29,7 @@ func TestReserveSpendsWhatTheQueueLeaves(t *testing.T) {
 		}
 		r.broker.Publish(rabbit.CreatedQueue, slices.Repeat([][]byte{[]byte("{}")}, more)...)
 		ready = n
-		testenv.Eventually(t, 5*time.Second, func() bool { return r.broker.QueueStats(rabbit.CreatedQueue).Ready == n }, "the queue to fill")
+		testenv.Eventually(t, time.Minute, func() bool { return r.broker.QueueStats(rabbit.CreatedQueue).Ready == n }, "the queue to fill")
 	}
 	for _, tt := range []struct {
 		ready, want, granted int
@@ -102,7 +102,6 @@ func TestReservePauses(t *testing.T) {
 	}
 
 	holder.leave(t)
-	testenv.Eventually(t, 5*time.Second, func() bool { return r.broker.QueueStats(rabbit.CreatedQueue).Consumers == 0 }, "the consumer to leave")
 	r.broker.Publish(rabbit.CreatedQueue, []byte("{}"))
 	r.pauses(t, nil, "nobody consumes queue product-created (1 messages waiting)", func() { holder = consume(t, r.broker, rabbit.CreatedQueue, true) })
 
@@ -116,7 +115,7 @@ func TestReservePauses(t *testing.T) {
 	r.pauses(t, nil, "the broker does not answer", r.eyes.Thaw)
 
 	r.publishing.Cut()
-	testenv.Eventually(t, 5*time.Second, r.missing().ch.IsClosed, "the channel to end with its connection")
+	testenv.Eventually(t, time.Minute, r.missing().ch.IsClosed, "the channel to end with its connection")
 	r.pauses(t, nil, "no broker answers", r.publishing.Restore)
 }
 
@@ -175,7 +174,7 @@ func TestReserveCountsWhatHasNotArrived(t *testing.T) {
 	r := replaying(t, func(c *Config) { c.MaxQueueDepth = 20 })
 	consume(t, r.broker, rabbit.CreatedQueue, true)
 	r.broker.Publish(rabbit.CreatedQueue, slices.Repeat([][]byte{[]byte("{}")}, 11)...) // and one is held
-	testenv.Eventually(t, 5*time.Second, func() bool { return r.broker.QueueStats(rabbit.CreatedQueue).Ready == 10 }, "the queue to fill")
+	testenv.Eventually(t, time.Minute, func() bool { return r.broker.QueueStats(rabbit.CreatedQueue).Ready == 10 }, "the queue to fill")
 	var u unseen
 	for n, granted := range map[int64]int{0: 10, 9: 10, 10: 10, 12: 8, 19: 1} {
 		u.n.Store(n)
@@ -316,7 +315,7 @@ func TestQueueThatDropsEvents(t *testing.T) {
 	holder := consume(t, r.broker, rabbit.CreatedQueue, true)
 	policy(t, r.broker, "^product-created$", "queues", map[string]any{"max-length": 50})
 	r.broker.Publish(rabbit.CreatedQueue, []byte("{}"))
-	testenv.Eventually(t, 5*time.Second, func() bool { return len(holder.deliveries()) == 1 }, "the consumer to hold its message")
+	testenv.Eventually(t, time.Minute, func() bool { return len(holder.deliveries()) == 1 }, "the consumer to hold its message")
 	repairs := repairsOf(t, 1, 200)
 	grants := []int{}
 	for range 6 {

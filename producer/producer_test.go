@@ -64,10 +64,12 @@ func replayingOn(t *testing.T, broker *testenv.Broker, change func(*Config)) *re
 
 // consumer consumes a queue like the cart: one message at a time, acknowledged.
 type consumer struct {
-	conn *amqp.Connection
-	ch   *amqp.Channel
-	mu   sync.Mutex
-	got  []amqp.Delivery
+	broker *testenv.Broker
+	queue  string
+	conn   *amqp.Connection
+	ch     *amqp.Channel
+	mu     sync.Mutex
+	got    []amqp.Delivery
 }
 
 // consume starts a consumer. With hold it never acknowledges, so that it keeps
@@ -80,7 +82,7 @@ func consume(t *testing.T, broker *testenv.Broker, queue string, hold bool) *con
 // consumeWith starts one that takes prefetch messages at once, all of them with 0.
 func consumeWith(t *testing.T, broker *testenv.Broker, queue string, prefetch int, hold bool) *consumer {
 	t.Helper()
-	c := &consumer{}
+	c := &consumer{broker: broker, queue: queue}
 	c.conn, c.ch = testenv.Dial(t, broker.URL)
 	if err := c.ch.Qos(prefetch, 0, false); err != nil {
 		t.Fatal(err)
@@ -102,12 +104,15 @@ func consumeWith(t *testing.T, broker *testenv.Broker, queue string, prefetch in
 	return c
 }
 
-// leave ends the consumer; what it holds goes back to the queue.
+// leave ends the consumer; what it holds goes back to the queue. It waits until the queue
+// has heard of it, which a quorum queue does a little later than the connection has gone.
 func (c *consumer) leave(t *testing.T) {
 	t.Helper()
+	before := c.broker.QueueStats(c.queue).Consumers
 	if err := c.conn.Close(); err != nil && !errors.Is(err, amqp.ErrClosed) {
 		t.Errorf("the consumer leaves: %v", err)
 	}
+	testenv.Eventually(t, time.Minute, func() bool { return c.broker.QueueStats(c.queue).Consumers < before }, "the queue to lose its consumer")
 }
 
 func (c *consumer) deliveries() []amqp.Delivery {

@@ -351,7 +351,7 @@ func TestConnectionForceClosed(t *testing.T) {
 	if n := r.broker.ForceCloseConnections("^etl producer$"); n != 1 {
 		t.Errorf("%d connections are named etl producer", n)
 	}
-	testenv.Eventually(t, 5*time.Second, r.missing().ch.IsClosed, "the channel to end with its connection")
+	testenv.Eventually(t, time.Minute, r.missing().ch.IsClosed, "the channel to end with its connection")
 	confirmed(t, repairs[10:], mustRepair(t, r, repairs[10:]))
 	if got := idsOf(t, queued(t, r.broker, rabbit.CreatedQueue, 20)); !slices.Equal(got, (platform.Assortment{Seed: 1, N: 20}).Keys()) {
 		t.Errorf("in the queue: %q", got)
@@ -435,7 +435,7 @@ func TestBrokerStaysAway(t *testing.T) {
 	confirmed(t, repairs, r.repair(t, 1, repairs, 10))
 
 	r.publishing.Cut()
-	testenv.Eventually(t, 5*time.Second, r.missing().ch.IsClosed, "the channel to end with its connection")
+	testenv.Eventually(t, time.Minute, r.missing().ch.IsClosed, "the channel to end with its connection")
 	results, err := r.Repair(t.Context(), product.Missing, 2, repairs)
 	if err != nil {
 		t.Error(err)
@@ -455,7 +455,7 @@ func TestBrokerStaysAway(t *testing.T) {
 		_, err := r.Reserve(ctx, product.Missing, 5, nil)
 		stopped <- err
 	}()
-	testenv.Eventually(t, 5*time.Second, func() bool { return r.Paused().Cause == Away }, "the pause")
+	testenv.Eventually(t, time.Minute, func() bool { return r.Paused().Cause == Away }, "the pause")
 	cancel()
 	if err := <-stopped; !errors.Is(err, context.Canceled) {
 		t.Errorf("a wait that was stopped ended with %v", err)
@@ -679,7 +679,7 @@ func TestBlockedBroker(t *testing.T) {
 	consume(t, broker, rabbit.CreatedQueue, true)
 	alarm := func(watermark string) {
 		t.Helper()
-		if _, err := node.Control(t.Context(), "set_vm_memory_high_watermark", "absolute", watermark); err != nil {
+		if _, err := node.Control("set_vm_memory_high_watermark", "absolute", watermark); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -47,7 +47,7 @@ func settled(t *testing.T, broker *testenv.Broker, db *testenv.CartDB, consumer 
 		broker.Publish(platform.ProductCreated, fmt.Appendf(nil, `{"id":%q}`, there))
 		broker.Publish(platform.ProductUpdated, fmt.Appendf(nil, `{"id":%q}`, there))
 		broker.Publish(platform.ProductDeleted, fmt.Appendf(nil, `{"id":%q}`, nowhere))
-		testenv.Eventually(t, 30*time.Second, func() bool {
+		testenv.Eventually(t, time.Minute, func() bool {
 			return consumer.CountsOf(there).Acked() == 2*rounds && consumer.CountsOf(nowhere).Acked() == rounds
 		}, "the queues to be consumed")
 		db.Exec("DELETE FROM product WHERE id = $1", there)

@@ -38,7 +38,7 @@ func TestCaseF4ReplaySurvivesTheEndOfTheBroker(t *testing.T) {
 			if err := end(node); err != nil {
 				t.Fatal(err)
 			}
-			if err := node.Start(t.Context()); err != nil {
+			if err := node.Start(); err != nil {
 				t.Fatal(err)
 			}
 			consumer.Stop() // one that the broker has said goodbye to lives on and consumes no more

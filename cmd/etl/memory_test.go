@@ -41,8 +41,5 @@ func checkMemory(t *testing.T, products int, mode run.Mode) {
 	if got, want := report.Outcomes[run.Verified], int64(products/10); got != want {
 		t.Errorf("%d verified, want %d", got, want)
 	}
-	if peak == 0 || peak > maxMemory {
-		t.Errorf("peak memory %d MiB, want at most %d MiB", peak>>20, maxMemory>>20)
-	}
-	t.Logf("peak memory %d MiB in %d ms", peak>>20, report.Duration)
+	wantPeak(t, peak, maxMemory)
 }

@@ -168,6 +168,9 @@ func TestTokensOfTheCommandLine(t *testing.T) {
 	if a := r.do(http.MethodPost, "/api/etl/sync", `{}`, "Authorization", "Bearer "+strings.TrimSpace(o.stdout)); a.status != http.StatusForbidden {
 		t.Errorf("a token of another key: %d %s", a.status, a.body)
 	}
+	if !strings.HasPrefix(o.stderr, "warning: JWT_KEY is weak, it has 11 bytes") {
+		t.Errorf("a token of a weak key: %q", o.stderr)
+	}
 	changed := s.with(nil)
 	maps.DeleteFunc(changed.env, func(name, _ string) bool { return name == "JWT_KEY" })
 	if o := changed.etl(t.Context(), "token"); o.code != exitUsage || !strings.Contains(o.stderr, "JWT_KEY is required") {

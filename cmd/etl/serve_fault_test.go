@@ -169,11 +169,11 @@ func TestServersComeLaterAndGo(t *testing.T) {
 	waits("mongodb", "postgresql", "ledger", "rabbitmq", "listener", "start")
 	mongo.Restore()
 	waits("postgresql", "ledger", "rabbitmq", "listener", "start")
-	if err := postgres.Start(t.Context()); err != nil {
+	if err := postgres.Start(); err != nil {
 		t.Fatal(err)
 	}
 	waits("rabbitmq", "listener", "start")
-	if err := server.Start(t.Context()); err != nil {
+	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	r.ready()
@@ -184,7 +184,7 @@ func TestServersComeLaterAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	waits("postgresql", "ledger")
-	if err := postgres.Start(t.Context()); err != nil {
+	if err := postgres.Start(); err != nil {
 		t.Fatal(err)
 	}
 	r.ready()

@@ -317,7 +317,7 @@ func TestServiceOutlivesTheBroker(t *testing.T) {
 	if r.get("/api/etl/runs", &page); len(page.Runs) != 0 {
 		t.Errorf("a run is left behind: %+v", page.Runs)
 	}
-	if err := server.Start(t.Context()); err != nil {
+	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	r.ready()
@@ -517,11 +517,13 @@ func checkTicks(t *testing.T, ticks int) {
 	begun := time.Now().Add(2 * time.Second).UTC().Truncate(time.Second)
 	keys := func(at time.Time) string { return "tick " + at.Format(time.RFC3339) }
 	last := begun.Add(time.Duration(ticks-1) * time.Second)
-	ended := func() int {
-		return s.number(`SELECT count(*) FROM etl_ledger.run WHERE trigger = 'schedule' AND key = $1 AND status NOT IN ('queued', 'running')`, keys(last))
+	// The last one may be skipped while the run before it, that is in its way, goes on.
+	ended := func() bool {
+		const of = `SELECT count(*) FROM etl_ledger.run WHERE trigger = 'schedule' AND key BETWEEN $1 AND $2 AND status `
+		return s.number(of+"NOT IN ('queued', 'running')", keys(last), keys(last)) == 1 && s.number(of+"IN ('queued', 'running')", keys(begun), keys(last)) == 0
 	}
 	s.cart.Exec("DELETE FROM product") // so that one run takes longer than a second
-	testenv.Eventually(t, time.Duration(ticks)*time.Second+watchFor, func() bool { return ended() == 1 }, "the last tick's run")
+	testenv.Eventually(t, time.Duration(ticks)*time.Second+watchFor, ended, "the last tick's run")
 	const between = ` FROM etl_ledger.run WHERE trigger = 'schedule' AND key BETWEEN $1 AND $2`
 	if rows, unique := s.number("SELECT count(*)"+between, keys(begun), keys(last)), s.number("SELECT count(DISTINCT key)"+between, keys(begun), keys(last)); rows != ticks || unique != ticks {
 		t.Errorf("%d rows, %d keys, of %d ticks", rows, unique, ticks)

@@ -47,6 +47,9 @@ typed.`,
 			if err != nil {
 				return err
 			}
+			for _, remark := range c.API.Remarks() {
+				_, _ = fmt.Fprintln(t.err, "warning: "+remark)
+			}
 			_, err = fmt.Fprintln(t.out, token)
 			return err
 		},

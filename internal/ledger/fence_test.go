@@ -86,7 +86,7 @@ func TestABeatDoesNotWaitForASettlement(t *testing.T) {
 	// Whoever ends the run waits for what it writes.
 	ended := make(chan error, 1)
 	go func() { ended <- held.Finish(t.Context(), run.StatusSucceeded, nil, "") }()
-	testenv.Eventually(t, 10*time.Second, func() bool {
+	testenv.Eventually(t, time.Minute, func() bool {
 		return count(t, l, "pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%finished_at%' AND datname = current_database()") > 0
 	}, "whoever ends the run to wait for the settlement")
 	close(over)

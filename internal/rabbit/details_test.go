@@ -166,7 +166,7 @@ func TestCaseC3WhatIsNotShown(t *testing.T) {
 	broker.PublishTo("", queue, slices.Repeat([]amqp.Publishing{{Body: []byte("{}")}}, 5)...)
 	eval := func(expression string) {
 		t.Helper()
-		if _, err := node.Control(t.Context(), "eval", expression); err != nil {
+		if _, err := node.Control("eval", expression); err != nil {
 			t.Fatal(err)
 		}
 	}

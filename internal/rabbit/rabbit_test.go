@@ -153,10 +153,10 @@ func TestConnectionIsDialledAgain(t *testing.T) {
 	if proxy.Accepted() != 2 || third.IsClosed() {
 		t.Errorf("%d connections after one was dropped", proxy.Accepted())
 	}
-	testenv.Eventually(t, 5*time.Second, func() bool { return first.IsClosed() && second.IsClosed() }, "the channels of the dropped connection to end")
+	testenv.Eventually(t, time.Minute, func() bool { return first.IsClosed() && second.IsClosed() }, "the channels of the dropped connection to end")
 
 	proxy.Cut()
-	testenv.Eventually(t, 5*time.Second, third.IsClosed, "the channel to end with its connection")
+	testenv.Eventually(t, time.Minute, third.IsClosed, "the channel to end with its connection")
 	begun := time.Now()
 	_, err := c.Channel(t.Context())
 	testenv.CheckMessage(t, err, "no broker answers", "RABBITMQ_ENDPOINT")
@@ -169,7 +169,7 @@ func TestConnectionIsDialledAgain(t *testing.T) {
 	if n := broker.ForceCloseConnections("^etl test$"); n != 1 {
 		t.Errorf("%d connections have the name", n)
 	}
-	testenv.Eventually(t, 5*time.Second, fourth.IsClosed, "the channel to end with its connection")
+	testenv.Eventually(t, time.Minute, fourth.IsClosed, "the channel to end with its connection")
 	open()
 
 	c.Close()
@@ -316,7 +316,7 @@ func TestGivenUpConnectionSendsNothingMore(t *testing.T) {
 				}
 			}()
 			before, since := int64(0), time.Now()
-			testenv.Eventually(t, 20*time.Second, func() bool {
+			testenv.Eventually(t, time.Minute, func() bool {
 				if now := written.Load(); now != before {
 					before, since = now, time.Now()
 				}
@@ -402,7 +402,7 @@ func TestQueueState(t *testing.T) {
 	}
 	expect := func(want QueueState) {
 		t.Helper()
-		testenv.Eventually(t, 5*time.Second, func() error {
+		testenv.Eventually(t, time.Minute, func() error {
 			got, err := queue.State(t.Context())
 			if err == nil && got != want {
 				err = fmt.Errorf("it is %+v", got)
@@ -435,7 +435,7 @@ func TestQueueState(t *testing.T) {
 	expect(QueueState{Ready: 2}) // what it had not acknowledged came back
 
 	proxy.Cut()
-	testenv.Eventually(t, 5*time.Second, func() bool {
+	testenv.Eventually(t, time.Minute, func() bool {
 		_, err = queue.State(t.Context())
 		return err != nil && strings.Contains(err.Error(), "connect to RabbitMQ")
 	}, "the loss to be seen")
@@ -526,14 +526,14 @@ func TestBlocked(t *testing.T) {
 	if blocked := c.Blocked(); blocked != "" {
 		t.Errorf("blocked: %s", blocked)
 	}
-	if _, err := node.Control(t.Context(), "set_vm_memory_high_watermark", "absolute", "1"); err != nil {
+	if _, err := node.Control("set_vm_memory_high_watermark", "absolute", "1"); err != nil {
 		t.Fatal(err)
 	}
 	// The broker tells a connection when it publishes.
 	if err := ch.PublishWithContext(t.Context(), Exchange, CreatedQueue, true, false, amqp.Publishing{Body: []byte("{}")}); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 20*time.Second, func() bool { return c.Blocked() != "" }, "the connection to be blocked")
+	testenv.Eventually(t, time.Minute, func() bool { return c.Blocked() != "" }, "the connection to be blocked")
 	if !strings.Contains(c.Blocked(), "memory") {
 		t.Errorf("blocked because of %q", c.Blocked())
 	}
@@ -541,10 +541,10 @@ func TestBlocked(t *testing.T) {
 	if _, err := looker.Queue(CreatedQueue).State(t.Context()); err != nil || looker.Blocked() != "" {
 		t.Errorf("a connection that only looks: %v, blocked %q", err, looker.Blocked())
 	}
-	if _, err := node.Control(t.Context(), "set_vm_memory_high_watermark", "absolute", "1GB"); err != nil {
+	if _, err := node.Control("set_vm_memory_high_watermark", "absolute", "1GB"); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 20*time.Second, func() bool { return c.Blocked() == "" }, "the connection to be free again")
+	testenv.Eventually(t, time.Minute, func() bool { return c.Blocked() == "" }, "the connection to be free again")
 
 	// A planned restart says goodbye; the next channel is on the new node.
 	if err := node.Stop(); err != nil {
@@ -552,7 +552,7 @@ func TestBlocked(t *testing.T) {
 	}
 	_, err = c.Channel(t.Context())
 	testenv.CheckMessage(t, err, "RABBITMQ_ENDPOINT")
-	if err := node.Start(t.Context()); err != nil {
+	if err := node.Start(); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.CheckTopology(t.Context()); err != nil {

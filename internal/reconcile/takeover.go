@@ -57,9 +57,11 @@ func (r *Run) takeOver(ctx context.Context, at *run.Checkpoint) error {
 	for i, hand := range at.InHand {
 		items[i] = &item{Key: hand.Key, inHand: hand.Key, part: noPart, firstSeen: r.begun, confirmed: true,
 			attempt: hand.Attempt, acts: hand.Attempt, acted: r.begun, queued: r.options.Mode == run.Replay, until: r.begun, fate: product.Unknown, inherited: true, way: repairing, passed: hand.Kind, brought: !hand.Kind.Rule().InCart}
-		r.guard.tookOver(hand.Kind)
 	}
 	items = r.books.enter(items)
+	for _, it := range items { // of those alone an outcome will tell that they have ended
+		r.guard.tookOver(it.passed)
+	}
 	if !r.options.cautious() {
 		r.line.enter(proving, items...)
 		return nil

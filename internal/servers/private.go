@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 )
 
 // ErrUnsupported says that no such server can be started: the servers are given by URL, or
@@ -22,6 +23,7 @@ type Server struct {
 	starter *starter
 	number  int
 	owner   bool // of the starter, which ends with the server
+	closed  atomic.Bool
 }
 
 // Kill ends the server and all its child processes with SIGKILL, and returns when they are
@@ -30,14 +32,17 @@ func (s *Server) Kill() error { return s.tell("kill") }
 
 // Start starts a server that was killed or stopped, and returns when it answers. A server
 // that runs is left alone.
-func (s *Server) Start(context.Context) error { return s.tell("begin") }
+func (s *Server) Start() error { return s.tell("begin") }
 
 // Stop ends the server as in a planned restart: it says goodbye to its clients. Start starts
 // it again.
 func (s *Server) Stop() error { return s.tell("stop") }
 
-// Close ends the server for good.
+// Close ends the server for good. Closing it again is no error.
 func (s *Server) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
 	err := s.tell("close")
 	if s.owner {
 		err = errors.Join(err, s.starter.end())
@@ -57,7 +62,7 @@ type Broker struct {
 }
 
 // Control runs rabbitmqctl on the node and returns what it printed.
-func (b *Broker) Control(_ context.Context, arguments ...string) (string, error) {
+func (b *Broker) Control(arguments ...string) (string, error) {
 	a, err := b.starter.order(order{Do: "control", Server: b.number, Arguments: arguments})
 	return a.Output, err
 }

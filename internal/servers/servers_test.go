@@ -2,7 +2,10 @@ package servers
 
 import (
 	"errors"
+	"net"
+	"net/url"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -78,5 +81,35 @@ func TestOrdersThatCannotBeObeyed(t *testing.T) {
 	}
 	if _, err := s.order(order{Do: "kill", Server: 1}); err == nil {
 		t.Error("it obeys after its end")
+	}
+}
+
+// The starter may be killed, and then its servers must not stay behind: what ends them is that
+// their orders end.
+func TestServersEndWithWhoeverStartedThem(t *testing.T) {
+	t.Parallel()
+	server, err := StartPostgres(t.TempDir(), OfTheStack)
+	if errors.Is(err, ErrUnsupported) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", at.Host)
+	if err != nil {
+		t.Fatalf("it does not run: %v", err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := server.starter.end(); err != nil {
+		t.Errorf("the end: %v", err)
+	}
+	if _, err := net.Dial("tcp", at.Host); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("behind its starter's end: %v", err)
 	}
 }

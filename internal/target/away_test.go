@@ -53,7 +53,7 @@ func TestCaseD13ServerThatDoesNotAnswerAtPresent(t *testing.T) {
 			t.Fatal(err)
 		}
 		isAway(t, read(target), "no server answers")
-		if err := server.Start(t.Context()); err != nil {
+		if err := server.Start(); err != nil {
 			t.Fatal(err)
 		}
 		if err := read(target); err != nil {

@@ -157,7 +157,7 @@ func TestCaseB2Standby(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { // for the clean-up
-		if err := primary.Start(t.Context()); err != nil {
+		if err := primary.Start(); err != nil {
 			t.Error(err)
 		}
 	}()

@@ -95,7 +95,7 @@ func TestLockIsLostWithItsConnection(t *testing.T) {
 			}
 			// Another run may begin; the server may need a moment to see that the connection is gone.
 			free := open(t, db.URL, "public")
-			testenv.Eventually(t, 10*time.Second, func() error {
+			testenv.Eventually(t, time.Minute, func() error {
 				lock, err := free.Lock(t.Context())
 				if err == nil {
 					lock.Release(t.Context())

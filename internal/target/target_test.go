@@ -107,7 +107,7 @@ func holding(t *testing.T, db *testenv.CartDB, statement string) (commit func())
 // waitForLock returns once another session of the database waits for a lock.
 func waitForLock(t *testing.T, db *testenv.CartDB) {
 	t.Helper()
-	testenv.Eventually(t, 30*time.Second, func() bool {
+	testenv.Eventually(t, time.Minute, func() bool {
 		var waiting bool
 		err := db.Pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')").Scan(&waiting)
 		return err == nil && waiting

@@ -79,7 +79,7 @@ func TestBrokerOutlivesItsOwnConnection(t *testing.T) {
 	broker := testenv.Vhost(t)
 	broker.DeclareTopology()
 	broker.ForceCloseConnections("^testenv$")
-	testenv.Eventually(t, 10*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() error {
 		if stats := broker.QueueStats(platform.ProductCreated); stats.Ready != 0 {
 			return errors.New("not empty")
 		}

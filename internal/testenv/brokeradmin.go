@@ -130,11 +130,9 @@ func (b *Broker) SuspendLeader(server *servers.Broker, queue string) (resume fun
 	b.tb.Helper()
 	tell := func(what string) {
 		b.tb.Helper()
-		ctx, cancel := cleanupContext(b.tb)
-		defer cancel()
 		// The leader is registered under the names of virtual host and queue.
 		order := fmt.Sprintf("sys:%s('%s_%s').", what, b.Vhost, queue)
-		if output, err := server.Control(ctx, "eval", order); err != nil {
+		if output, err := server.Control("eval", order); err != nil {
 			b.tb.Errorf("%s the leader of %s: %v\n%s", what, queue, err, output)
 		}
 	}

@@ -123,13 +123,13 @@ func TestSuspendedLeaderHidesItsQueue(t *testing.T) {
 	sees := func(want testenv.QueueStats) func() bool {
 		return func() bool { return broker.QueueStats(created) == want }
 	}
-	testenv.Eventually(t, 20*time.Second, sees(full), "the messages to be counted")
+	testenv.Eventually(t, time.Minute, sees(full), "the messages to be counted")
 	resume := broker.SuspendLeader(server, created)
 	if got := broker.QueueStats(created); got != (testenv.QueueStats{}) {
 		t.Errorf("while the leader is silent the queue shows %+v", got)
 	}
 	resume()
 	resume()
-	testenv.Eventually(t, 20*time.Second, sees(full), "the messages to be seen again")
+	testenv.Eventually(t, time.Minute, sees(full), "the messages to be seen again")
 	broker.SuspendLeader(server, created) // the end of the test resumes it, or its clean-up would hang
 }

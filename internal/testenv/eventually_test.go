@@ -37,8 +37,8 @@ func failure(t *testing.T, do func(testing.TB)) (text string) {
 func TestEventually(t *testing.T) {
 	t.Parallel()
 	tries := 0
-	testenv.Eventually(t, 10*time.Second, func() bool { tries++; return tries == 3 }, "the third try")
-	testenv.Eventually(t, 10*time.Second, func() error {
+	testenv.Eventually(t, time.Minute, func() bool { tries++; return tries == 3 }, "the third try")
+	testenv.Eventually(t, time.Minute, func() error {
 		if tries++; tries < 6 {
 			return errors.New("not yet")
 		}

@@ -3,7 +3,9 @@ package testenv
 import (
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -41,17 +43,23 @@ func ChangedURL(tb testing.TB, raw string, change func(*url.URL)) string {
 	return u.String()
 }
 
-// ClosedAddress is an address of this machine on which nobody listens.
+// ClosedAddress is an address of this machine on which nobody listens as long as the test
+// runs: its port stays bound, so that no other test is given it.
 func ClosedAddress(tb testing.TB) string {
 	tb.Helper()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := listener.Close(); err != nil {
+	tb.Cleanup(func() { _ = syscall.Close(socket) })
+	if err := syscall.Bind(socket, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		tb.Fatal(err)
 	}
-	return listener.Addr().String()
+	bound, err := syscall.Getsockname(socket)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(bound.(*syscall.SockaddrInet4).Port))
 }
 
 // Mishap is a PostgreSQL address with something wrong, and what a message about it says.

@@ -16,10 +16,10 @@ func TestPrivateBrokerKeepsMessagesWhenKilled(t *testing.T) {
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Start(t.Context()); err != nil {
+	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 30*time.Second, func() bool {
+	testenv.Eventually(t, time.Minute, func() bool {
 		return broker.QueueStats(platform.ProductCreated).Ready == 1
 	}, "the message to be there again")
 }
@@ -32,10 +32,10 @@ func TestPrivatePostgreSQL(t *testing.T) {
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Start(t.Context()); err != nil {
+	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 30*time.Second, func() bool {
+	testenv.Eventually(t, time.Minute, func() bool {
 		var one int
 		return cart.Pool.QueryRow(t.Context(), "SELECT 1").Scan(&one) == nil
 	}, "the cart to be reached again")

@@ -153,14 +153,7 @@ func TestProxyFreezeAndThaw(t *testing.T) {
 
 func TestProxyRefusesWhatTheServerRefuses(t *testing.T) {
 	t.Parallel()
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := gone.Close(); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.Dial("tcp", testenv.NewProxy(t, gone.Addr().String()).Addr)
+	conn, err := net.Dial("tcp", testenv.NewProxy(t, testenv.ClosedAddress(t)).Addr)
 	if err == nil { // else the reset has come while dialling
 		_, err = conn.Read(make([]byte, 1))
 		_ = conn.Close()
@@ -176,7 +169,7 @@ func TestServersAnswerThroughAProxy(t *testing.T) {
 	cart := testenv.Cart(t, testenv.OnPostgreSQL(through))
 	cart.Insert(testenv.Row{ID: "one"})
 	p.Reset()
-	testenv.Eventually(t, 10*time.Second, func() bool {
+	testenv.Eventually(t, time.Minute, func() bool {
 		var one int
 		return cart.Pool.QueryRow(t.Context(), "SELECT 1").Scan(&one) == nil
 	}, "the cart to be reached again")
