@@ -58,6 +58,8 @@ type Runs interface {
 	SetSwitch(ctx context.Context, on bool, by run.Actor) (run.Switch, error)
 	// Actions are what people did to runs and the scheduler.
 	Actions(ctx context.Context, filter run.ActionFilter) (run.ActionPage, error)
+	// Detection is how far the detectors of lost events have come.
+	Detection(ctx context.Context) (run.Detection, error)
 	// LastHealth is the last scheduled health check, nil where there was none.
 	LastHealth(ctx context.Context) (*run.HealthRecord, error)
 }

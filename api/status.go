@@ -17,6 +17,7 @@ type overview struct {
 	scheduled         *run.Record // the last run that a schedule asked for
 	wanted            run.Switch
 	lastHealth        *run.HealthRecord
+	detection         run.Detection
 }
 
 func (a *API) look(ctx context.Context) (overview, error) {
@@ -45,6 +46,9 @@ func (a *API) look(ctx context.Context) (overview, error) {
 	}
 	if err == nil {
 		o.lastHealth, err = runs.LastHealth(ctx)
+	}
+	if err == nil {
+		o.detection, err = runs.Detection(ctx)
 	}
 	return o, err
 }
@@ -95,8 +99,24 @@ type statusDocument struct {
 	LastRun          *brief            `json:"lastRun"`
 	LastComparison   *brief            `json:"lastComparison"`
 	Scheduler        schedulerDocument `json:"scheduler"`
-	Delivery         *run.Delivery     `json:"delivery"` // whether events reach the cart, as last seen
+	Delivery         *run.Delivery     `json:"delivery"`  // whether events reach the cart, as last seen
+	Detection        run.Detection     `json:"detection"` // of lost events, beside the runs
 	Timestamp        time.Time         `json:"timestamp"`
+}
+
+// detectionTo shows those who may see details what is wrong, and who does the work.
+func detectionTo(d run.Detection, detailed bool) run.Detection {
+	shown := run.Detection{Detectors: append([]run.DetectorState{}, d.Detectors...), Pending: d.Pending}
+	for i := range shown.Detectors {
+		one := &shown.Detectors[i]
+		if !detailed {
+			one.Owner = ""
+		}
+		if !detailed && one.Problem != "" {
+			one.Problem = "it does not work at present"
+		}
+	}
+	return shown
 }
 
 // counts are those of the last look at all products: counting anew whenever
@@ -125,8 +145,9 @@ func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
 	d := statusDocument{
 		Success: true, Timestamp: now(), Scheduler: a.scheduler(o, user),
 		ActiveRun: briefly(o.active, detailed), ActiveComparison: briefly(o.look, detailed),
-		Delivery: deliveryTo(r, a.parts.Probes.Delivery()),
-		LastRun:  briefly(o.lastRun, detailed), LastComparison: briefly(o.lastLook, detailed),
+		Delivery:  deliveryTo(r, a.parts.Probes.Delivery()),
+		Detection: detectionTo(o.detection, detailed),
+		LastRun:   briefly(o.lastRun, detailed), LastComparison: briefly(o.lastLook, detailed),
 	}
 	if v := o.validation; v != nil && v.Report != nil {
 		d.ProductSync.Validation = judge(v)

@@ -124,10 +124,10 @@ func (l *Listener) listen(ctx context.Context, subscribed func()) error {
 			return nil // what is not acknowledged goes back to the queue
 		case delivery, open := <-deliveries:
 			if !open {
-				return ended(ch, closed)
+				return ended(ch, closed, RequestQueue)
 			}
 			if err := l.handle(ctx, delivery); ch.IsClosed() {
-				return ended(ch, closed)
+				return ended(ch, closed, RequestQueue)
 			} else if err != nil {
 				return err
 			}
@@ -159,10 +159,10 @@ func (l *Listener) subscribe(ctx context.Context) (*amqp.Channel, <-chan amqp.De
 
 const subscribeTimeout = 15 * time.Second
 
-// ended is why there are no more deliveries.
-func ended(ch *amqp.Channel, closed <-chan *amqp.Error) error {
+// ended is why there are no more deliveries of a queue.
+func ended(ch *amqp.Channel, closed <-chan *amqp.Error, queue string) error {
 	if !ch.IsClosed() {
-		return errors.New("the broker cancelled the subscription: queue " + RequestQueue + " was deleted or moved, or a message was held for longer than " + holdTime.String())
+		return errors.New("the broker cancelled the subscription: queue " + queue + " was deleted or moved, or a message was held for longer than " + holdTime.String())
 	}
 	if reason := <-closed; reason != nil {
 		return fmt.Errorf("the connection to the broker was lost: %w", reason)

@@ -3,9 +3,11 @@ package diff
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/text"
 )
 
 // Pair is one product as both sides have it; nil where a side does not.
@@ -24,6 +26,22 @@ func (p *Pair) Bytes() (n int) {
 		n += p.Row.Bytes()
 	}
 	return n
+}
+
+// Title is what the product is called, of at most so many bytes, empty where nobody says. It
+// does not keep the page that it was read with in memory.
+func (p *Pair) Title(most int) string {
+	var of product.Value
+	switch {
+	case p.Product != nil:
+		of = p.Product.Values[product.Title]
+	case p.Row != nil:
+		of = p.Row.Values[product.Title]
+	}
+	if of.Kind() == product.Absent || of.Kind() == product.Null {
+		return ""
+	}
+	return strings.Clone(text.Cut(of.String(), most))
 }
 
 // Look reads products by id on both sides, in the order of ids, and counts nothing: as

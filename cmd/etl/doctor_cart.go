@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/ecom-micro/etl/internal/app"
 	"github.com/ecom-micro/etl/internal/ledger"
@@ -144,6 +145,28 @@ func (d *doctor) examineLedger(ctx context.Context, c *app.Config, clean *app.Cl
 	default:
 		d.pass("ledger", "schema etl_ledger is there")
 		d.examineRuns(ctx, memory)
+		d.examineDetectors(ctx, memory)
+	}
+}
+
+// examineDetectors tells what looks for lost events between scheduled runs, where anything does.
+func (d *doctor) examineDetectors(ctx context.Context, memory *ledger.Ledger) {
+	found, err := memory.Detection(ctx)
+	if err != nil {
+		d.fail("detectors", err)
+		return
+	}
+	for _, one := range found.Detectors {
+		what := "detector " + string(one.Name)
+		switch seen := "has never looked"; {
+		case one.Problem != "":
+			d.warn(what, one.Problem)
+		default:
+			if !one.LookedAt.IsZero() {
+				seen = "looked " + time.Since(one.LookedAt).Round(time.Second).String() + " ago"
+			}
+			d.pass(what, fmt.Sprintf("%s; checked so far: %d, of which differed: %d", seen, one.Checked, one.Differing))
+		}
 	}
 }
 

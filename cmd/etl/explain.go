@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -92,7 +93,7 @@ func renderExplanation(e *run.Explanation, s screen) string {
 		b.WriteString("\nIn earlier runs:\n")
 	}
 	for _, h := range e.History {
-		line := fmt.Sprintf("%s  %s  %s %s  %s", h.At.UTC().Format(time.RFC3339), h.Run, h.Kind, h.State, printable(words.Reason(h.Outcome, words.CLI)))
+		line := fmt.Sprintf("%s  %s  %s %s  %s", h.At.UTC().Format(time.RFC3339), cmp.Or(h.Run, "a detector"), h.Kind, h.State, printable(words.Reason(h.Outcome, words.CLI)))
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	return b.String()

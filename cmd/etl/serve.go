@@ -15,11 +15,13 @@ import (
 func newServeCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
-		Short: "Run the service: HTTP API, worker and scheduler",
+		Short: "Run the service: HTTP API, worker, scheduler and tap",
 		Long: `Runs until SIGTERM or Ctrl-C: serves the HTTP API on PORT, executes the runs that
-anybody asks for, and asks for one at each instant of SYNC_CRON_SCHEDULE. ETL_ROLES
-picks some of the roles api, worker and scheduler, so that they can run apart. Any
-number of replicas may run.
+anybody asks for, and asks for one at each instant of SYNC_CRON_SCHEDULE. Lost events
+are found and replayed within a minute or two: the tap looks at what the platform has
+announced, and SYNC_RECENT_SCHEDULE at what was created lately. ETL_ROLES picks some of
+the roles api, worker, scheduler and tap, so that they can run apart. Any number of
+replicas may run.
 
 What the service depends on may come later or go meanwhile: /api/etl/ready says what
 it waits for. It logs to standard output, JSON unless NODE_ENV is development.`,

@@ -36,8 +36,9 @@ type replica struct {
 
 var address = regexp.MustCompile(`"address":"[^"]*:(\d+)"`)
 
-// serviceDefaults let a service of a test choose a port, and its scheduler be quiet.
-var serviceDefaults = map[string]string{"PORT": "0", "NODE_ENV": "production", "SYNC_CRON_SCHEDULE": "0 0 1 1 *", "ETL_HOST": "127.0.0.1", "ETL_LAME_DUCK": "0s"}
+// serviceDefaults let a service of a test choose a port, and leave lost events to what the test asks for.
+var serviceDefaults = map[string]string{"PORT": "0", "NODE_ENV": "production", "SYNC_CRON_SCHEDULE": "0 0 1 1 *", "ETL_HOST": "127.0.0.1", "ETL_LAME_DUCK": "0s",
+	"ETL_ROLES": "api,worker,scheduler", "SYNC_RECENT_SCHEDULE": "off"}
 
 // serve starts the service in this process; it ends with the test.
 func (s *shop) serve(env map[string]string) *replica {

@@ -19,6 +19,7 @@ const (
 	producerName = "etl producer" // publishes, and nothing else
 	monitorName  = "etl monitor"  // looks at queues
 	consumerName = "etl consumer" // takes sync requests
+	tapName      = "etl tap"      // takes copies of the platform's events
 )
 
 // ConnectProducer prepares a connection that publishes, and nothing else. None of the

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/consumer"
+	"github.com/ecom-micro/etl/internal/detect"
 	"github.com/ecom-micro/etl/internal/ledger"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
@@ -31,6 +32,7 @@ type Config struct {
 	Worker   consumer.Config
 	Schedule schedule.Config
 	Tick     TickConfig
+	Detect   detect.Config
 	API      api.Config
 	Service  ServiceConfig
 }
@@ -40,11 +42,14 @@ const (
 	roleAPI       = "api"
 	roleWorker    = "worker"
 	roleScheduler = "scheduler"
+	roleTap       = "tap"
 )
+
+func roles() []string { return []string{roleAPI, roleWorker, roleScheduler, roleTap} }
 
 // ServiceConfig says how `etl serve` runs.
 type ServiceConfig struct {
-	Roles []string `env:"ETL_ROLES, default=api,worker,scheduler"`
+	Roles []string `env:"ETL_ROLES, default=api,worker,scheduler,tap"`
 	// LameDuck is how long the service goes on serving after SIGTERM, not ready: balancers
 	// learn that it goes before it refuses their requests.
 	LameDuck time.Duration `env:"ETL_LAME_DUCK, default=5s"`
@@ -57,12 +62,12 @@ type ServiceConfig struct {
 func (c *ServiceConfig) Validate() error {
 	var problems []error
 	if len(c.Roles) == 0 {
-		problems = append(problems, errors.New("ETL_ROLES is empty: it lists api, worker and scheduler, or some of them"))
+		problems = append(problems, errors.New("ETL_ROLES is empty: it lists api, worker, scheduler and tap, or some of them"))
 	}
 	for i, role := range c.Roles {
 		c.Roles[i] = strings.TrimSpace(role)
-		if !slices.Contains([]string{roleAPI, roleWorker, roleScheduler}, c.Roles[i]) {
-			problems = append(problems, fmt.Errorf("ETL_ROLES: there is no role %q, there are api, worker and scheduler", c.Roles[i]))
+		if !slices.Contains(roles(), c.Roles[i]) {
+			problems = append(problems, fmt.Errorf("ETL_ROLES: there is no role %q, there are api, worker, scheduler and tap", c.Roles[i]))
 		}
 	}
 	if c.Drain < time.Second || c.Drain > time.Hour {
@@ -81,7 +86,13 @@ type TickConfig struct {
 	Mode     string   `env:"SYNC_MODE, default=replay"`
 	Repair   []string `env:"SYNC_REPAIR, default=missing"`
 	Fallback string   `env:"SYNC_FALLBACK, default=none"`
+	// FullEvery is how old the last complete comparison may be for a tick to look at what is
+	// open in the ledger only; 0 makes each tick a complete one.
+	FullEvery time.Duration `env:"SYNC_FULL_EVERY, default=0s"`
 }
+
+// maxFullEvery is how rare complete comparisons may be: they find what no detector can.
+const maxFullEvery = 7 * 24 * time.Hour
 
 // Order is what a tick asks for.
 func (c *TickConfig) Order() run.Order {
@@ -94,6 +105,9 @@ func (c *TickConfig) Validate() error {
 	var problems []error
 	if _, err := run.ParseKinds(c.Repair); err != nil {
 		problems = append(problems, fmt.Errorf("SYNC_REPAIR %w", err))
+	}
+	if c.FullEvery < 0 || c.FullEvery > maxFullEvery {
+		problems = append(problems, fmt.Errorf("SYNC_FULL_EVERY is %s, it must be 0s..%s", c.FullEvery, maxFullEvery))
 	}
 	order := c.Order()
 	var invalid *run.InvalidError

@@ -33,6 +33,7 @@ const (
 	managementUI = "rabbitmqManagement"
 	listenerPart = "listener"
 	scheduling   = "scheduler"
+	tapPart      = "tap"
 )
 
 const (
@@ -57,7 +58,7 @@ func (p *probes) health(ctx context.Context, patience time.Duration) api.Health 
 		ledgerStore:  p.remembering,
 		rabbitMQ:     p.answering,
 	}
-	h := api.Health{Healthy: true, Dependencies: map[string]api.Dependency{managementUI: {State: api.Off}, listenerPart: {State: api.Off}, scheduling: {State: api.Off}}}
+	h := api.Health{Healthy: true, Dependencies: map[string]api.Dependency{managementUI: {State: api.Off}, listenerPart: {State: api.Off}, scheduling: {State: api.Off}, tapPart: p.tapping()}}
 	if p.broker.Management != nil {
 		checks[managementUI] = func(ctx context.Context) error {
 			_, err := p.broker.Management.Queue(ctx, rabbit.CreatedQueue)
@@ -135,11 +136,26 @@ func (p *probes) listening() error {
 	return nil
 }
 
+// tapping is the tap, without which lost events are found by others, and later.
+func (p *probes) tapping() api.Dependency {
+	state := p.detection.tap.State()
+	switch {
+	case !p.config.Service.has(roleTap):
+		return api.Dependency{State: api.Off}
+	case state.Connected:
+		return api.Dependency{State: api.Up, Detail: state.Err}
+	case state.Err != "":
+		return api.Dependency{State: api.Off, Detail: state.Err}
+	}
+	return api.Dependency{State: api.Off, Detail: "it does not look at what the platform announces yet"}
+}
+
 // needs are the dependencies of the roles, by the names that the API shows.
 var needs = map[string][]string{
 	roleAPI:       {ledgerStore, rabbitMQ, mongoDB, cartDatabase},
 	roleWorker:    {ledgerStore, rabbitMQ, listenerPart, mongoDB, cartDatabase, managementUI},
 	roleScheduler: {ledgerStore, rabbitMQ},
+	roleTap:       {ledgerStore, rabbitMQ, mongoDB, cartDatabase},
 }
 
 // Ready tells what the roles lack at this moment, and whether they have had it all.

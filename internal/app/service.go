@@ -4,7 +4,7 @@
 //   - job.go says how one run is wired. claimed.go makes one that a worker of the service
 //     has claimed, command.go one that a command line waits for.
 //   - probes.go says what is asked of dependencies, watch.go what metrics show of them.
-//   - ticks.go lists the scheduled work.
+//   - ticks.go lists the scheduled work, detection.go what finds lost events beside the runs.
 //   - stores.go and broker.go connect to the servers: what is called connect waits for
 //     none of them, what is called open insists that they answer.
 package app
@@ -50,6 +50,7 @@ type Service struct {
 	listener  *consumer.Listener
 	worker    *consumer.Worker
 	scheduler *schedule.Scheduler
+	detection *detection
 	api       *api.API
 	socket    net.Listener
 
@@ -94,6 +95,9 @@ func (s *Service) wire(ctx context.Context) (err error) {
 
 	s.worker = consumer.NewWorker(s.ledger, s.execute, owner(), c.Worker, s.log)
 	s.listener = consumer.NewListener(ConnectConsumer(c, &s.clean), s.ledger, c.Worker, s.worker.Ring, s.log)
+	if s.detection, err = s.connectDetection(ctx); err != nil {
+		return err
+	}
 	if s.scheduler, err = schedule.New(c.Schedule, s.jobs(), s.log.With("component", "scheduler")); err != nil {
 		return err
 	}
@@ -253,6 +257,7 @@ func (s *Service) perform(ctx context.Context) {
 		s.tellSwitch(ctx)
 		roles.Go(func() { s.catchUp(ctx, begun) })
 	}
+	roles.Go(func() { s.detection.run(ctx) })
 	<-ctx.Done()
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Service.Drain)
 	defer cancel()

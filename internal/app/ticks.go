@@ -21,14 +21,19 @@ import (
 const (
 	syncJob   = "sync"
 	healthJob = "health"
+	recentJob = "recent"
 )
 
 // jobs are all that is scheduled.
 func (s *Service) jobs() []schedule.Job {
-	return []schedule.Job{
+	all := []schedule.Job{
 		{Name: syncJob, Expression: s.config.Schedule.Sync, Do: s.tick},
 		{Name: healthJob, Expression: s.config.Schedule.Health, Do: s.checkHealth},
 	}
+	if s.config.Schedule.LooksAtRecent() {
+		all = append(all, schedule.Job{Name: recentJob, Expression: s.config.Schedule.Recent, Do: s.detection.lookRecent})
+	}
+	return all
 }
 
 // tellSwitch logs at the start whether scheduled runs come. The switch is kept in the
@@ -70,6 +75,15 @@ func (s *Service) request(ctx context.Context, t schedule.Tick, done, reason str
 		if err == nil && !wanted.On {
 			return metrics.SkippedOff, nil
 		}
+		if err == nil && time.Since(t.Instant) < detectorGoesOn {
+			err = s.detectorRepairs(ctx)
+		}
+		if err == nil && request.Reason == "" {
+			err = s.narrow(ctx, &request)
+		}
+		if errors.Is(err, errNothingOpen) {
+			return metrics.NothingOpen, nil
+		}
 		var record run.Record
 		if err == nil {
 			record, err = s.ledger.Accept(ctx, request)
@@ -92,6 +106,53 @@ func (s *Service) request(ctx context.Context, t schedule.Tick, done, reason str
 	}
 	s.metrics.Tick(syncJob, result, time.Since(t.Instant))
 	log.Info("tick", "result", result, "run", request.ID)
+}
+
+// fewOpen is how many open differences a tick looks at without a complete comparison, whose
+// guard is for more.
+const fewOpen = 1000
+
+var errNothingOpen = errors.New("nothing is open")
+
+// narrow makes a tick's run one that looks at what is open in the ledger only, where a complete
+// comparison has ended within SYNC_FULL_EVERY. It is errNothingOpen where there is nothing to
+// look at.
+func (s *Service) narrow(ctx context.Context, request *run.Request) error {
+	every := s.config.Tick.FullEvery
+	if every == 0 {
+		return nil
+	}
+	last, err := s.ledger.LatestLook(ctx, request.At.Add(-every))
+	if err != nil || last == nil {
+		return err
+	}
+	ids, err := s.ledger.OpenIDs(ctx, request.Repair, fewOpen+1)
+	switch {
+	case err != nil:
+		return err
+	case len(ids) == 0:
+		return errNothingOpen
+	case len(ids) > fewOpen:
+		return nil
+	}
+	request.IDs = ids
+	request.Reason = fmt.Sprintf("looks at what was open: the last complete comparison ended at %s, within SYNC_FULL_EVERY (%s)", last.Finished.UTC().Format(time.RFC3339), every)
+	return nil
+}
+
+// detectorGoesOn is how long a tick waits for the run of a detector, which is short.
+const detectorGoesOn = 2 * time.Minute
+
+var errDetectorRepairs = errors.New("lost events are being replayed that were found since the last scheduled run; it is waited for")
+
+// detectorRepairs is an error while a run of a detector is in the way: a tick is not skipped
+// for it.
+func (s *Service) detectorRepairs(ctx context.Context) error {
+	active, err := s.ledger.Active(ctx, run.RepairSlot)
+	if err == nil && active != nil && active.Request.Trigger == run.ByDetector {
+		err = errDetectorRepairs
+	}
+	return err
 }
 
 // catchUp asks for the latest scheduled run that was missed before this process began to

@@ -60,6 +60,9 @@ func (p *probes) sample(ctx context.Context) metrics.Sample {
 		}
 	}
 	p.remember(ctx, &m)
+	if found, err := p.ledger.Detection(ctx); err == nil {
+		m.Detection, m.TapSince = &found, p.detection.tap.State().Oldest
+	}
 	if wanted, err := p.ledger.Switch(ctx); err == nil {
 		on := wanted.On && p.config.Schedule.Enabled
 		m.Scheduler = &on

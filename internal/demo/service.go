@@ -190,6 +190,8 @@ func (s *service) begin(ctx context.Context) error {
 		"JWT_KEY=" + rand.Text() + rand.Text(),
 		"ETL_HOST=127.0.0.1", "PORT=" + port,
 		"ETL_LAME_DUCK=0s", // no balancer has to learn of its end
+		// The demo asks for each run itself: nothing else is to find what it has lost.
+		"ETL_ROLES=api,worker,scheduler", "SYNC_RECENT_SCHEDULE=off",
 		// Once a day, and not during the demo.
 		fmt.Sprintf("SYNC_CRON_SCHEDULE=0 %d * * *", time.Now().UTC().Add(12*time.Hour).Hour()),
 	}

@@ -34,24 +34,38 @@ func (l *lease) LastLook(ctx context.Context) (run.Look, error) {
 
 // Gap is the longest time from a product's creation to its event that was measured
 // within the last hour, to the minute.
-func (l *lease) Gap(ctx context.Context) (time.Duration, error) {
-	const longest = `
-SELECT coalesce(max(longest), '0'::interval) FROM ` + gapTable + `
-WHERE pipeline = @pipeline AND minute >= date_trunc('minute', now()) - interval '1 hour'`
-	return retried(ctx, l.ledger, "read the longest gap", func() (gap time.Duration, err error) {
-		err = l.ledger.pool.QueryRow(ctx, longest, pgx.NamedArgs{"pipeline": l.ledger.pipeline}).Scan(&gap)
-		return gap, err
-	})
-}
+func (l *lease) Gap(ctx context.Context) (time.Duration, error) { return l.ledger.Gap(ctx) }
 
 // Measured keeps such a gap if it is the longest of the present minute, and forgets
 // those that do not count any more.
 func (l *lease) Measured(ctx context.Context, gap time.Duration) error {
+	return l.write(ctx, "keep a gap", func(ctx context.Context, tx pgx.Tx) error { return l.ledger.keepGap(ctx, tx, gap) })
+}
+
+// Gap is the longest time from a product's creation to its event that was measured
+// within the last hour, to the minute.
+func (l *Ledger) Gap(ctx context.Context) (time.Duration, error) {
+	const longest = `
+SELECT coalesce(max(longest), '0'::interval) FROM ` + gapTable + `
+WHERE pipeline = @pipeline AND minute >= date_trunc('minute', now()) - interval '1 hour'`
+	return retried(ctx, l, "read the longest gap", func() (gap time.Duration, err error) {
+		err = l.pool.QueryRow(ctx, longest, pgx.NamedArgs{"pipeline": l.pipeline}).Scan(&gap)
+		return gap, err
+	})
+}
+
+// Measured is the same as a run's, for what sees events themselves.
+func (l *Ledger) Measured(ctx context.Context, gap time.Duration) error {
+	_, err := retried(ctx, l, "keep a gap", func() (struct{}, error) {
+		return struct{}{}, l.inTx(ctx, func(tx pgx.Tx) error { return l.keepGap(ctx, tx, gap) })
+	})
+	return err
+}
+
+func (l *Ledger) keepGap(ctx context.Context, tx pgx.Tx, gap time.Duration) error {
 	const keep = `
 INSERT INTO ` + gapTable + ` AS g (pipeline, minute, longest) VALUES (@pipeline, date_trunc('minute', now()), @gap)
 ON CONFLICT (pipeline, minute) DO UPDATE SET longest = excluded.longest WHERE g.longest < excluded.longest`
 	const forget = `DELETE FROM ` + gapTable + ` WHERE pipeline = @pipeline AND minute < now() - interval '2 hours'`
-	return l.write(ctx, "keep a gap", func(ctx context.Context, tx pgx.Tx) error {
-		return exec(ctx, tx, pgx.NamedArgs{"pipeline": l.ledger.pipeline, "gap": gap}, keep, forget)
-	})
+	return exec(ctx, tx, pgx.NamedArgs{"pipeline": l.pipeline, "gap": gap}, keep, forget)
 }

@@ -71,6 +71,9 @@ func scanOutcome(row pgx.CollectableRow) (o run.PastOutcome, err error) {
 		return o, err
 	}
 	o.At = o.At.UTC()
+	if o.Run == nobody {
+		o.Run = ""
+	}
 	if err := json.Unmarshal(reason, &o.Reason); err != nil || fields == nil {
 		return o, err
 	}

@@ -19,5 +19,6 @@ const (
 	actionTable        = schema + ".action"
 	switchTable        = schema + ".switch"
 	healthTable        = schema + ".health"
+	detectorTable      = schema + ".detector"
 	versionTable       = schema + ".goose_db_version" // how far the schema was migrated
 )

@@ -33,6 +33,7 @@ type Metrics struct {
 
 	events, throttled, ticks *prometheus.CounterVec
 
+	detected *prometheus.CounterVec
 	late     *prometheus.GaugeVec
 	requests *prometheus.HistogramVec
 	mu       sync.Mutex
@@ -44,8 +45,11 @@ const (
 	Rung       = "rung"        // the doorbell was rung
 	CaughtUp   = "caught_up"   // it was rung for ticks that were missed while no scheduler ran
 	SkippedOff = "skipped_off" // the switch in the ledger is off
-	Checked    = "checked"     // the health check was made
-	Failed     = "failed"
+	// NothingOpen is a tick within SYNC_FULL_EVERY of a complete comparison that had nothing
+	// to look at.
+	NothingOpen = "nothing_open"
+	Checked     = "checked" // the health check, or the look at recent products, was made
+	Failed      = "failed"
 )
 
 // The reasons for which publishing waits.
@@ -61,8 +65,9 @@ const (
 
 var (
 	modes       = []run.Mode{run.Replay, run.Direct}
-	jobs        = []string{"sync", "health"}
-	tickResults = []string{Rung, CaughtUp, SkippedOff, Checked, Failed}
+	jobs        = []string{"sync", "health", "recent"}
+	detectors   = []string{string(run.Tap), string(run.Recent)}
+	tickResults = []string{Rung, CaughtUp, SkippedOff, NothingOpen, Checked, Failed}
 	reasons     = []string{QueueFull, NoConsumer, Blocked, Unreadable, Unseen, Away, Other}
 	answers     = []string{"confirmed", "returned", "nacked", "unconfirmed"}
 	methods     = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions}
@@ -89,6 +94,7 @@ func New(build Build) *Metrics {
 	m.events = m.counter("etl_replay_events_total", "Replayed events by the broker's answer: confirmed, returned (there is no such queue), nacked (refused), unconfirmed (never answered).", "result")
 	m.throttled = m.counter("etl_replay_throttled_seconds_total", "Time for which publishing waited, by reason.", "reason")
 	m.ticks = m.counter("etl_scheduler_ticks_total", "Ticks of the scheduler by what came of them.", "job", "result")
+	m.detected = m.counter("etl_detector_products_total", "What detectors of lost events did, by what: seen (events of the platform, or recent products), checked, and differing, which nobody had known of.", "detector", "what")
 	m.late = m.gauge("etl_scheduler_tick_lateness_seconds", "How long behind its instant the last tick of this process was done.", "job")
 	m.requests = m.histogram("etl_http_request_duration_seconds", "How long HTTP requests took.",
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}, "route", "method", "code")
@@ -101,6 +107,9 @@ func New(build Build) *Metrics {
 	}
 	for _, job := range jobs {
 		m.ticks.WithLabelValues(job, Failed)
+	}
+	for _, name := range detectors {
+		m.Detected(name, 0, 0, 0)
 	}
 	for _, answer := range answers {
 		m.events.WithLabelValues(answer)
@@ -167,6 +176,13 @@ func (m *Metrics) route(route string) string {
 		m.routes[route] = true
 	}
 	return route
+}
+
+// Detected counts what a detector has seen and checked, and what of it differed.
+func (m *Metrics) Detected(name string, seen, checked, differing int) {
+	for what, n := range map[string]int{"seen": seen, "checked": checked, "differing": differing} {
+		add(m.detected.WithLabelValues(name, what), n)
+	}
 }
 
 // Confirmed counts replayed events that the broker took over for a queue.

@@ -85,6 +85,8 @@ func fill(m *metrics.Metrics) {
 	m.Throttled(metrics.QueueFull, 90*time.Second)
 	m.Throttled(metrics.NoConsumer, 250*time.Millisecond)
 	m.Throttled(metrics.Unseen, 3*time.Second)
+	m.Detected("tap", 12, 10, 3)
+	m.Detected("recent", 5, 5, 0)
 	on := true
 	m.Watch(func() metrics.Sample {
 		return metrics.Sample{
@@ -93,6 +95,7 @@ func fill(m *metrics.Metrics) {
 			Active:       map[run.Slot]run.Status{run.RepairSlot: run.StatusPaused},
 			Scheduler:    &on,
 			Health:       &metrics.Health{Healthy: true, At: time.UnixMilli(1_780_000_000_500)},
+			Detection:    &run.Detection{Detectors: []run.DetectorState{{Name: run.Tap, Problem: "no right to bind"}, {Name: run.Recent}}, Pending: 4},
 		}
 	})
 }
@@ -228,8 +231,9 @@ func TestOddInput(t *testing.T) {
 		"etl_sync_duration_seconds_count":         2,
 		"etl_sync_outcomes_total":                 3 * 2 * 3 * len(run.States()),
 		"etl_sync_differences_total":              3 * 2 * 3,
-		"etl_scheduler_ticks_total":               3,
+		"etl_scheduler_ticks_total":               4, // each job's failures, and "other"
 		"etl_scheduler_tick_lateness_seconds":     3,
+		"etl_detector_products_total":             6,
 		"etl_replay_throttled_seconds_total":      7,
 		"etl_queue_messages":                      16,
 		"etl_dependency_up":                       0,

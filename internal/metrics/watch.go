@@ -32,6 +32,10 @@ type Sample struct {
 	// last scheduled run was asked for; zero where there was none.
 	LastSuccess, LastTick time.Time
 	ActiveSince           map[run.Slot]time.Time // when the active runs were asked for
+	// Detection is how far the detectors have come, by whichever process, and TapSince since
+	// when the longest waiting event of this process's tap waits, zero where none does.
+	Detection *run.Detection
+	TapSince  time.Time
 }
 
 // Comparison is what a complete comparison of the stores has left.
@@ -72,6 +76,9 @@ var (
 	doneMoment   = desc("etl_last_success_timestamp_seconds", "When the last repairing run that succeeded ended, in seconds since 1970.")
 	tickMoment   = desc("etl_last_tick_timestamp_seconds", "When the last scheduled run was asked for, in seconds since 1970.")
 	activeMoment = desc("etl_active_run_requested_timestamp_seconds", "When the active run was asked for, in seconds since 1970.", "slot")
+	pending      = desc("etl_detections_pending", "Lost events that detectors have found and that no run has been asked to replay.")
+	failing      = desc("etl_detector_failing", "Whether the detector does not work: 1 or 0.", "detector")
+	lag          = desc("etl_detector_lag_seconds", "How long the oldest that the detector has not looked at yet waits for it.", "detector")
 	healthMoment = desc("etl_health_check_timestamp_seconds", "When the last scheduled health check was made, in seconds since 1970.")
 )
 
@@ -83,7 +90,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 type watched struct{ source atomic.Pointer[Source] }
 
 func (w *watched) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{ready, consumers, up, active, enabled, healthy, healthMoment, delivered, differing, blockedNow, lookMoment, doneMoment, tickMoment, activeMoment} {
+	for _, d := range []*prometheus.Desc{ready, consumers, up, active, enabled, healthy, healthMoment, delivered, differing, blockedNow, lookMoment, doneMoment, tickMoment, activeMoment, pending, failing, lag} {
 		out <- d
 	}
 }
@@ -139,6 +146,23 @@ func (w *watched) Collect(out chan<- prometheus.Metric) {
 	}
 	for slot, at := range s.ActiveSince {
 		gauge(activeMoment, seconds(at), string(slot))
+	}
+	if s.Detection != nil {
+		gauge(pending, float64(s.Detection.Pending))
+		for _, d := range s.Detection.Detectors {
+			if !slices.Contains(detectors, string(d.Name)) {
+				continue
+			}
+			gauge(failing, one(d.Problem != ""), string(d.Name))
+			if !d.Mark.IsZero() {
+				gauge(lag, time.Since(d.Mark).Seconds(), string(d.Name))
+			}
+		}
+		waits := 0.0
+		if !s.TapSince.IsZero() {
+			waits = time.Since(s.TapSince).Seconds()
+		}
+		gauge(lag, waits, string(run.Tap))
 	}
 	if s.Health != nil {
 		gauge(healthy, one(s.Health.Healthy))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ID is a product's identity as canonical text, the form that travels in events
@@ -93,4 +94,17 @@ func (r Range) bound(id ID) string {
 		return quoted(string(id))
 	}
 	return string(id)
+}
+
+// CreatedBy is the time that the text of an ObjectId begins with, in seconds since 1970; zero
+// of any other id. https://www.mongodb.com/docs/manual/reference/bson-types/#objectid
+func CreatedBy(id ID) time.Time {
+	if !id.IsObjectID() {
+		return time.Time{}
+	}
+	seconds, err := strconv.ParseUint(string(id[:8]), 16, 32)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Unix(int64(seconds), 0)
 }

@@ -1,7 +1,6 @@
 package product
 
 import (
-	"strconv"
 	"strings"
 	"time"
 )
@@ -65,15 +64,10 @@ type Row struct {
 }
 
 // CreatedAt is when the product was created: as the document says, else the time in
-// its ObjectId, whose first four bytes are seconds since 1970; zero where neither is
-// there. https://www.mongodb.com/docs/manual/reference/bson-types/#objectid
+// its ObjectId; zero where neither is there.
 func (p *Product) CreatedAt() time.Time {
 	if !p.Created.IsZero() || p.Key.Class != ObjectIDs {
 		return p.Created
 	}
-	seconds, err := strconv.ParseUint(string(p.Key.ID[:8]), 16, 32)
-	if err != nil {
-		return time.Time{}
-	}
-	return time.Unix(int64(seconds), 0)
+	return CreatedBy(p.Key.ID)
 }

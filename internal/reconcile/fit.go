@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
@@ -104,22 +103,6 @@ func changes(fields []product.Field, pair *diff.Pair) []run.FieldChange {
 		all[i] = change(f, pair.Product.Values[f].String(), pair.Row.Values[f].String())
 	}
 	return all
-}
-
-// title is what a product is called, bounded. It does not keep the page that it was read
-// with in memory.
-func title(pair *diff.Pair) string {
-	var of product.Value
-	switch {
-	case pair.Product != nil:
-		of = pair.Product.Values[product.Title]
-	case pair.Row != nil:
-		of = pair.Row.Values[product.Title]
-	}
-	if of.Kind() == product.Absent || of.Kind() == product.Null {
-		return ""
-	}
-	return strings.Clone(text.Cut(of.String(), run.MaxTitle))
 }
 
 // change is a field as each side has it, bounded.

@@ -61,7 +61,7 @@ func (r *Run) confirmed(ctx context.Context, it *item, pair *diff.Pair, looked t
 	kind, fields := r.finder.Differs(*pair)
 	stamp := pair.Stamp(kind)
 	if kind != "" {
-		it.title = title(pair)
+		it.title = pair.Title(run.MaxTitle)
 	}
 	switch {
 	case kind == "":

@@ -51,7 +51,7 @@ type OutcomePage struct {
 
 // PastOutcome is what became of a product in one run.
 type PastOutcome struct {
-	Run string    `json:"run"`
+	Run string    `json:"run"` // empty where a detector has seen it
 	At  time.Time `json:"at"`
 	Outcome
 }

@@ -115,10 +115,11 @@ const (
 	BySchedule Trigger = "schedule"
 	ByCLI      Trigger = "cli"
 	ByMessage  Trigger = "message"
+	ByDetector Trigger = "detector"
 )
 
 // Triggers lists all of them.
-func Triggers() []Trigger { return []Trigger{ByHTTP, BySchedule, ByCLI, ByMessage} }
+func Triggers() []Trigger { return []Trigger{ByHTTP, BySchedule, ByCLI, ByMessage, ByDetector} }
 
 // Moment is a point in time. In a document it is RFC 3339, or a duration such as
 // "2h" that counts back from now.
@@ -422,7 +423,7 @@ func (r *Request) check(invalid *InvalidError) {
 	invalid.checkUUID("id", &r.ID)
 	invalid.checkUUID("apply", &r.Apply)
 	switch r.Trigger {
-	case ByHTTP, BySchedule, ByCLI, ByMessage:
+	case ByHTTP, BySchedule, ByCLI, ByMessage, ByDetector:
 	default:
 		invalid.add("trigger", "must be one of %v", Triggers())
 	}

@@ -221,7 +221,7 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		`{"version":1,"mode":"x"}`:       {"mode must be replay or direct"},
 		`{"version":1,"id":"x"}`:         {"id must be a UUID"},
 		`{"version":1,"apply":"x"}`:      {"apply must be a UUID"},
-		`{"version":1,"trigger":"me"}`:   {"trigger must be one of [http schedule cli message]"},
+		`{"version":1,"trigger":"me"}`:   {"trigger must be one of [http schedule cli message detector]"},
 		`{"version":1,"id":"{` + requestID + `}"}`:                       {"id must be a UUID"},
 		`{"version":1,"id":"urn:uuid:` + requestID + `"}`:                {"id must be a UUID"},
 		`{"version":1,"id":"` + strings.Repeat("0", 32) + `"}`:           {"id must be a UUID"},

@@ -13,8 +13,10 @@ import (
 
 // Config says when the jobs run.
 type Config struct {
-	Sync     string `env:"SYNC_CRON_SCHEDULE, default=*/30 * * * *"`
-	Health   string `env:"HEALTH_CHECK_CRON_SCHEDULE, default=*/5 * * * *"`
+	Sync   string `env:"SYNC_CRON_SCHEDULE, default=*/30 * * * *"`
+	Health string `env:"HEALTH_CHECK_CRON_SCHEDULE, default=*/5 * * * *"`
+	// Recent is when what was created lately is compared, off for never.
+	Recent   string `env:"SYNC_RECENT_SCHEDULE, default=@every 1m"`
 	Enabled  bool   `env:"ENABLE_SCHEDULER, default=true"`
 	Timezone string `env:"TIMEZONE, default=UTC"`
 	// CatchUp makes up at the start for scheduled runs that were missed, by one.
@@ -36,13 +38,19 @@ func (c *Config) Validate() error {
 	}
 	check("SYNC_CRON_SCHEDULE", c.Sync)
 	check("HEALTH_CHECK_CRON_SCHEDULE", c.Health)
+	if c.LooksAtRecent() {
+		check("SYNC_RECENT_SCHEDULE", c.Recent)
+	}
 	return errors.Join(problems...)
 }
+
+// LooksAtRecent tells whether what was created lately is compared.
+func (c *Config) LooksAtRecent() bool { return !strings.EqualFold(c.Recent, "off") }
 
 // Remarks are on expressions that are valid and fire otherwise than they read.
 func (c *Config) Remarks() []string {
 	var all []string
-	for _, job := range []struct{ variable, expression string }{{"SYNC_CRON_SCHEDULE", c.Sync}, {"HEALTH_CHECK_CRON_SCHEDULE", c.Health}} {
+	for _, job := range []struct{ variable, expression string }{{"SYNC_CRON_SCHEDULE", c.Sync}, {"HEALTH_CHECK_CRON_SCHEDULE", c.Health}, {"SYNC_RECENT_SCHEDULE", c.Recent}} {
 		for _, remark := range remarks(job.expression) {
 			all = append(all, fmt.Sprintf("%s %s %s", job.variable, quoted(job.expression), remark))
 		}

@@ -19,7 +19,7 @@ func TestDefaults(t *testing.T) {
 	if err := envconfig.ProcessWith(context.Background(), &envconfig.Config{Target: &config, Lookuper: envconfig.MapLookuper(nil)}); err != nil {
 		t.Fatal(err)
 	}
-	want := schedule.Config{Sync: "*/30 * * * *", Health: "*/5 * * * *", Enabled: true, Timezone: "UTC", CatchUp: true}
+	want := schedule.Config{Sync: "*/30 * * * *", Health: "*/5 * * * *", Recent: "@every 1m", Enabled: true, Timezone: "UTC", CatchUp: true}
 	if config != want {
 		t.Errorf("%+v, want %+v", config, want)
 	}
@@ -36,7 +36,7 @@ func TestValidExpressions(t *testing.T) {
 		"@every 1s", "@every 30m", "@every  1h30m", "@every 90s",
 		"@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually",
 	} {
-		config := schedule.Config{Sync: expression, Health: expression, Timezone: "Europe/Berlin"}
+		config := schedule.Config{Sync: expression, Health: expression, Recent: "off", Timezone: "Europe/Berlin"}
 		if err := config.Validate(); err != nil {
 			t.Errorf("%q: %v", expression, err)
 		}
@@ -75,7 +75,7 @@ func TestInvalidExpressions(t *testing.T) {
 		"@":                        `"@" is not a known name.`,
 		"@everything 5m":           `is not a known name.`,
 	} {
-		config := schedule.Config{Sync: expression, Health: "@hourly", Timezone: "UTC"}
+		config := schedule.Config{Sync: expression, Health: "@hourly", Recent: "off", Timezone: "UTC"}
 		err := config.Validate()
 		if err == nil || !strings.HasPrefix(err.Error(), "SYNC_CRON_SCHEDULE ") || !strings.Contains(err.Error(), want) ||
 			!strings.Contains(err.Error(), `Accepted are five fields`) {
@@ -86,7 +86,7 @@ func TestInvalidExpressions(t *testing.T) {
 
 func TestAllProblemsAtOnce(t *testing.T) {
 	t.Parallel()
-	config := schedule.Config{Sync: "hourly", Health: strings.Repeat("9", 5000), Timezone: "Berlin"}
+	config := schedule.Config{Sync: "hourly", Health: strings.Repeat("9", 5000), Recent: "off", Timezone: "Berlin"}
 	err := config.Validate()
 	if err == nil {
 		t.Fatal("no problem reported")
@@ -115,7 +115,7 @@ func TestTimezones(t *testing.T) {
 		"UTC": true, "Europe/Berlin": true, "America/New_York": true, "Asia/Kolkata": true, "Etc/GMT+3": true,
 		"": false, "Local": false, "local": false, "Berlin": false, "Europe": false, "../../etc/passwd": false, "UTC\n": false, "+02:00": false,
 	} {
-		config := schedule.Config{Sync: "@hourly", Health: "@hourly", Timezone: zone}
+		config := schedule.Config{Sync: "@hourly", Health: "@hourly", Recent: "off", Timezone: zone}
 		if err := config.Validate(); (err == nil) != known {
 			t.Errorf("TIMEZONE %q: %v", zone, err)
 		}
@@ -128,7 +128,7 @@ func FuzzValidate(f *testing.F) {
 	}
 	f.Add("@hourly", "../../../etc/passwd")
 	f.Fuzz(func(t *testing.T, expression, zone string) {
-		config := schedule.Config{Sync: expression, Health: "@hourly", Timezone: zone}
+		config := schedule.Config{Sync: expression, Health: "@hourly", Recent: "off", Timezone: zone}
 		if err := config.Validate(); err != nil {
 			text := err.Error()
 			if len(text) > 2000 || !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
@@ -161,7 +161,7 @@ func FuzzValidate(f *testing.F) {
 // A job may have an expression of its own, which is checked like those of the variables.
 func TestWrongExpressionOfAJob(t *testing.T) {
 	t.Parallel()
-	config := schedule.Config{Sync: "@hourly", Health: "@hourly", Timezone: "UTC"}
+	config := schedule.Config{Sync: "@hourly", Health: "@hourly", Recent: "off", Timezone: "UTC"}
 	_, err := schedule.New(config, []schedule.Job{{Name: "report", Expression: "daily"}}, nil)
 	if err == nil || err.Error() != `the expression of the job report, "daily", has the wrong number of fields: 1` {
 		t.Error(err)

@@ -230,7 +230,7 @@ func TestCaseD6WhatFiresOtherwiseThanItReads(t *testing.T) {
 		"*/1 * * * *": "", "0-40/20 * * * *": "", "@every 90m": "", "@hourly": "", "nonsense": "", "": "", "*/0 * * * *": "", "*/90 * * *": "",
 	} {
 		for variable, config := range map[string]schedule.Config{
-			"SYNC_CRON_SCHEDULE": {Sync: expression, Health: "@hourly"}, "HEALTH_CHECK_CRON_SCHEDULE": {Sync: "@hourly", Health: expression},
+			"SYNC_CRON_SCHEDULE": {Sync: expression, Health: "@hourly", Recent: "off"}, "HEALTH_CHECK_CRON_SCHEDULE": {Sync: "@hourly", Health: expression, Recent: "off"},
 		} {
 			all := config.Remarks()
 			if want == "" && len(all) > 0 || want != "" && (len(all) != 1 || !strings.HasPrefix(all[0], fmt.Sprintf("%s %q fires", variable, expression)) || !strings.Contains(all[0], want)) {
@@ -238,7 +238,7 @@ func TestCaseD6WhatFiresOtherwiseThanItReads(t *testing.T) {
 			}
 		}
 	}
-	both := schedule.Config{Sync: "*/90 */36 * * *", Health: "*/50 * * * * *"}
+	both := schedule.Config{Sync: "*/90 */36 * * *", Health: "*/50 * * * * *", Recent: "off"}
 	if all := both.Remarks(); len(all) != 3 {
 		t.Errorf("%q", all)
 	}

@@ -13,7 +13,7 @@ import (
 
 // missed asks a scheduler that has one job, and runs nothing.
 func missed(t interface{ Fatal(...any) }, expression string, enabled bool, since, until time.Time, most int) (schedule.Tick, int) {
-	config := schedule.Config{Sync: expression, Health: "@hourly", Enabled: enabled, Timezone: "Europe/Berlin"}
+	config := schedule.Config{Sync: expression, Health: "@hourly", Recent: "off", Enabled: enabled, Timezone: "Europe/Berlin"}
 	s, err := schedule.New(config, []schedule.Job{{Name: "sync", Expression: expression}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -40,7 +40,7 @@ func start(t *testing.T, config schedule.Config, at time.Time) *running {
 	t.Helper()
 	r := &running{clock: clockwork.NewFakeClockAt(at)}
 	if config.Health == "" {
-		config.Health = "@yearly"
+		config.Health, config.Recent = "@yearly", "off"
 	}
 	s, err := schedule.New(config, []schedule.Job{{Name: "sync", Expression: config.Sync, Do: func(ctx context.Context, tick schedule.Tick) {
 		r.ticks = append(r.ticks, tick)

@@ -15,7 +15,7 @@ import (
 func TestOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		config := schedule.Config{Sync: "@every 1m", Health: "@every 1m", Timezone: "UTC"}
+		config := schedule.Config{Sync: "@every 1m", Health: "@every 1m", Recent: "off", Timezone: "UTC"}
 		job := func(context.Context, schedule.Tick) { t.Error("a job ran") }
 		clock := clockwork.NewFakeClockAt(noon)
 		s, err := schedule.New(config, []schedule.Job{{Name: "sync", Expression: "@every 1m", Do: job}, {Name: "health", Expression: "@every 1m", Do: job}}, slog.New(slog.DiscardHandler), schedule.WithClock(clock))
@@ -46,7 +46,7 @@ func TestStatus(t *testing.T) {
 	t.Parallel()
 	at := func(day, hour, minute int) time.Time { return time.Date(2026, 6, day, hour, minute, 0, 0, time.UTC) }
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t, schedule.Config{Sync: "30 2 * * *", Health: "@hourly", Enabled: true, Timezone: "Europe/Berlin"}, noon)
+		r := start(t, schedule.Config{Sync: "30 2 * * *", Health: "@hourly", Recent: "off", Enabled: true, Timezone: "Europe/Berlin"}, noon)
 		defer r.stop(t)
 		checkStatus(t, r.Scheduler, "sync", schedule.Status{Next: at(2, 0, 30)})
 		checkStatus(t, r.Scheduler, "health", schedule.Status{Next: at(1, 13, 0)})
@@ -99,7 +99,7 @@ func TestShutdownOfAStuckJob(t *testing.T) {
 
 func TestShutdownBeforeStart(t *testing.T) {
 	t.Parallel()
-	s, err := schedule.New(schedule.Config{Sync: "@hourly", Health: "@hourly", Enabled: true, Timezone: "UTC"}, []schedule.Job{{Name: "sync", Expression: "@hourly"}}, slog.New(slog.DiscardHandler))
+	s, err := schedule.New(schedule.Config{Sync: "@hourly", Health: "@hourly", Recent: "off", Enabled: true, Timezone: "UTC"}, []schedule.Job{{Name: "sync", Expression: "@hourly"}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestSystemClock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var ticks []time.Time
-		s, err := schedule.New(schedule.Config{Sync: "* * * * * *", Health: "@hourly", Enabled: true, Timezone: "UTC"}, []schedule.Job{
+		s, err := schedule.New(schedule.Config{Sync: "* * * * * *", Health: "@hourly", Recent: "off", Enabled: true, Timezone: "UTC"}, []schedule.Job{
 			{Name: "sync", Expression: "* * * * * *", Do: func(_ context.Context, tick schedule.Tick) { ticks = append(ticks, tick.Instant) }},
 		}, slog.New(slog.DiscardHandler))
 		if err != nil {

@@ -77,7 +77,7 @@ func TestReplicasAgree(t *testing.T) {
 	t.Parallel()
 	for _, expression := range []string{"*/30 * * * *", "30 2 * * *", "@every 30m", "@every 7h", "10,40 */7 * * * *", "@daily"} {
 		synctest.Test(t, func(t *testing.T) {
-			config := schedule.Config{Sync: expression, Enabled: true, Timezone: "Europe/Berlin"}
+			config := schedule.Config{Sync: expression, Recent: "off", Enabled: true, Timezone: "Europe/Berlin"}
 			end := noon.Add(60 * time.Hour)
 			late := noon.Add(71*time.Minute + 13*time.Second + 700*time.Millisecond)
 			first, second := start(t, config, noon.Add(300*time.Millisecond)), start(t, config, late)
@@ -153,7 +153,7 @@ func TestJobsAreIndependent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := clockwork.NewFakeClockAt(noon)
 		var checks []time.Time
-		s, err := schedule.New(schedule.Config{Sync: "@every 1m", Health: "*/20 * * * *", Enabled: true, Timezone: "UTC"}, []schedule.Job{
+		s, err := schedule.New(schedule.Config{Sync: "@every 1m", Health: "*/20 * * * *", Recent: "off", Enabled: true, Timezone: "UTC"}, []schedule.Job{
 			{Name: "sync", Expression: "@every 1m", Do: func(ctx context.Context, _ schedule.Tick) { <-ctx.Done() }},
 			{Name: "health", Expression: "*/20 * * * *", Do: func(_ context.Context, tick schedule.Tick) { checks = append(checks, tick.Instant) }},
 		}, slog.New(slog.DiscardHandler), schedule.WithClock(clock))

@@ -130,9 +130,7 @@ func (s *Source) Count(ctx context.Context) (int64, error) {
 // CountSince counts the products whose ObjectId says that they were created at or after
 // since, to the second. Other keys do not tell.
 func (s *Source) CountSince(ctx context.Context, since time.Time) (int64, error) {
-	first := bson.NewObjectIDFromTimestamp(since)
-	clear(first[4:])
-	newer := bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: first}}}}
+	newer := bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: firstOf(since)}}}}
 	n, err := attempt(ctx, s, func() (int64, error) { return s.collection.CountDocuments(ctx, newer) })
 	if err != nil {
 		return 0, fmt.Errorf("count the newest of %s: %w", s.where, err)

@@ -39,6 +39,13 @@ type Ledger interface {
 	SetSwitch(ctx context.Context, on bool, by run.Actor) (run.Switch, error)
 	SaveHealth(ctx context.Context, h run.HealthRecord) error
 	LastHealth(ctx context.Context) (*run.HealthRecord, error)
+
+	Detect(ctx context.Context, findings []run.Finding) (fresh int, err error)
+	Pending(ctx context.Context, kinds run.Kinds, limit int) (run.Pending, error)
+	Asked(ctx context.Context, ids []product.ID, kinds run.Kinds) error
+	Take(ctx context.Context, name run.Detector, owner string, length time.Duration) (run.DetectorState, bool, error)
+	Looked(ctx context.Context, name run.Detector, mark time.Time, checked, differing int, problem error) error
+	Detection(ctx context.Context) (run.Detection, error)
 }
 
 // Fixture is an empty ledger of the pipeline "products" that keeps what is finished
@@ -55,7 +62,7 @@ type Fixture struct {
 
 // Test tests a ledger, which open makes anew for each part.
 func Test(t *testing.T, open func(t *testing.T) Fixture) {
-	for _, part := range []map[string]func(*testing.T, Fixture){entering, waiting, claiming, steering, listing, leasing, standing, telling} {
+	for _, part := range []map[string]func(*testing.T, Fixture){entering, waiting, claiming, steering, listing, leasing, standing, telling, detecting} {
 		for name, test := range part {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()

@@ -21,6 +21,7 @@ type difference struct {
 	openedBy, changedBy, closedBy string
 	acted                         time.Time
 	actedBy                       string
+	due, asked                    time.Time // what detectors do with it
 }
 
 // standing is a difference as a run knows it.
