@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -212,4 +213,46 @@ func TestTicksBetweenCompleteComparisons(t *testing.T) {
 	testenv.Eventually(t, watchFor, func() bool {
 		return strings.Contains(r.do(http.MethodGet, "/metrics", "").body, `etl_scheduler_ticks_total{job="sync",result="nothing_open"}`)
 	}, "a tick that has nothing to look at")
+}
+
+// Replicas that are killed while events are lost lose nothing more, and bring nothing twice.
+func TestDetectorsOutliveTheirReplicas(t *testing.T) {
+	t.Parallel()
+	const known, each = 100, 20
+	s := newShop(t, known, none)
+	events := s.consumer(slowly)
+	env := detecting("@every 1s")
+	env["ETL_LEASE"] = "5s"
+	type one struct {
+		*replica
+		process *os.Process
+	}
+	var replicas []one
+	begin := func() {
+		r, process := s.serveApart(env)
+		replicas = append(replicas, one{r.ready(), process})
+	}
+	for range 3 {
+		begin()
+	}
+	s.tapped()
+	all := known
+	for range 3 {
+		s.broker.Unbind(rabbit.CreatedQueue)
+		s.announce(each)
+		s.broker.Bind(rabbit.CreatedQueue)
+		s.announce(each)
+		all += 2 * each
+		if err := replicas[0].process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		replicas = replicas[1:]
+		begin()
+	}
+	testenv.Eventually(t, 2*watchFor, func() bool { return s.cart.Count() == all }, "the lost events to be replayed")
+	replicas[0].repairedByDetectors()
+	if n := events.Counts(); n.Inserted != all-known || n.Ignored != 0 {
+		t.Errorf("%+v events for %d products", n, all-known)
+	}
+	s.wantAgreement()
 }

@@ -40,6 +40,9 @@ const (
 	speed = "%.2f"
 	times = "%.2f ×"
 	mib   = "%.0f MiB"
+
+	seconds = "%.0f s"
+	percent = "%.1f %%"
 )
 
 var lines = []line{
@@ -59,6 +62,18 @@ var lines = []line{
 		value: metric{"Publish/replay", "products/s"}, plain: metric{"Publish/raw", "products/s"}, target: 0.90, format: speed},
 	{work: "replay of 20,000, end to end", against: "a comparison, and the same events consumed",
 		value: metric{"Replay", "etl/raw"}, target: 1.15, most: true, format: times},
+	{work: "lost (the queue was unbound) to proved, p99", against: "100 products created each second meanwhile",
+		value: metric{"Freshness/unbound", "p99-s"}, target: 60, most: true, format: seconds},
+	{work: "lost (the queue was unbound): CPU of the service, of one core", value: metric{"Freshness/unbound", "cpu-%"}, target: 5, most: true, format: percent},
+	{work: "lost (acknowledged and not stored) to proved, p99", against: "100 products created each second meanwhile",
+		value: metric{"Freshness/forgotten", "p99-s"}, target: 60, most: true, format: seconds},
+	{work: "lost (acknowledged and not stored): CPU of the service, of one core", value: metric{"Freshness/forgotten", "cpu-%"}, target: 5, most: true, format: percent},
+	{work: "lost (dropped by a length limit) to proved, p99", against: "100 products created each second meanwhile",
+		value: metric{"Freshness/dropped", "p99-s"}, target: 60, most: true, format: seconds},
+	{work: "lost (dropped by a length limit): CPU of the service, of one core", value: metric{"Freshness/dropped", "cpu-%"}, target: 5, most: true, format: percent},
+	{work: "lost (never published) to proved, p99", against: "100 products created each second meanwhile",
+		value: metric{"Freshness/unpublished", "p99-s"}, target: 120, most: true, format: seconds},
+	{work: "lost (never published): CPU of the service, of one core", value: metric{"Freshness/unpublished", "cpu-%"}, target: 5, most: true, format: percent},
 	{work: "peak memory, 100,000 products, none missing", value: metric{"Memory/100000/none", "peak-MiB"}, target: 96, most: true, format: mib},
 	{work: "peak memory, 100,000 products, a tenth missing", value: metric{"Memory/100000/tenth", "peak-MiB"}, target: 96, most: true, format: mib},
 	{work: "peak memory, 100,000 products, all missing", value: metric{"Memory/100000/all", "peak-MiB"}, target: 96, most: true, format: mib},

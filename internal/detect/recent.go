@@ -42,7 +42,7 @@ type Recent struct {
 const (
 	// recentLease is for how long a process that gives no sign of life keeps the others from
 	// this work.
-	recentLease = 2 * time.Minute
+	recentLease = 90 * time.Second
 	// stands is how long the cart's queues may stand before a look is given up. The next one
 	// begins where this one did.
 	stands = time.Minute
