@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/text"
 )
@@ -93,6 +95,8 @@ type Config struct {
 	Compare []product.Field
 	// Batch is the number of products read by id at once.
 	Batch int
+	// Rate is how many products a second are scanned at most, all parts together; 0 is without a limit.
+	Rate int
 }
 
 // Finder finds differences between one source and one target.
@@ -104,14 +108,39 @@ type Finder struct {
 	documents, rows *product.Portion
 	// Counters of the scans so far.
 	Counters Counters
+	pace     *rate.Limiter // of Config.Rate, nil without
 	// nowhere are the first of the named products that are in neither store.
 	nowhere []product.ID
 }
 
 // New makes a finder.
 func New(source Source, target Target, config Config) *Finder {
-	return &Finder{source: source, target: target, config: config,
+	f := &Finder{source: source, target: target, config: config,
 		documents: product.NewPortion(config.Batch, portionBytes), rows: product.NewPortion(config.Batch, portionBytes)}
+	if config.Rate > 0 {
+		f.pace = rate.NewLimiter(rate.Limit(config.Rate), max(config.Rate/10, 1)) // as evenly as pages allow
+	}
+	return f
+}
+
+// wait holds a scan back that has read n products, so that it keeps to its rate.
+func (f *Finder) wait(ctx context.Context, n int) error {
+	if f.pace == nil {
+		return nil
+	}
+	for n > 0 {
+		some := min(n, f.pace.Burst())
+		if err := f.pace.WaitN(ctx, some); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			// The limiter sees that the deadline would pass before: it is waited for.
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		n -= some
+	}
+	return nil
 }
 
 // maxNowhere is how many products that are in neither store are told by name.

@@ -121,6 +121,9 @@ func (s *rangeScan) run(ctx context.Context, r product.Range, since time.Time) e
 		return s.source.Scan(ctx, r, s.config.Compare, since)
 	}
 	for products, err := range ahead(ctx, source) {
+		if err == nil {
+			err = s.wait(ctx, len(products))
+		}
 		if err != nil {
 			return err
 		}
@@ -250,6 +253,9 @@ func (f *Finder) compare(ctx context.Context, out *part, pair Pair) error {
 // up in the source by id.
 func (f *Finder) scanOrphans(ctx context.Context, out *part) error {
 	for ids, err := range ahead(ctx, f.rowIDs) {
+		if err == nil {
+			err = f.wait(ctx, len(ids))
+		}
 		if err != nil {
 			return err
 		}

@@ -65,6 +65,16 @@ func (r *replica) repairedByDetectors() (verified int64) {
 	return verified
 }
 
+// wantInserted waits until the cart's consumer has counted an event for each new product, which it
+// does after their rows are there, and insists that there was none beside.
+func wantInserted(t *testing.T, events *cart.Consumer, products int) {
+	t.Helper()
+	testenv.Eventually(t, watchFor, func() bool { return events.Counts().Inserted >= products }, "the events to be counted")
+	if n := events.Counts(); n.Inserted != products || n.Ignored != 0 {
+		t.Errorf("%+v events for %d products", n, products)
+	}
+}
+
 // Lost events are found and replayed without a scheduled run, in whichever way they were lost,
 // each of them once, and none that was merely queued.
 func TestLostEventsAreReplayedWithinAMinute(t *testing.T) {
@@ -101,9 +111,7 @@ func TestLostEventsAreReplayedWithinAMinute(t *testing.T) {
 			s.announce(live)
 			all := known + 2*live + lost
 			testenv.Eventually(t, watchFor, func() bool { return s.cart.Count() == all }, "the lost events to be replayed")
-			if n := events.Counts(); n.Inserted != 2*live+lost || n.Ignored != 0 {
-				t.Errorf("%+v events for %d products", n, 2*live+lost)
-			}
+			wantInserted(t, events, 2*live+lost)
 			if verified := r.repairedByDetectors(); verified == 0 || verified > lost {
 				t.Errorf("%d events were replayed for %d that were lost", verified, lost)
 			}
@@ -126,9 +134,7 @@ func TestForgottenEventsAreReplayed(t *testing.T) {
 	forgetful.Stop()
 	events := s.consumer()
 	testenv.Eventually(t, watchFor, func() bool { return s.cart.Count() == known+lost }, "the lost events to be replayed")
-	if n := events.Counts(); n.Inserted != lost || n.Ignored != 0 {
-		t.Errorf("%+v events for %d products", n, lost)
-	}
+	wantInserted(t, events, lost)
 	r.repairedByDetectors()
 	s.wantAgreement()
 }
@@ -186,9 +192,7 @@ func TestATickWaitsForADetectorsRun(t *testing.T) {
 		SELECT FROM etl_ledger.run d WHERE d.id = r.active_run AND d.trigger = 'detector')`); n != 0 {
 		t.Errorf("%d scheduled runs were skipped for detectors", n)
 	}
-	if n := events.Counts(); n.Inserted != 60 || n.Ignored != 0 {
-		t.Errorf("%+v events for 60 products", n)
-	}
+	wantInserted(t, events, 60)
 }
 
 // Within SYNC_FULL_EVERY of a complete comparison a tick looks at what is open, and only then.
@@ -251,8 +255,6 @@ func TestDetectorsOutliveTheirReplicas(t *testing.T) {
 	}
 	testenv.Eventually(t, 2*watchFor, func() bool { return s.cart.Count() == all }, "the lost events to be replayed")
 	replicas[0].repairedByDetectors()
-	if n := events.Counts(); n.Inserted != all-known || n.Ignored != 0 {
-		t.Errorf("%+v events for %d products", n, all-known)
-	}
+	wantInserted(t, events, all-known)
 	s.wantAgreement()
 }

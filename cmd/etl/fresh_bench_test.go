@@ -171,4 +171,3 @@ func processTime(b *testing.B, pid int) time.Duration {
 	}
 	return ticks * time.Second / 100
 }
-

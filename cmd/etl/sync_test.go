@@ -189,3 +189,19 @@ func TestManagementAPINamesTheThief(t *testing.T) {
 		t.Errorf("the notes do not name the consumers: %q", notes)
 	}
 }
+
+// A comparison may be slow on purpose, and a run may not take for ever.
+func TestARunHasItsTime(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 600, every(10)).with(map[string]string{"SYNC_SCAN_RATE": "100", "SYNC_MAX_DURATION": "2s"})
+	s.consumer()
+	o := s.etl(t.Context(), "sync", "--max-repairs", "100")
+	if o.code != exitService || !strings.Contains(o.stderr+o.stdout, "the run took longer than SYNC_MAX_DURATION (2s): what it has done stays, and the next run finds the rest") {
+		t.Errorf("ended with %d\n%s\n%s", o.code, o.stdout, o.stderr)
+	}
+	s = s.with(map[string]string{"SYNC_SCAN_RATE": "", "SYNC_MAX_DURATION": ""})
+	if o := s.etl(t.Context(), "sync", "--max-repairs", "100"); o.code != exitOK {
+		t.Errorf("the next one ended with %d\n%s\n%s", o.code, o.stdout, o.stderr)
+	}
+	s.wantComplete()
+}

@@ -158,7 +158,7 @@ func (j *job) options() reconcile.Options {
 	}
 	if j.lease != nil {
 		record := j.lease.Record()
-		o.Takeovers, o.Vanished = record.Takeovers, record.Vanished
+		o.Takeovers, o.Vanished, o.Started = record.Takeovers, record.Vanished, record.Started
 	}
 	if o.BatchSize == 0 {
 		o.BatchSize = j.config.Sync.BatchSize

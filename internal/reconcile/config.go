@@ -23,6 +23,10 @@ type Config struct {
 	MaxRounds int      `env:"SYNC_MAX_ROUNDS, default=20"`
 	Compare   []string `env:"SYNC_COMPARE_FIELDS, default=title,price,image,sellerId"`
 	Parallel  int      `env:"SYNC_PARALLEL, default=2"`
+	// ScanRate is how many products a second a comparison reads at most, 0 without a limit.
+	ScanRate int `env:"SYNC_SCAN_RATE, default=0"`
+	// MaxDuration is how long a run may take, 0 without a limit.
+	MaxDuration time.Duration `env:"SYNC_MAX_DURATION, default=0s"`
 	// MaxDeletes is the largest number of rows that one run deletes.
 	MaxDeletes int `env:"SYNC_MAX_DELETES, default=100"`
 	// MaxShrink is by how many percent the source may have fewer products than at the
@@ -42,7 +46,7 @@ func (c *Config) Validate() error {
 		least time.Duration
 	}{
 		{"SYNC_SETTLE", c.Settle, 0}, {"SYNC_SETTLE_MAX", c.SettleMax, c.Settle},
-		{"SYNC_GRACE", c.Grace, time.Millisecond}, {"SYNC_STALL_TIMEOUT", c.StallTimeout, time.Second},
+		{"SYNC_GRACE", c.Grace, time.Millisecond}, {"SYNC_STALL_TIMEOUT", c.StallTimeout, time.Second}, {"SYNC_MAX_DURATION", c.MaxDuration, 0},
 	} {
 		if d.value < d.least {
 			problems = append(problems, fmt.Errorf("%s is %s, it must be at least %s", d.name, d.value, d.least))
@@ -54,6 +58,7 @@ func (c *Config) Validate() error {
 	}{
 		{"SYNC_MAX_ROUNDS", c.MaxRounds, 1, 100}, {"SYNC_PARALLEL", c.Parallel, 1, 16},
 		{"SYNC_MAX_DELETES", c.MaxDeletes, 1, 1_000_000}, {"SYNC_MAX_SHRINK", c.MaxShrink, 0, 100},
+		{"SYNC_SCAN_RATE", c.ScanRate, 0, 100_000_000},
 	} {
 		if n.value < n.least || n.value > n.most {
 			problems = append(problems, fmt.Errorf("%s is %d, it must be %d..%d", n.name, n.value, n.least, n.most))

@@ -9,6 +9,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,6 +79,8 @@ type Options struct {
 	// IDs restricts the run to these products, Since to those created since then.
 	IDs   []product.ID
 	Since time.Time
+	// Started is when the run began, by whichever process; zero is now.
+	Started time.Time
 	// MaxRepairs is the largest number of products to repair; 0 is unlimited, and
 	// then the run stops at its findings when they are suspiciously many.
 	MaxRepairs int
@@ -177,7 +180,7 @@ func newRun(parts Parts, config Config, options Options, capacity int) (*Run, er
 		r.caution.begin()
 	}
 	r.bePatient()
-	r.finder = diff.New(r.Source, r.Target, diff.Config{Compare: fields, Batch: run.MaxBatchSize})
+	r.finder = diff.New(r.Source, r.Target, diff.Config{Compare: fields, Batch: run.MaxBatchSize, Rate: config.ScanRate})
 	r.line = newLine(capacity, options.repairs)
 	r.line.readiness = r.readiness
 	r.settling = newSettling(r)
@@ -207,6 +210,8 @@ func (r *Run) main() Repairer {
 // cause of its own, such as a lost lock, is a failure; where that cause, or the error,
 // is ErrHandedBack or ErrFenced, another process goes on with the run.
 func (r *Run) Do(ctx context.Context) (*run.Report, error) {
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
 	err := r.do(ctx)
 	r.progress.finish()
 	stopped := errors.Is(err, errStopped)
@@ -226,6 +231,19 @@ func (r *Run) Do(ctx context.Context) (*run.Report, error) {
 		r.books.settleLast(ctx)
 	}
 	return report, err
+}
+
+// bounded ends the run's work at SYNC_MAX_DURATION behind its start, by whichever process.
+func (r *Run) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if r.config.MaxDuration == 0 {
+		return context.WithCancel(ctx)
+	}
+	started := r.options.Started
+	if started.IsZero() {
+		started = time.Now()
+	}
+	err := fmt.Errorf("the run took longer than SYNC_MAX_DURATION (%s): what it has done stays, and the next run finds the rest", r.config.MaxDuration)
+	return context.WithDeadlineCause(ctx, started.Add(r.config.MaxDuration), err)
 }
 
 func (r *Run) do(ctx context.Context) error {
