@@ -113,7 +113,7 @@ func (d *doctor) examineDirect(tgt *target.Target) {
 	var unable []string
 	say := d.pass
 	for _, kind := range product.Kinds() {
-		_, err := tgt.Writer(1, []product.Kind{kind})
+		_, err := tgt.Writer([]product.Kind{kind})
 		if err == nil {
 			able = append(able, kind)
 			continue

@@ -100,14 +100,14 @@ func (j *job) repairers(ctx context.Context, clean *Cleanup, parts *reconcile.Pa
 		parts.Remarks = func() []run.Note { return bounds(replay.Bounds()) }
 	}
 	if options.Mode == run.Direct || j.request.Fallback == run.DirectFallback {
-		writer, err := table.Writer(options.BatchSize, options.Repair)
+		writer, err := table.Writer(options.Repair)
 		if err != nil {
 			return err
 		}
 		parts.Direct = writer
 	}
 	if table.MayDelete() { // what a repair brings back after its deletion
-		undo, err := table.Writer(options.BatchSize, []product.Kind{product.Orphaned})
+		undo, err := table.Writer([]product.Kind{product.Orphaned})
 		if err != nil {
 			return err
 		}

@@ -54,7 +54,7 @@ func (r *Run) fallback() Repairer {
 // repair acts on what comes into its room, until nothing comes any more.
 func (w worker) repair(ctx context.Context) error {
 	for {
-		items, _, err := w.line.take(ctx, w.caution.step(w.options.BatchSize), w.room)
+		items, _, err := w.line.take(ctx, w.caution.step(w.size()), w.room)
 		if err != nil || len(items) == 0 {
 			return err
 		}
@@ -76,6 +76,18 @@ func (w worker) repair(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// written is how many products a writer is given at once, whatever the size of a batch: a
+// transaction costs as much as some hundred rows.
+const written = 2000
+
+// size is how many products are repaired at once.
+func (w worker) size() int {
+	if w.queued {
+		return w.options.BatchSize
+	}
+	return max(w.options.BatchSize, written)
 }
 
 // reserve returns how many may be repaired now, 0 with an error. A paused run holds

@@ -39,7 +39,7 @@ func TestCaseD13ServerThatDoesNotAnswerAtPresent(t *testing.T) {
 		isAway(t, err, "no server answers")
 		_, err = target.Lock(t.Context())
 		isAway(t, err, "no server answers")
-		isAway(t, untried(t, &Writer{Target: target, batch: 10}, product.Orphaned, removalsOf("a")), "no server answers")
+		isAway(t, untried(t, &Writer{target}, product.Orphaned, removalsOf("a")), "no server answers")
 		proxy.Restore()
 		if err := read(target); err != nil {
 			t.Error(err)
@@ -107,7 +107,7 @@ func TestCaseD13ServerThatDoesNotAnswerAtPresent(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			results, err := (&Writer{Target: target, batch: 10}).Repair(t.Context(), product.Orphaned, 1, removalsOf("a"))
+			results, err := (&Writer{target}).Repair(t.Context(), product.Orphaned, 1, removalsOf("a"))
 			isAway(t, err, "no server answers")
 			if results[0].Fate != product.Unknown {
 				t.Errorf("%+v; nobody knows whether it is done", results[0])

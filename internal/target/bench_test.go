@@ -59,16 +59,21 @@ func BenchmarkWrite(b *testing.B) {
 		}
 		perSecond(b, n)
 	})
-	writer, err := t.Writer(n, product.Kinds())
+	writer, err := t.Writer(product.Kinds())
 	if err != nil {
 		b.Fatal(err)
 	}
 	repair := func(b *testing.B, kind product.Kind, batch int, repairs []product.Repair) {
-		for chunk := range slices.Chunk(repairs, batch) {
-			results, err := writer.Repair(b.Context(), kind, 1, chunk)
+		for len(repairs) > 0 { // as a run does, that writes more than a batch at once
+			n, err := writer.Reserve(b.Context(), kind, min(max(batch, piece), len(repairs)), nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			results, err := writer.Repair(b.Context(), kind, 1, repairs[:n])
 			if err != nil || results[0].Fate != product.Confirmed {
 				b.Fatalf("%+v, %v", results[0], err)
 			}
+			repairs = repairs[n:]
 		}
 	}
 	for _, batch := range []int{100, 1000, 5000} {

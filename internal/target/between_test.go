@@ -252,7 +252,7 @@ func TestCaseB3ReadOnly(t *testing.T) {
 			if found, err := target.Find(t.Context(), []product.ID{"a"}); err != nil || len(found) != 1 {
 				t.Errorf("it is the primary, and can be read: %v, %v", found, err)
 			}
-			_, err := target.Writer(1, product.Kinds())
+			_, err := target.Writer(product.Kinds())
 			testenv.CheckMessage(t, err, "nothing may be written to the database of CART_DB_URL", filled(tt.says), filled(tt.remedy), "--mode replay")
 		})
 	}
@@ -283,10 +283,10 @@ func TestCaseB5LockOfAnotherSession(t *testing.T) {
 		},
 		"count": func(t *testing.T, target *Target) error { _, err := target.Count(t.Context()); return err },
 		"insert": func(t *testing.T, target *Target) error {
-			return untried(t, &Writer{target, 10}, product.Missing, repairsOf(row("b", 1)))
+			return untried(t, &Writer{target}, product.Missing, repairsOf(row("b", 1)))
 		},
 		"update": func(t *testing.T, target *Target) error {
-			return untried(t, &Writer{target, 10}, product.Stale, []product.Repair{staleFrom(row("a", 0), row("a", 2))})
+			return untried(t, &Writer{target}, product.Stale, []product.Repair{staleFrom(row("a", 0), row("a", 2))})
 		},
 	}
 	for name, tt := range map[string]struct {

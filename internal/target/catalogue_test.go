@@ -235,7 +235,7 @@ func (tt catalogued) compare(t *testing.T, target *Target, kind product.Kind, un
 	if err != nil {
 		t.Fatal(err)
 	}
-	writer, err := target.Writer(100, []product.Kind{kind})
+	writer, err := target.Writer([]product.Kind{kind})
 	if err != nil { // nothing can be done, which is named
 		unchecked := target.Unchecked([]product.Kind{kind})
 		testenv.CheckMessage(t, err, "nothing that is "+string(kind)+" can be repaired in "+target.Name(), unchecked[0])

@@ -62,14 +62,22 @@ func (c column) of(row *product.Row) product.Value {
 
 // textOf is a value as PostgreSQL reads it, nil for NULL.
 func textOf(v product.Value) *string {
-	text := v.String()
-	switch v.Kind() {
-	case product.Null, product.Absent:
+	text, is := plainText(v)
+	if !is {
 		return nil
-	case product.Other:
-		text = strings.Trim(text, "<>") // a number that is longer than any of the source, which a row may hold
 	}
 	return &text
+}
+
+// plainText is the same, and false where it is NULL.
+func plainText(v product.Value) (text string, is bool) {
+	switch v.Kind() {
+	case product.Null, product.Absent:
+		return "", false
+	case product.Other:
+		return strings.Trim(v.String(), "<>"), true // a number that is longer than any of the source, which a row may hold
+	}
+	return v.String(), true
 }
 
 // plainName is the column's name without quotes.

@@ -71,11 +71,10 @@ func appendCopied(data []byte, v product.Value) []byte {
 	if n, is := v.Int(); is {
 		return strconv.AppendInt(data, n, 10)
 	}
-	text := textOf(v)
-	if text == nil {
+	rest, is := plainText(v)
+	if !is {
 		return append(data, `\N`...)
 	}
-	rest := *text
 	for {
 		i := strings.IndexAny(rest, "\\\t\n\r")
 		if i < 0 {

@@ -22,11 +22,11 @@ func TestFunctionsThatTheRoleMayNotCall(t *testing.T) {
 	if misfits, err := target.Check(t.Context(), []product.Row{row("a", 0)}); err != nil || len(misfits) > 0 {
 		t.Errorf("a comparison goes on: %v, %v", misfits, err)
 	}
-	_, err := target.Writer(1, []product.Kind{product.Missing})
+	_, err := target.Writer([]product.Kind{product.Missing})
 	testenv.CheckMessage(t, err, "GRANT EXECUTE ON FUNCTION closed.cheap(integer)", "GRANT EXECUTE ON FUNCTION closed.note()", "GRANT USAGE ON SEQUENCE closed.product_n_seq")
-	_, err = target.Writer(1, []product.Kind{product.Stale})
+	_, err = target.Writer([]product.Kind{product.Stale})
 	testenv.CheckMessage(t, err, "GRANT EXECUTE ON FUNCTION closed.cheap(integer), or repair")
-	if _, err := target.Writer(1, []product.Kind{product.Orphaned}); err != nil {
+	if _, err := target.Writer([]product.Kind{product.Orphaned}); err != nil {
 		t.Error(err)
 	}
 	may := described(t, db.Role(append(rights, "EXECUTE ON ALL FUNCTIONS IN SCHEMA closed", "USAGE ON closed.product_n_seq")...), "closed")
@@ -90,7 +90,7 @@ func TestPolicies(t *testing.T) {
 			if !strings.Contains(tt.rights, "INSERT") {
 				return
 			}
-			writer, err := target.Writer(10, []product.Kind{product.Missing})
+			writer, err := target.Writer([]product.Kind{product.Missing})
 			if err != nil {
 				t.Fatal(err)
 			}

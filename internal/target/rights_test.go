@@ -53,7 +53,7 @@ func TestWriterAsksForTheRightsOfItsKinds(t *testing.T) {
 			if target.MayDelete() != tt.mayDelete {
 				t.Errorf("may delete: %t", target.MayDelete())
 			}
-			writer, err := target.Writer(10, tt.kinds)
+			writer, err := target.Writer(tt.kinds)
 			if len(tt.want) > 0 {
 				testenv.CheckMessage(t, err, append(tt.want, "may not repair "+target.Name()+" directly", "--mode replay")...)
 				return
@@ -89,7 +89,7 @@ func TestRepairWithoutARight(t *testing.T) {
 	db := testenv.Cart(t)
 	target := described(t, db.Role("SELECT ON product", "SELECT ON cart"), "public")
 	db.Insert(testenv.Row{ID: "stale", Title: "title of stale", Price: 1}, testenv.Row{ID: "orphaned"})
-	writer := &Writer{Target: target, batch: 10}
+	writer := &Writer{target}
 	for kind, repairs := range each() {
 		results, err := writer.Repair(t.Context(), kind, 1, repairs)
 		testenv.CheckMessage(t, err, target.Name(), "permission denied for table product", "grant")

@@ -60,7 +60,7 @@ func row(id string, price int64) product.Row {
 // writerOf is a repairer of all kinds.
 func writerOf(t *testing.T, target *Target) *Writer {
 	t.Helper()
-	writer, err := target.Writer(100, product.Kinds())
+	writer, err := target.Writer(product.Kinds())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestDescribeAccepts(t *testing.T) {
 					t.Errorf("unchecked: %q, want %q", got, tt.unchecked)
 				}
 			}
-			writer, err := target.Writer(10, []product.Kind{product.Missing})
+			writer, err := target.Writer([]product.Kind{product.Missing})
 			if !tt.writable {
 				testenv.CheckMessage(t, err, target.Name(), "NOT NULL of category", "default")
 				return

@@ -14,10 +14,11 @@ import (
 )
 
 // Writer repairs directly: it inserts, updates and deletes rows of the table.
-type Writer struct {
-	*Target
-	batch int
-}
+type Writer struct{ *Target }
+
+// piece is how many rows are written at most in one transaction. A statement costs as much as
+// some hundred rows, and above this size nothing more is gained (see BenchmarkWrite).
+const piece = 2000
 
 // action is how one kind of difference is repaired in the table.
 type action struct {
@@ -46,9 +47,8 @@ type change struct {
 // fieldSet are some of the fields.
 type fieldSet [product.NumFields]bool
 
-// Writer makes a repairer of these kinds, batch products at a time. It fails where
-// the role lacks a right that they need, or where the table refuses every such repair.
-func (t *Target) Writer(batch int, kinds []product.Kind) (*Writer, error) {
+// Writer makes a repairer of these kinds. It fails where the role lacks a right that they need, or where the table refuses every such repair.
+func (t *Target) Writer(kinds []product.Kind) (*Writer, error) {
 	var lacking []grant
 	for _, kind := range kinds {
 		lacking = append(lacking, actions[kind].lacking(t.shape)...)
@@ -67,12 +67,12 @@ func (t *Target) Writer(batch int, kinds []product.Kind) (*Writer, error) {
 	if err := t.ReadOnly(); err != nil {
 		return nil, fmt.Errorf("%w, or repair with --mode replay", err)
 	}
-	return &Writer{Target: t, batch: batch}, nil
+	return &Writer{t}, nil
 }
 
-// Reserve grants a batch at once: writing does not queue behind live traffic.
+// Reserve grants a piece at once: writing does not queue behind live traffic.
 func (w *Writer) Reserve(_ context.Context, _ product.Kind, want int, _ func(context.Context) (int, error)) (int, error) {
-	return min(want, w.batch), nil
+	return min(want, piece), nil
 }
 
 // Repair makes the rows what they shall be, where the table still is as it was

@@ -16,10 +16,10 @@ import (
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
-func TestReserveGrantsABatch(t *testing.T) {
+func TestReserveGrantsAPiece(t *testing.T) {
 	t.Parallel()
-	w := &Writer{batch: 100}
-	for want, granted := range map[int]int{1: 1, 99: 99, 100: 100, 10_000: 100} {
+	w := &Writer{}
+	for want, granted := range map[int]int{1: 1, 99: 99, piece: piece, 10_000: piece} {
 		if n, err := w.Reserve(t.Context(), product.Stale, want, nil); n != granted || err != nil {
 			t.Errorf("%d of %d are granted, %v", n, want, err)
 		}
