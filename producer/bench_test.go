@@ -6,6 +6,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/rabbit"
@@ -73,16 +74,25 @@ func BenchmarkPublish(b *testing.B) {
 		p := New(publisher, monitor, Config{MaxQueueDepth: 10 * events, ConfirmTimeout: 30 * time.Second, Route: ByQueue}, "bench", time.Minute)
 		b.ReportAllocs()
 		for b.Loop() {
+			var under errgroup.Group
+			under.SetLimit(2) // as a run does
 			for rest := repairs; len(rest) > 0; {
 				n, err := p.Reserve(b.Context(), product.Missing, min(len(rest), 1000), nil)
 				if err != nil {
 					b.Fatal(err)
 				}
-				results, err := p.Repair(b.Context(), product.Missing, 1, rest[:n])
-				if err != nil || results[0].Fate != product.Confirmed {
-					b.Fatal(results[0], err)
-				}
+				batch := rest[:n]
+				under.Go(func() error {
+					results, err := p.Repair(b.Context(), product.Missing, 1, batch)
+					if err == nil && results[0].Fate != product.Confirmed {
+						err = fmt.Errorf("%+v", results[0])
+					}
+					return err
+				})
 				rest = rest[n:]
+			}
+			if err := under.Wait(); err != nil {
+				b.Fatal(err)
 			}
 		}
 		perSecond(b, events)

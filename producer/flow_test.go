@@ -115,7 +115,7 @@ func TestReservePauses(t *testing.T) {
 	r.pauses(t, nil, "the broker does not answer", r.eyes.Thaw)
 
 	r.publishing.Cut()
-	testenv.Eventually(t, time.Minute, r.missing().ch.IsClosed, "the channel to end with its connection")
+	testenv.Eventually(t, time.Minute, r.missing().current().IsClosed, "the channel to end with its connection")
 	r.pauses(t, nil, "no broker answers", r.publishing.Restore)
 }
 

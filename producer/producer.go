@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,11 +71,12 @@ const maxWindow = 10_000
 // returned by it as unroutable, refused by it, or unknown.
 type Counter func(confirmed, returned, nacked, unknown int)
 
-// Producer publishes the events of one run. For each kind of difference it is for
-// one goroutine at a time; kinds do not wait for each other. Lost, Throttle and
+// Producer publishes the events of one run. Reserve is for one goroutine of each kind at a
+// time, Repair for any number: one batch is written after the other, and while the broker
+// answers to one the next is written. Kinds do not wait for each other. Lost, Throttle and
 // Paused may be called from any.
 type Producer struct {
-	// Count, if set, hears of every event, from the goroutine that publishes it. Set it
+	// Count, if set, hears of every event, from the goroutines that publish. Set it
 	// before the first one.
 	Count Counter
 	// Management, if set, tells the length limits of the cart's queues. Set it before
@@ -99,9 +101,37 @@ type lane struct {
 	limit limit
 	pause atomic.Pointer[Pause]
 
-	ch      *amqp.Channel
-	returns chan amqp.Return
-	closed  chan *amqp.Error
+	opening sync.Mutex // held while a channel is opened
+	sending sync.Mutex // held by the batch that is being written
+	ch      atomic.Pointer[channel]
+}
+
+// channel is one that a lane publishes on, until it ends.
+type channel struct {
+	*amqp.Channel
+	returns <-chan amqp.Return
+	closed  <-chan *amqp.Error
+
+	dropped atomic.Bool // with its connection, because the broker did not answer in time
+
+	mu     sync.Mutex
+	flight map[*batch]bool // batches that wait for answers
+	reason *amqp.Error     // why the broker has closed it
+	told   bool            // reason is known
+}
+
+// ended tells whether nothing can be published on it any more.
+func (c *channel) ended() bool { return c.dropped.Load() || c.IsClosed() }
+
+// end is why the broker has closed the channel; the library tells at the latest when it is
+// closed.
+func (c *channel) end() *amqp.Error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.told {
+		c.reason, c.told = <-c.closed, true
+	}
+	return c.reason
 }
 
 // New makes a producer for one run. It publishes on conn and looks at queues on

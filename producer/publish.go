@@ -38,12 +38,15 @@ func (e *UnroutableError) Error() string {
 // not get there any more; with a *product.PausedError where the broker stays away, and
 // at once where ctx is done. But Repair does not begin without a broker: then
 // nothing is sent, and Reserve waits.
+//
+// Batches may be repaired at once. One whose turn to be written comes so late that its products
+// may have changed since they were read is not sent.
 func (p *Producer) Repair(ctx context.Context, kind product.Kind, attempt int, repairs []product.Repair) ([]product.Result, error) {
 	b := p.batch(kind, attempt, repairs)
 	for i := range repairs {
 		b.results[i].ID = repairs[i].Row.ID
 	}
-	if b.ch == nil || b.ch.IsClosed() {
+	if !b.begin() {
 		return b.results, nil
 	}
 	return b.results, b.publish(ctx)
@@ -52,12 +55,27 @@ func (p *Producer) Repair(ctx context.Context, kind product.Kind, attempt int, r
 // batch is events on their way.
 type batch struct {
 	*lane
+	ch      *channel // that they travel on
 	attempt int
 	prefix  string // of message ids
 	repairs []product.Repair
 	results []product.Result
 	// confirms are nil where nothing, or not all of an event, was written to the connection.
 	confirms []*amqp.DeferredConfirmation
+	// returned are those events that came back, by message id.
+	returned map[string]*UnroutableError
+	ids      map[string]bool // of its messages, once they are asked for
+}
+
+// carries tells whether a message is one of the batch. The channel's lock is held.
+func (b *batch) carries(message string) bool {
+	if b.ids == nil {
+		b.ids = make(map[string]bool, len(b.results))
+		for i := range b.results {
+			b.ids[b.messageID(b.results[i].ID)] = true
+		}
+	}
+	return b.ids[message]
 }
 
 func (p *Producer) batch(kind product.Kind, attempt int, repairs []product.Repair) *batch {
@@ -67,14 +85,34 @@ func (p *Producer) batch(kind product.Kind, attempt int, repairs []product.Repai
 	}
 }
 
+// longestTurn is how long a batch waits at most until the one before it is written.
+const longestTurn = 2 * time.Second
+
+// begin waits for the batch's turn to be written, and for nothing where there is no channel.
+// Publish ends the turn.
+func (b *batch) begin() bool {
+	asked := time.Now()
+	b.sending.Lock()
+	b.ch = b.current()
+	if b.ch == nil || b.ch.ended() || time.Since(asked) > longestTurn {
+		b.sending.Unlock()
+		return false
+	}
+	b.ch.mu.Lock()
+	defer b.ch.mu.Unlock()
+	b.ch.flight[b] = true
+	return true
+}
+
 // publish sends the events without waiting in between, then waits for all answers.
 func (b *batch) publish(ctx context.Context) error {
 	b.send(ctx)
+	b.sending.Unlock()
 	if !b.await(ctx) {
 		// What the broker has not read yet must never be read, and late confirms of this
 		// channel must not be taken for those of later events.
+		b.ch.dropped.Store(true)
 		b.conn.Drop()
-		b.ch = nil
 	}
 	b.settle()
 	unroutable := b.takeReturns()
@@ -192,7 +230,7 @@ func (b *batch) settle() {
 			// The end of a channel resolves its confirms as nacks do, but is known before.
 			if confirm.Acked() {
 				result.Fate = product.Confirmed
-			} else if b.ch != nil && !b.ch.IsClosed() {
+			} else if !b.ch.dropped.Load() && !b.ch.IsClosed() {
 				result.Fate = product.Nacked
 			}
 		default:
@@ -201,29 +239,48 @@ func (b *batch) settle() {
 }
 
 // takeReturns marks the events that came back. The broker sends a return before
-// the confirm of the same message, so all that matter are here by now.
+// the confirm of the same message, so all that matter are here by now, or were given to
+// the batch by another one that looked before.
 func (b *batch) takeReturns() error {
+	b.ch.mu.Lock()
+	defer b.ch.mu.Unlock()
+	delete(b.ch.flight, b)
+	b.give(b.ch.flight)
 	var unroutable error
-	var results map[string]*product.Result // by message id
+	if len(b.returned) == 0 {
+		return nil
+	}
+	for i := range b.results {
+		result := &b.results[i]
+		if err := b.returned[b.messageID(result.ID)]; err != nil {
+			result.Fate, result.Err = product.Untried, err
+			unroutable = err
+		}
+	}
+	return unroutable
+}
+
+// give hands the events that came back to their batches: this one, and the others that are
+// under way. The channel's lock is held.
+func (b *batch) give(others map[*batch]bool) {
 	for {
 		select {
-		case returned, open := <-b.returns:
+		case returned, open := <-b.ch.returns:
 			if !open {
-				return unroutable // the channel is gone, and its returns with it
+				return // the channel is gone, and its returns with it
 			}
-			if results == nil {
-				results = make(map[string]*product.Result, len(b.results))
-				for i := range b.results {
-					results[b.messageID(b.results[i].ID)] = &b.results[i]
+			of := b
+			for other := range others {
+				if other.carries(returned.MessageId) {
+					of = other
 				}
 			}
-			err := &UnroutableError{Exchange: returned.Exchange, RoutingKey: returned.RoutingKey, Reply: strconv.Itoa(int(returned.ReplyCode)) + " " + returned.ReplyText}
-			if result := results[returned.MessageId]; result != nil {
-				result.Fate, result.Err = product.Untried, err
+			if of.returned == nil {
+				of.returned = make(map[string]*UnroutableError)
 			}
-			unroutable = err
+			of.returned[returned.MessageId] = &UnroutableError{Exchange: returned.Exchange, RoutingKey: returned.RoutingKey, Reply: strconv.Itoa(int(returned.ReplyCode)) + " " + returned.ReplyText}
 		default:
-			return unroutable
+			return
 		}
 	}
 }
@@ -232,10 +289,10 @@ func (b *batch) takeReturns() error {
 // fail once more. A lost connection is no refusal, nor is a message above the
 // broker's limit: that one is a misfit, and those behind it were not looked at.
 func (b *batch) refusal() error {
-	if b.ch == nil || !b.ch.IsClosed() {
+	if b.ch.dropped.Load() || !b.ch.IsClosed() {
 		return nil
 	}
-	reason := <-b.closed // the library closes it at the latest
+	reason := b.ch.end()
 	most := sizeLimit(reason)
 	if most == 0 {
 		return rabbit.PublishError(b.config.Route.exchange(), reason)
@@ -309,7 +366,9 @@ func (b *batch) count() (unknown int) {
 // broker that is away, such as one that restarts; a *product.PausedError says that it
 // waited in vain.
 func (l *lane) open(ctx context.Context) error {
-	if l.ch != nil && !l.ch.IsClosed() {
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	if ch := l.current(); ch != nil && !ch.ended() {
 		return nil
 	}
 	defer l.pause.Store(nil)
@@ -339,9 +398,14 @@ func (l *lane) open(ctx context.Context) error {
 	case err != nil:
 		return &product.PausedError{Reason: fmt.Sprintf("open the publishing channel: %v", err), Waited: time.Since(begun)}
 	}
-	l.ch = ch
-	// Room for every event that can be under way, so that the library never waits.
-	l.returns = ch.NotifyReturn(make(chan amqp.Return, maxWindow))
-	l.closed = ch.NotifyClose(make(chan *amqp.Error, 1))
+	l.ch.Store(&channel{
+		Channel: ch, flight: make(map[*batch]bool),
+		// Room for every event that can be under way, so that the library never waits.
+		returns: ch.NotifyReturn(make(chan amqp.Return, maxWindow)),
+		closed:  ch.NotifyClose(make(chan *amqp.Error, 1)),
+	})
 	return nil
 }
+
+// current is the channel that new batches travel on, nil where there is none.
+func (l *lane) current() *channel { return l.ch.Load() }

@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -231,7 +233,7 @@ func TestConnectionCutBeforeTheConfirm(t *testing.T) {
 		t.Errorf("%v", got.err)
 	}
 	allAre(t, product.Unknown, repairs[10:20], got.results)
-	if r.missing().ch.IsClosed() || r.publishing.Accepted() != 2 || r.Throttle() != "" {
+	if r.missing().current().IsClosed() || r.publishing.Accepted() != 2 || r.Throttle() != "" {
 		t.Errorf("when it returns, the channel is not open: %d connections, %q", r.publishing.Accepted(), r.Throttle())
 	}
 	confirmed(t, repairs[20:], mustRepair(t, r, repairs[20:]))
@@ -351,7 +353,7 @@ func TestConnectionForceClosed(t *testing.T) {
 	if n := r.broker.ForceCloseConnections("^etl producer$"); n != 1 {
 		t.Errorf("%d connections are named etl producer", n)
 	}
-	testenv.Eventually(t, time.Minute, r.missing().ch.IsClosed, "the channel to end with its connection")
+	testenv.Eventually(t, time.Minute, r.missing().current().IsClosed, "the channel to end with its connection")
 	confirmed(t, repairs[10:], mustRepair(t, r, repairs[10:]))
 	if got := idsOf(t, queued(t, r.broker, rabbit.CreatedQueue, 20)); !slices.Equal(got, (platform.Assortment{Seed: 1, N: 20}).Keys()) {
 		t.Errorf("in the queue: %q", got)
@@ -435,7 +437,7 @@ func TestBrokerStaysAway(t *testing.T) {
 	confirmed(t, repairs, r.repair(t, 1, repairs, 10))
 
 	r.publishing.Cut()
-	testenv.Eventually(t, time.Minute, r.missing().ch.IsClosed, "the channel to end with its connection")
+	testenv.Eventually(t, time.Minute, r.missing().current().IsClosed, "the channel to end with its connection")
 	results, err := r.Repair(t.Context(), product.Missing, 2, repairs)
 	if err != nil {
 		t.Error(err)
@@ -758,5 +760,77 @@ func TestBlockedBroker(t *testing.T) {
 	}
 	if n, err := r.Reserve(t.Context(), product.Missing, 5, nil); err != nil || n != 5 {
 		t.Errorf("%d are granted, %v", n, err)
+	}
+}
+
+// Batches may be under way at once: each has the answers to its own events, whichever way they
+// end.
+func TestBatchesAtOnce(t *testing.T) {
+	t.Parallel()
+	const batches, each = 6, 150
+	var made atomic.Int64
+	r := replaying(t, nil)
+	r.Count = func(confirmed, returned, _, _ int) { made.Add(int64(confirmed + returned)) }
+	repairs := repairsOf(t, 1, batches*each)
+	all := func(check func([]product.Result, error)) {
+		t.Helper()
+		var under sync.WaitGroup
+		var mu sync.Mutex
+		for batch := range slices.Chunk(repairs, each) {
+			under.Go(func() {
+				results, err := r.Repair(t.Context(), product.Missing, 1, batch)
+				mu.Lock()
+				defer mu.Unlock()
+				for i := range results {
+					if results[i].ID != batch[i].Row.ID {
+						t.Errorf("the result of %s is that of %s", batch[i].Row.ID, results[i].ID)
+					}
+				}
+				check(results, err)
+			})
+		}
+		under.Wait()
+	}
+	holder := consume(t, r.broker, rabbit.CreatedQueue, true)
+	if _, err := r.Reserve(t.Context(), product.Missing, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	all(func(results []product.Result, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		for _, result := range results {
+			if result.Fate != product.Confirmed {
+				t.Errorf("%s: fate %d, %v", result.ID, result.Fate, result.Err)
+			}
+		}
+	})
+	holder.leave(t)
+	ids := idsOf(t, r.broker.Drain(rabbit.CreatedQueue))
+	slices.Sort(ids)
+	if n := len(slices.Compact(ids)); n != batches*each || len(ids) != n || made.Load() != int64(n) {
+		t.Errorf("%d events of %d products, %d were counted, for %d repairs", len(ids), n, made.Load(), batches*each)
+	}
+	// Returned ones come to the batch that they belong to. One that had to wait too long for its
+	// turn is not sent.
+	r.broker.Do(func(ch *amqp.Channel) error {
+		_, err := ch.QueueDelete(rabbit.CreatedQueue, false, false, false)
+		return err
+	})
+	returned := 0
+	all(func(results []product.Result, err error) {
+		for _, result := range results {
+			if result.Fate != product.Untried {
+				t.Errorf("%s: fate %d, %v", result.ID, result.Fate, result.Err)
+			}
+			if errors.As(result.Err, new(*UnroutableError)) {
+				returned++
+			} else if result.Err != nil || err != nil {
+				t.Errorf("%v, and %v", result.Err, err)
+			}
+		}
+	})
+	if returned == 0 {
+		t.Error("nothing was returned")
 	}
 }

@@ -45,7 +45,8 @@ type Target interface {
 	Referenced(ctx context.Context, ids []product.ID) (map[product.ID]string, error)
 }
 
-// Repairer repairs differences. Different kinds are repaired from different goroutines.
+// Repairer repairs differences. Reserve is called by one goroutine for each kind, and Repair
+// by several, for different products.
 // What all of them hold to is tested by internal/testenv/repairertest.
 type Repairer interface {
 	// Reserve waits until at least one and at most want products of a kind may be
@@ -296,7 +297,7 @@ func (r *Run) flow(ctx context.Context, scope diff.Scope, at *run.Checkpoint) er
 	})
 	group.Go(func() error { return r.judge(ctx) })
 	for _, w := range r.workers() {
-		group.Go(func() error { return w.repair(ctx) })
+		group.Go(func() error { return w.repair(ctx, group.Go) })
 	}
 	group.Go(func() error { return r.prove(ctx) })
 	group.Go(func() error { return r.record(ctx) })

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/ecom-micro/etl/diff"
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
@@ -51,8 +53,19 @@ func (r *Run) fallback() Repairer {
 	return nil
 }
 
-// repair acts on what comes into its room, until nothing comes any more.
-func (w worker) repair(ctx context.Context) error {
+// inFlight is how many batches of one room are repaired at once: while the answers to one
+// come, the next one is read and sent.
+const inFlight = 2
+
+// repair acts on what comes into its room, until nothing comes any more. Batches whose
+// answers it need not wait for it leaves to begin, which ends the run where one fails.
+func (w worker) repair(ctx context.Context, begin func(func() error)) (err error) {
+	under := semaphore.NewWeighted(inFlight)
+	defer func() {
+		if err != nil { // which would end what is under way
+			_ = under.Acquire(ctx, inFlight) // or all is being ended already
+		}
+	}()
 	for {
 		items, _, err := w.line.take(ctx, w.caution.step(w.size()), w.room)
 		if err != nil || len(items) == 0 {
@@ -66,11 +79,26 @@ func (w worker) repair(ctx context.Context) error {
 		// Products differ in how often they were tried.
 		slices.SortStableFunc(items[:n], func(a, b *item) int { return a.attempt - b.attempt })
 		for batch := range chunksBy(items[:n], func(it *item) int { return it.attempt }) {
-			if err != nil {
-				w.line.move(w.room.stage, batch...)
+			back := func() { w.line.move(w.room.stage, batch...) }
+			if err != nil || under.Acquire(ctx, 1) != nil {
+				back()
 				continue
 			}
-			err = w.alone(ctx, func() error { return w.act(ctx, batch) }, func() { w.line.move(w.room.stage, batch...) })
+			// Where documents are large, or steps small, one thing is done after the other.
+			if w.finder.Large() || w.caution.step(inFlight) < inFlight {
+				err = w.alone(ctx, func() error { return w.act(ctx, batch, func(answered func() error) error { return answered() }) }, back)
+				under.Release(1)
+				continue
+			}
+			left := false
+			err = w.act(ctx, batch, func(answered func() error) error {
+				left = true
+				begin(func() error { defer under.Release(1); return answered() })
+				return nil
+			})
+			if !left {
+				under.Release(1)
+			}
 		}
 		if err != nil {
 			return err
@@ -108,8 +136,9 @@ func (w worker) reserve(ctx context.Context, want int) (int, error) {
 }
 
 // act repairs items that were reserved. Each is read again right before, unless it was
-// judged just now. With an error those that were not acted on are back in the room.
-func (w worker) act(ctx context.Context, items []*item) error {
+// judged just now. With an error those that were not acted on are back in the room. What is
+// left once they are ready to be sent goes through then.
+func (w worker) act(ctx context.Context, items []*item, then func(answered func() error) error) error {
 	repairs, items, err := w.readAgain(ctx, items) // those that are left
 	if err != nil {
 		w.line.move(w.room.stage, items...)
@@ -140,6 +169,11 @@ func (w worker) act(ctx context.Context, items []*item) error {
 	if w.queued {
 		w.sights[w.room.Kind].sent(items, repairs)
 	}
+	return then(func() error { return w.answered(ctx, items, attempt, repairs) })
+}
+
+// answered repairs items and sees to what became of each.
+func (w worker) answered(ctx context.Context, items []*item, attempt int, repairs []product.Repair) error {
 	results, err := w.repairer.Repair(ctx, w.room.Kind, attempt, repairs)
 	var acted, again []*item
 	for i, it := range items {
