@@ -175,7 +175,7 @@ func (t *Tap) change(connected bool, err error) {
 }
 
 // subscribe declares the queue and its bindings, and returns how many events wait in it.
-func (t *Tap) subscribe(ctx context.Context) (ch *amqp.Channel, deliveries <-chan amqp.Delivery, waiting int, err error) {
+func (t *Tap) subscribe(ctx context.Context) (on *amqp.Channel, deliveries <-chan amqp.Delivery, waiting int, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, subscribeTimeout, errSilent)
 	defer cancel()
 	if err := t.conn.CheckTopology(ctx); err != nil {
@@ -185,7 +185,8 @@ func (t *Tap) subscribe(ctx context.Context) (ch *amqp.Channel, deliveries <-cha
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	if ch, err = t.conn.Channel(ctx); err != nil {
+	ch, err := t.conn.Channel(ctx)
+	if err != nil {
 		return nil, nil, 0, err
 	}
 	defer func() {
@@ -195,40 +196,35 @@ func (t *Tap) subscribe(ctx context.Context) (ch *amqp.Channel, deliveries <-cha
 	}()
 	if alternate != "" {
 		err := answered(ctx, func() error { _, err := ch.QueueDelete(TapQueue, false, false, false); return err })
-		return ch, nil, 0, errOff{errors.Join(fmt.Errorf("exchange %s has the alternate exchange %s, which a binding of ours would take messages from", rabbit.Exchange, alternate), err)}
+		return nil, nil, 0, errOff{errors.Join(fmt.Errorf("exchange %s has the alternate exchange %s, which a binding of ours would take messages from", rabbit.Exchange, alternate), err)}
 	}
 	arguments := amqp.Table{
 		"x-queue-type": "quorum", "x-delivery-limit": deadDeliveries, "x-max-length": maxTapMessages, "x-max-length-bytes": maxTapBytes,
 		"x-overflow": "drop-head", "x-expires": tapExpires.Milliseconds(), "x-consumer-timeout": holdTime.Milliseconds(),
 	}
-	err = answered(ctx, func() error {
-		q, err := ch.QueueDeclare(TapQueue, true, false, false, false, arguments)
-		waiting = q.Messages
-		return err
-	})
+	queue, err := rabbit.Answered(ctx, func() (amqp.Queue, error) { return ch.QueueDeclare(TapQueue, true, false, false, false, arguments) })
 	if err != nil {
-		return ch, nil, 0, refused(err, "queue "+TapQueue)
+		return nil, nil, 0, refused(err, "queue "+TapQueue)
 	}
 	for _, key := range rabbit.CartQueues() {
 		err := answered(ctx, func() error { return ch.QueueBind(TapQueue, key, rabbit.Exchange, false, nil) })
 		if reason := (*amqp.Error)(nil); errors.As(err, &reason) && reason.Code == amqp.AccessRefused {
-			return ch, nil, 0, errOff{fmt.Errorf(`the broker's user may not bind queue %s to exchange %s, which needs the read permission on "^%s$": %w`, TapQueue, rabbit.Exchange, rabbit.Exchange, err)}
+			return nil, nil, 0, errOff{fmt.Errorf(`the broker's user may not bind queue %s to exchange %s, which needs the read permission on "^%s$": %w`, TapQueue, rabbit.Exchange, rabbit.Exchange, err)}
 		}
 		if err != nil {
-			return ch, nil, 0, fmt.Errorf("bind queue %s to exchange %s: %w", TapQueue, rabbit.Exchange, err)
+			return nil, nil, 0, fmt.Errorf("bind queue %s to exchange %s: %w", TapQueue, rabbit.Exchange, err)
 		}
 	}
-	err = answered(ctx, func() (err error) {
+	deliveries, err = rabbit.Answered(ctx, func() (<-chan amqp.Delivery, error) {
 		if err := ch.Qos(tapPrefetch, 0, false); err != nil {
-			return err
+			return nil, err
 		}
-		deliveries, err = ch.Consume(TapQueue, "etl tap", false, false, false, false, nil)
-		return err
+		return ch.Consume(TapQueue, "etl tap", false, false, false, false, nil)
 	})
 	if err != nil {
-		return ch, nil, 0, fmt.Errorf("consume queue %s: %w", TapQueue, err)
+		return nil, nil, 0, fmt.Errorf("consume queue %s: %w", TapQueue, err)
 	}
-	return ch, deliveries, waiting, nil
+	return ch, deliveries, queue.Messages, nil
 }
 
 func (t *Tap) alternate(ctx context.Context) (string, error) {

@@ -58,6 +58,7 @@ func TestCaseC1ASilentLeaderIsNoEmptyQueue(t *testing.T) {
 		s.queue(func(i int) bool { return i < queued })
 		consumer := s.consumer(slow(20 * time.Millisecond))
 		sync := s.start(t.Context(), "sync", "--mode", string(mode), "--output", "json")
+		s.begins() // at its start it would take a queue without consumers for just that
 		testenv.Reaches(t, watchFor, 50, func() int { return consumer.Counts().Inserted }, "events to be consumed")
 		resume := broker.SuspendLeader(server, platform.ProductCreated)
 		<-time.After(6 * time.Second) // for as long as the fault lasts

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ecom-micro/etl/consumer"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/testenv"
@@ -36,11 +35,18 @@ func (s *shop) announce(n int) []platform.Product {
 	return products
 }
 
-// tapped waits until the service has the queue for copies of the platform's events.
-func (s *shop) tapped() {
-	s.tb.Helper()
-	testenv.Eventually(s.tb, watchFor, func() bool {
-		return s.broker.QueueStats(consumer.TapQueue).Consumers > 0
+// tapping waits until the service has copies of the platform's events.
+func (r *replica) tapping() {
+	r.tb.Helper()
+	testenv.Eventually(r.tb, watchFor, func() error {
+		var d struct {
+			Dependencies map[string]struct{ State, Detail string }
+		}
+		r.do(http.MethodGet, "/api/etl/health", "").decode(r.tb, &d)
+		if tap := d.Dependencies["tap"]; tap.State != "up" {
+			return fmt.Errorf("%+v", tap)
+		}
+		return nil
 	}, "the tap")
 }
 
@@ -105,17 +111,21 @@ func TestLostEventsAreReplayedWithinAMinute(t *testing.T) {
 			s := newShop(t, known, none)
 			events := s.consumer(slowly)
 			r := s.serve(detecting(tt.recent)).ready()
-			s.tapped()
+			r.tapping()
 			s.announce(live)
 			tt.lose(s)
 			s.announce(live)
 			all := known + 2*live + lost
 			testenv.Eventually(t, watchFor, func() bool { return s.cart.Count() == all }, "the lost events to be replayed")
 			wantInserted(t, events, 2*live+lost)
-			if verified := r.repairedByDetectors(); verified == 0 || verified > lost {
+			verified := r.repairedByDetectors()
+			if verified == 0 || verified > lost {
 				t.Errorf("%d events were replayed for %d that were lost", verified, lost)
 			}
 			s.wantAgreement()
+			testenv.Eventually(t, watchFor, func() bool {
+				return strings.Contains(r.do(http.MethodGet, "/metrics", "").body, fmt.Sprintf("etl_lost_event_seconds_count %d", verified))
+			}, "how long they were lost")
 		})
 	}
 }
@@ -128,7 +138,7 @@ func TestForgottenEventsAreReplayed(t *testing.T) {
 	s := newShop(t, known, none)
 	forgetful := s.consumer(func(c *cart.Config) { c.Forgetful = true })
 	r := s.serve(detecting("off")).ready()
-	s.tapped()
+	r.tapping()
 	s.announce(lost)
 	testenv.Eventually(t, watchFor, func() bool { return s.broker.QueueStats(rabbit.CreatedQueue).Ready == 0 }, "the events to be forgotten")
 	forgetful.Stop()
@@ -146,7 +156,7 @@ func TestDetectorsAreShown(t *testing.T) {
 	s := newShop(t, 20, none)
 	s.consumer()
 	r := s.serve(detecting("@every 1s")).ready()
-	s.tapped()
+	r.tapping()
 	s.announce(5)
 	type shown struct{ Detection run.Detection }
 	testenv.Eventually(t, watchFor, func() error {
@@ -182,7 +192,7 @@ func TestATickWaitsForADetectorsRun(t *testing.T) {
 	env := detecting("@every 1s")
 	env["SYNC_CRON_SCHEDULE"] = "*/5 * * * * *"
 	r := s.serve(env).ready()
-	s.tapped()
+	r.tapping()
 	for range 3 {
 		s.catalogue.SeedFresh(20)
 	}
@@ -239,7 +249,7 @@ func TestDetectorsOutliveTheirReplicas(t *testing.T) {
 	for range 3 {
 		begin()
 	}
-	s.tapped()
+	replicas[0].tapping()
 	all := known
 	for range 3 {
 		s.broker.Unbind(rabbit.CreatedQueue)

@@ -230,6 +230,13 @@ func (s *shop) standstill() (release func()) {
 	return release
 }
 
+// begins waits until a run has made sure of all that it needs, and knows what it compares.
+func (s *shop) begins() {
+	s.tb.Helper()
+	testenv.Eventually(s.tb, watchFor, func() bool { return s.number("SELECT count(to_regclass('etl_ledger.run'))") == 1 }, "the ledger")
+	testenv.Eventually(s.tb, watchFor, func() bool { return s.number("SELECT count(*) FROM etl_ledger.run WHERE planned") > 0 }, "a run to begin")
+}
+
 // thief starts a foreign consumer of the cart's queue.
 func (s *shop) thief(pace time.Duration) *cart.Thief {
 	s.tb.Helper()

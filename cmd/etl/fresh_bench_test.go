@@ -55,7 +55,7 @@ func BenchmarkFreshness(b *testing.B) {
 	events := s.consumer()
 	r, process := s.serveApart(defaults)
 	r.ready()
-	s.tapped()
+	r.tapping()
 	f.flowFor(5 * time.Second)
 	const outage = 500 * time.Millisecond
 	for _, way := range []struct {

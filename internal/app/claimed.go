@@ -59,7 +59,23 @@ func (s *Service) execute(parent context.Context, lease run.Lease) error {
 		return engine, err
 	})
 	s.tell(log, request, report, err, time.Since(begun))
+	if request.Trigger == run.ByDetector && err == nil {
+		s.measureFreshness(ctx, log, record.ID)
+	}
 	return nil
+}
+
+// measureFreshness counts how long lost events had been lost that a detector has found.
+func (s *Service) measureFreshness(ctx context.Context, log *slog.Logger, id string) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	took, err := s.ledger.Freshness(ctx, id)
+	if err != nil {
+		log.Debug("how long events had been lost is not known", "err", err)
+	}
+	for _, one := range took {
+		s.metrics.Restored(one)
+	}
 }
 
 // tell logs and counts how a run ended, which is all that becomes of its error: the

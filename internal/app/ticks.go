@@ -75,9 +75,6 @@ func (s *Service) request(ctx context.Context, t schedule.Tick, done, reason str
 		if err == nil && !wanted.On {
 			return metrics.SkippedOff, nil
 		}
-		if err == nil && time.Since(t.Instant) < detectorGoesOn {
-			err = s.detectorRepairs(ctx)
-		}
 		if err == nil && request.Reason == "" {
 			err = s.narrow(ctx, &request)
 		}
@@ -86,7 +83,7 @@ func (s *Service) request(ctx context.Context, t schedule.Tick, done, reason str
 		}
 		var record run.Record
 		if err == nil {
-			record, err = s.ledger.Accept(ctx, request)
+			record, err = s.submit(ctx, request, t.Instant)
 		}
 		if err == nil && record.Status == run.StatusQueued {
 			ringing := record.Request
@@ -145,14 +142,18 @@ const detectorGoesOn = 2 * time.Minute
 
 var errDetectorRepairs = errors.New("lost events are being replayed that were found since the last scheduled run; it is waited for")
 
-// detectorRepairs is an error while a run of a detector is in the way: a tick is not skipped
-// for it.
-func (s *Service) detectorRepairs(ctx context.Context) error {
-	active, err := s.ledger.Active(ctx, run.RepairSlot)
-	if err == nil && active != nil && active.Request.Trigger == run.ByDetector {
-		err = errDetectorRepairs
+// submit enters the run of a tick: as skipped where another run is active, unless that is one of
+// a detector.
+func (s *Service) submit(ctx context.Context, request run.Request, instant time.Time) (run.Record, error) {
+	record, err := s.ledger.Submit(ctx, request)
+	var active *run.ActiveError
+	switch {
+	case !errors.As(err, &active):
+		return record, err
+	case active.Active.Request.Trigger == run.ByDetector && time.Since(instant) < detectorGoesOn:
+		return record, errDetectorRepairs
 	}
-	return err
+	return s.ledger.Accept(ctx, request)
 }
 
 // catchUp asks for the latest scheduled run that was missed before this process began to

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,13 +95,19 @@ const spread = 1.5
 //	BenchmarkDirect-2    5    1.93 etl/raw    23.9 etl-s
 var result = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+(.+)$`)
 
+// cpu matches what go test says of the machine.
+var cpu = regexp.MustCompile(`^cpu: (.+)$`)
+
 // measured are the values of all metrics; a benchmark may have run several times.
 type measured map[metric][]float64
 
-func read(from io.Reader) (measured, error) {
-	all := make(measured)
+func read(from io.Reader) (all measured, machine string, err error) {
+	all = make(measured)
 	scanner := bufio.NewScanner(from)
 	for scanner.Scan() {
+		if found := cpu.FindStringSubmatch(scanner.Text()); found != nil {
+			machine = found[1]
+		}
 		found := result.FindStringSubmatch(scanner.Text())
 		if found == nil {
 			continue
@@ -109,13 +116,13 @@ func read(from io.Reader) (measured, error) {
 		for i := 0; i+1 < len(fields); i += 2 {
 			value, err := strconv.ParseFloat(fields[i], 64)
 			if err != nil {
-				return nil, fmt.Errorf("%q is no number, in %q", fields[i], scanner.Text())
+				return nil, "", fmt.Errorf("%q is no number, in %q", fields[i], scanner.Text())
 			}
 			m := metric{found[1], fields[i+1]}
 			all[m] = append(all[m], value)
 		}
 	}
-	return all, scanner.Err()
+	return all, machine, scanner.Err()
 }
 
 // median is that of the runs, false where there is none.
@@ -129,7 +136,7 @@ func (m measured) median(of metric) (float64, bool) {
 
 // render writes the lines that were measured.
 func render(from io.Reader, to io.Writer) error {
-	all, err := read(from)
+	all, machine, err := read(from)
 	if err != nil {
 		return err
 	}
@@ -160,6 +167,9 @@ func render(from io.Reader, to io.Writer) error {
 	}
 	if err := table.Flush(); err != nil {
 		return err
+	}
+	if machine != "" {
+		fmt.Fprintf(to, "\n%s, %d cores, %s\n", machine, runtime.NumCPU(), runtime.Version())
 	}
 	for _, m := range slices.SortedFunc(maps.Keys(all), func(a, b metric) int { return strings.Compare(a.benchmark, b.benchmark) }) {
 		if apart, _ := all.median(m); m.unit == "raw-spread" && apart > spread {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -33,6 +35,8 @@ PASS
 		"| CPU of a comparison, user mode | that of the two drains | 7.6 s | 8.0 s | 2.93 × | ≤ 3.00 × | met |",
 		"| direct repair of a tenth, proof included | the sum of its raw work | 16.0 s | 23.0 s | 1.41 × | ≤ 1.30 × | missed |",
 		"| direct writes in batches of 100 | one COPY, its speed | 200/s | 170/s | 0.85 | ≥ 0.85 | met |",
+		"",
+		fmt.Sprintf("a processor, %d cores, %s", runtime.NumCPU(), runtime.Version()),
 		"",
 		"Direct: the plain work took 1.8 times as long in its slowest round as in its fastest. Something else was busy; measure again.",
 	}

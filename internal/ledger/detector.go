@@ -112,6 +112,29 @@ WHERE pipeline = @pipeline AND product = ANY(@products) AND kind = ANY(@kinds) A
 	return err
 }
 
+// Freshness is how long each product that a run has proved to be in the cart had not been there:
+// since its creation where its id tells that, else since it was found.
+func (l *Ledger) Freshness(ctx context.Context, id string) ([]time.Duration, error) {
+	const list = `
+SELECT o.product, o.kind, o.at, d.opened_at FROM ` + outcomeTable + ` o
+JOIN ` + differenceTable + ` d ON d.pipeline = @pipeline AND d.product = o.product AND d.kind = o.kind
+WHERE o.run = @run AND o.state = @verified`
+	args := pgx.NamedArgs{"pipeline": l.pipeline, "run": parseID(id), "verified": string(run.Verified)}
+	return retried(ctx, l, "read how fresh the cart is", func() ([]time.Duration, error) {
+		return collect(ctx, l.pool, func(row pgx.CollectableRow) (took time.Duration, err error) {
+			var of run.Key
+			var at, since time.Time
+			if err := row.Scan(&of.ID, &of.Kind, &at, &since); err != nil {
+				return 0, err
+			}
+			if created := product.CreatedBy(of.ID); of.Kind == product.Missing && !created.IsZero() && created.Before(since) {
+				since = created
+			}
+			return at.Sub(since), nil
+		}, list, args)
+	})
+}
+
 // Take gives a detector's work to one process for a time, and returns how far it has come;
 // false where another one has it. Whoever has it takes it again in time.
 func (l *Ledger) Take(ctx context.Context, name run.Detector, owner string, length time.Duration) (state run.DetectorState, mine bool, err error) {

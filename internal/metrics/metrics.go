@@ -34,6 +34,7 @@ type Metrics struct {
 	events, throttled, ticks *prometheus.CounterVec
 
 	detected *prometheus.CounterVec
+	restored *prometheus.HistogramVec
 	late     *prometheus.GaugeVec
 	requests *prometheus.HistogramVec
 	mu       sync.Mutex
@@ -95,6 +96,9 @@ func New(build Build) *Metrics {
 	m.throttled = m.counter("etl_replay_throttled_seconds_total", "Time for which publishing waited, by reason.", "reason")
 	m.ticks = m.counter("etl_scheduler_ticks_total", "Ticks of the scheduler by what came of them.", "job", "result")
 	m.detected = m.counter("etl_detector_products_total", "What detectors of lost events did, by what: seen (events of the platform, or recent products), checked, and differing, which nobody had known of.", "detector", "what")
+	m.restored = m.histogram("etl_lost_event_seconds", "How long lost events that detectors have found had been lost when they were proved to be in the cart: since the product's creation where its id tells that.",
+		[]float64{5, 15, 30, 45, 60, 90, 120, 300, 600, 1800, 3600})
+	m.restored.WithLabelValues()
 	m.late = m.gauge("etl_scheduler_tick_lateness_seconds", "How long behind its instant the last tick of this process was done.", "job")
 	m.requests = m.histogram("etl_http_request_duration_seconds", "How long HTTP requests took.",
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}, "route", "method", "code")
@@ -183,6 +187,11 @@ func (m *Metrics) Detected(name string, seen, checked, differing int) {
 	for what, n := range map[string]int{"seen": seen, "checked": checked, "differing": differing} {
 		add(m.detected.WithLabelValues(name, what), n)
 	}
+}
+
+// Restored counts an event that had been lost for so long when it was proved to be in the cart.
+func (m *Metrics) Restored(after time.Duration) {
+	m.restored.WithLabelValues().Observe(after.Seconds())
 }
 
 // Confirmed counts replayed events that the broker took over for a queue.

@@ -87,6 +87,7 @@ func fill(m *metrics.Metrics) {
 	m.Throttled(metrics.Unseen, 3*time.Second)
 	m.Detected("tap", 12, 10, 3)
 	m.Detected("recent", 5, 5, 0)
+	m.Restored(41 * time.Second)
 	on := true
 	m.Watch(func() metrics.Sample {
 		return metrics.Sample{

@@ -2,6 +2,7 @@ package ledgertest
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ var detecting = map[string]func(*testing.T, Fixture){
 	"the limit of an hour":   testDetectLimit,
 	"one process works":      testTake,
 	"how far they have come": testLooked,
+	"how fresh the cart is":  testFreshness,
 }
 
 // finding is a difference that is due at a moment.
@@ -173,5 +175,31 @@ func testLooked(t *testing.T, l Fixture) {
 	}
 	if s := looked(mark.Add(-time.Hour), 0, 0, nil); !s.Mark.Equal(mark) || s.Problem != "" {
 		t.Errorf("%+v", s)
+	}
+}
+
+// How long an event was lost is told from its product's creation, where the id says when that
+// was, else from when it was found.
+func testFreshness(t *testing.T, l Fixture) {
+	created := product.ID(fmt.Sprintf("%08x0123456789abcdef", time.Now().Add(-time.Hour).Unix()))
+	due := time.Now()
+	detected(t, l, 4, finding(due, product.Missing, created), finding(due, product.Missing, "text"), finding(due, product.Stale, created), finding(due, product.Missing, "kept"))
+	l.Age(time.Minute)
+	lease := begun(t, l, long)
+	keep(t, lease, run.Verified, product.Missing, created, "text")
+	keep(t, lease, run.Verified, product.Stale, created)
+	keep(t, lease, run.Blocked, product.Missing, "kept")
+	took, err := l.Freshness(t.Context(), lease.Record().ID)
+	if err != nil || len(took) != 3 {
+		t.Fatalf("%s, %v", took, err)
+	}
+	slices.Sort(took)
+	for i, least := range []time.Duration{time.Minute, time.Minute, time.Hour} {
+		if took[i] < least || took[i] > least+10*time.Minute {
+			t.Errorf("%s, want about %s", took[i], least)
+		}
+	}
+	if took, err := l.Freshness(t.Context(), run.NewRunID()); err != nil || len(took) != 0 {
+		t.Errorf("of no run: %s, %v", took, err)
 	}
 }

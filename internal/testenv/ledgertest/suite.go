@@ -46,6 +46,7 @@ type Ledger interface {
 	Take(ctx context.Context, name run.Detector, owner string, length time.Duration) (run.DetectorState, bool, error)
 	Looked(ctx context.Context, name run.Detector, mark time.Time, checked, differing int, problem error) error
 	Detection(ctx context.Context) (run.Detection, error)
+	Freshness(ctx context.Context, id string) ([]time.Duration, error)
 }
 
 // Fixture is an empty ledger of the pipeline "products" that keeps what is finished

@@ -150,3 +150,28 @@ func (l *Ledger) Detection(ctx context.Context) (found run.Detection, err error)
 	}
 	return found, nil
 }
+
+// Freshness is how long each product that a run has proved to be in the cart had not been there.
+func (l *Ledger) Freshness(ctx context.Context, id string) (took []time.Duration, err error) {
+	leave, err := l.enter(ctx, "Freshness")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	e := l.runs[id]
+	if e == nil {
+		return nil, nil
+	}
+	for key, o := range e.outcomes {
+		d := l.differences[key]
+		if o.State != run.Verified || d == nil {
+			continue
+		}
+		since := d.opened.at
+		if created := product.CreatedBy(key.ID); key.Kind == product.Missing && !created.IsZero() && created.Before(since) {
+			since = created
+		}
+		took = append(took, o.At.Sub(since))
+	}
+	return took, nil
+}
