@@ -41,7 +41,7 @@ func (d *Doorbell) Ring(ctx context.Context, request run.Request) error {
 		MessageId:    request.ID,
 		Timestamp:    time.Now(),
 		Type:         "sync-request",
-		AppId:        "etl",
+		AppId:        rabbit.App,
 		Body:         body,
 	})
 	if err != nil {

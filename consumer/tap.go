@@ -198,10 +198,8 @@ func (t *Tap) subscribe(ctx context.Context) (on *amqp.Channel, deliveries <-cha
 		err := answered(ctx, func() error { _, err := ch.QueueDelete(TapQueue, false, false, false); return err })
 		return nil, nil, 0, errOff{errors.Join(fmt.Errorf("exchange %s has the alternate exchange %s, which a binding of ours would take messages from", rabbit.Exchange, alternate), err)}
 	}
-	arguments := amqp.Table{
-		"x-queue-type": "quorum", "x-delivery-limit": deadDeliveries, "x-max-length": maxTapMessages, "x-max-length-bytes": maxTapBytes,
-		"x-overflow": "drop-head", "x-expires": tapExpires.Milliseconds(), "x-consumer-timeout": holdTime.Milliseconds(),
-	}
+	arguments := queueArguments(deadDeliveries, maxTapBytes)
+	arguments["x-max-length"], arguments["x-overflow"], arguments["x-expires"] = maxTapMessages, "drop-head", tapExpires.Milliseconds()
 	queue, err := rabbit.Answered(ctx, func() (amqp.Queue, error) { return ch.QueueDeclare(TapQueue, true, false, false, false, arguments) })
 	if err != nil {
 		return nil, nil, 0, refused(err, "queue "+TapQueue)
@@ -296,7 +294,7 @@ func (t *Tap) count(seen, checked int) {
 // of a product.
 func (t *Tap) read(d amqp.Delivery) (a announcement, is bool) {
 	a = announcement{Delivery: d, arrived: time.Now()}
-	if d.AppId == ourApp {
+	if d.AppId == rabbit.App {
 		return a, false
 	}
 	var body struct {
@@ -322,9 +320,6 @@ func (t *Tap) read(d amqp.Delivery) (a announcement, is bool) {
 	}
 	return a, a.kind != ""
 }
-
-// ourApp is the app id of the events that we publish.
-const ourApp = "etl"
 
 // measure tells how long after its creation the product was announced, to the second that its
 // ObjectId has.

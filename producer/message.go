@@ -8,6 +8,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/ecom-micro/etl/internal/product"
+	"github.com/ecom-micro/etl/internal/rabbit"
 )
 
 // Headers of our events; the cart's consumers ignore them, operators read them.
@@ -28,7 +29,7 @@ func (b *batch) message() amqp.Publishing {
 		DeliveryMode: amqp.Persistent,
 		Timestamp:    time.Now(),
 		Type:         b.rule.Event,
-		AppId:        "etl",
+		AppId:        rabbit.App,
 	}
 }
 

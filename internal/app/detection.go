@@ -35,7 +35,6 @@ type detection struct {
 
 	mu        sync.Mutex
 	described time.Time // when the cart's catalogue was last read
-	waiting   int       // due products for which no run is asked, by the limit
 	tapped    tapped
 }
 
@@ -56,7 +55,7 @@ func (s *Service) connectDetection(ctx context.Context) (*detection, error) {
 	d := &detection{Service: s, log: s.log.With("component", "detection"), stores: stores,
 		finder: diff.New(stores.source, stores.target, diff.Config{Compare: fields, Batch: c.Sync.BatchSize})}
 	order := c.Tick.Order()
-	d.looker = &detect.Looker{Ledger: s.ledger, Stores: d.view, Config: c.Detect, Settle: c.Sync.Settle, SettleMax: c.Sync.SettleMax, Direct: order.Mode == run.Direct}
+	d.looker = &detect.Looker{Ledger: s.ledger, Stores: d.view, Config: c.Detect, Settle: c.Sync.SettleFor, SettleMax: c.Sync.SettleMax, Direct: order.Mode == run.Direct}
 	d.tap = consumer.NewTap(connect(c, tapName, &s.clean), d, s.log)
 	d.tap.Count = func(seen, checked int) { s.metrics.Detected(string(run.Tap), seen, checked, 0) }
 	d.drain = detect.Drain{Orders: s.ledger, Config: c.Detect, Order: order, Pipeline: c.Ledger.Pipeline, Ring: d.ring}
@@ -176,9 +175,6 @@ func (d *detection) drainAll(ctx context.Context) {
 			d.log.Warn("more was lost than is repaired unattended: scheduled runs, and a person, may repair the rest", "SYNC_DETECT_LIMIT", d.config.Detect.Limit, "waiting", done.Waiting)
 		}
 		limited = done.Waiting > 0
-		d.mu.Lock()
-		d.waiting = done.Waiting
-		d.mu.Unlock()
 	}
 }
 

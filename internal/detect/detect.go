@@ -48,9 +48,10 @@ type Looker struct {
 	// Stores opens the view of the stores that a look is made with.
 	Stores func(ctx context.Context) (Stores, error)
 	Config Config
-	// Settle is how long after its creation or update a product may be on its way, at least,
-	// and SettleMax at most, whatever gaps were measured.
-	Settle, SettleMax time.Duration
+	// Settle is how long after its creation or update a product may be on its way, where that
+	// is the longest gap that was measured; SettleMax is the most that it may be.
+	Settle    func(gap time.Duration) time.Duration
+	SettleMax time.Duration
 	// Direct tells that runs write rows: a product whose own event may still come is then
 	// theirs only after SettleMax.
 	Direct bool
@@ -61,7 +62,7 @@ type Looker struct {
 // settle is how long a product may be on its way at present.
 func (l *Looker) settle(ctx context.Context) (time.Duration, error) {
 	gap, err := l.Ledger.Gap(ctx)
-	return min(max(l.Settle, 2*gap), max(l.SettleMax, l.Settle)), err
+	return l.Settle(gap), err
 }
 
 // portion is how many products are looked at together.

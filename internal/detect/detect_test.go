@@ -89,7 +89,7 @@ func look(t *testing.T) *looking {
 		l.queues[kind], marks[kind] = q, q
 	}
 	looker := &Looker{Ledger: gapless{l.ledger}, Stores: func(context.Context) (Stores, error) { return finder, nil },
-		Config: Config{Overlap: 10 * time.Minute, Limit: 1000}, Settle: 30 * time.Second, SettleMax: 10 * time.Minute}
+		Config: Config{Overlap: 10 * time.Minute, Limit: 1000}, Settle: func(time.Duration) time.Duration { return 30 * time.Second }, SettleMax: 10 * time.Minute}
 	l.Recent = &Recent{Looker: looker, Created: l.shop, State: l.ledger, Watermarks: marks, Owner: "one"}
 	return l
 }

@@ -100,3 +100,8 @@ func valueBytes(values *[NumFields]Value) (n int) {
 	}
 	return n
 }
+
+// Piece is how many rows are written at most in one transaction. A statement costs as much as
+// some hundred rows, and above this size nothing more is gained (see BenchmarkWrite in
+// internal/target).
+const Piece = 2000

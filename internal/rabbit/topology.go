@@ -17,6 +17,9 @@ const (
 	DeletedQueue = "product-deleted"
 )
 
+// App is the app id of every message that we publish.
+const App = "etl"
+
 // CartQueues lists the cart's queues that products travel through.
 func CartQueues() []string { return []string{CreatedQueue, UpdatedQueue, DeletedQueue} }
 

@@ -70,6 +70,13 @@ func (c *Config) Validate() error {
 	return errors.Join(problems...)
 }
 
+// SettleFor is how long a product may be on its way where that is the longest gap from a
+// creation to its event that was measured: SYNC_SETTLE, or twice the gap, at most
+// SYNC_SETTLE_MAX.
+func (c *Config) SettleFor(gap time.Duration) time.Duration {
+	return min(max(c.Settle, 2*gap), max(c.SettleMax, c.Settle))
+}
+
 // noFields has ids compared alone.
 const noFields = "none"
 

@@ -106,16 +106,13 @@ func (w worker) repair(ctx context.Context, begin func(func() error)) (err error
 	}
 }
 
-// written is how many products a writer is given at once, whatever the size of a batch: a
-// transaction costs as much as some hundred rows.
-const written = 2000
-
-// size is how many products are repaired at once.
+// size is how many products are repaired at once: a writer is given a piece of them, whatever
+// the size of a batch.
 func (w worker) size() int {
 	if w.queued {
 		return w.options.BatchSize
 	}
-	return max(w.options.BatchSize, written)
+	return max(w.options.BatchSize, product.Piece)
 }
 
 // reserve returns how many may be repaired now, 0 with an error. A paused run holds

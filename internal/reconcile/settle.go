@@ -37,7 +37,7 @@ func (s *settling) know(gap time.Duration) {
 func (s *settling) current() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return min(max(s.r.config.Settle, 2*s.gap), max(s.r.config.SettleMax, s.r.config.Settle))
+	return s.r.config.SettleFor(s.gap)
 }
 
 // end is the moment from which a suspect counts. The time runs from the product's

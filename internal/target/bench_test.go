@@ -65,7 +65,7 @@ func BenchmarkWrite(b *testing.B) {
 	}
 	repair := func(b *testing.B, kind product.Kind, batch int, repairs []product.Repair) {
 		for len(repairs) > 0 { // as a run does, that writes more than a batch at once
-			n, err := writer.Reserve(b.Context(), kind, min(max(batch, piece), len(repairs)), nil)
+			n, err := writer.Reserve(b.Context(), kind, min(max(batch, product.Piece), len(repairs)), nil)
 			if err != nil {
 				b.Fatal(err)
 			}

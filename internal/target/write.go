@@ -16,10 +16,6 @@ import (
 // Writer repairs directly: it inserts, updates and deletes rows of the table.
 type Writer struct{ *Target }
 
-// piece is how many rows are written at most in one transaction. A statement costs as much as
-// some hundred rows, and above this size nothing more is gained (see BenchmarkWrite).
-const piece = 2000
-
 // action is how one kind of difference is repaired in the table.
 type action struct {
 	doing string // for messages, in front of the table's name
@@ -47,7 +43,8 @@ type change struct {
 // fieldSet are some of the fields.
 type fieldSet [product.NumFields]bool
 
-// Writer makes a repairer of these kinds. It fails where the role lacks a right that they need, or where the table refuses every such repair.
+// Writer makes a repairer of these kinds. It fails where the role lacks a right that they
+// need, or where the table refuses every such repair.
 func (t *Target) Writer(kinds []product.Kind) (*Writer, error) {
 	var lacking []grant
 	for _, kind := range kinds {
@@ -72,7 +69,7 @@ func (t *Target) Writer(kinds []product.Kind) (*Writer, error) {
 
 // Reserve grants a piece at once: writing does not queue behind live traffic.
 func (w *Writer) Reserve(_ context.Context, _ product.Kind, want int, _ func(context.Context) (int, error)) (int, error) {
-	return min(want, piece), nil
+	return min(want, product.Piece), nil
 }
 
 // Repair makes the rows what they shall be, where the table still is as it was

@@ -19,7 +19,7 @@ import (
 func TestReserveGrantsAPiece(t *testing.T) {
 	t.Parallel()
 	w := &Writer{}
-	for want, granted := range map[int]int{1: 1, 99: 99, piece: piece, 10_000: piece} {
+	for want, granted := range map[int]int{1: 1, 99: 99, product.Piece: product.Piece, 10_000: product.Piece} {
 		if n, err := w.Reserve(t.Context(), product.Stale, want, nil); n != granted || err != nil {
 			t.Errorf("%d of %d are granted, %v", n, want, err)
 		}
