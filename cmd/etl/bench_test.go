@@ -167,12 +167,21 @@ func (w *rawWork) lose(b *testing.B) {
 	w.cart.Exec("VACUUM ANALYZE product")
 }
 
-// BenchmarkReplay is a repair by events at the default depth: it is set beside a comparison,
-// and what the same consumer needs for the same events when they are published at once.
+// BenchmarkReplay is a repair by events, at the default depth and at one that is no limit to
+// the consumer of this benchmark: it is set beside a comparison, and what the same consumer
+// needs for the same events when they are published at once.
 func BenchmarkReplay(b *testing.B) {
 	products := benchProducts(b)
 	const lost = 20_000
 	w := benchShop(b, products, every(max(products/lost, 2)))
+	for name, depth := range map[string]string{"default": "", "deep": "1000"} {
+		w := *w
+		w.shop = w.with(map[string]string{"REPLAY_MAX_QUEUE_DEPTH": depth})
+		b.Run(name, func(b *testing.B) { w.replay(b) })
+	}
+}
+
+func (w *rawWork) replay(b *testing.B) {
 	var d duel
 	for b.Loop() {
 		drained := w.consumed()

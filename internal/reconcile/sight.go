@@ -73,6 +73,9 @@ const lookInterval = 100 * time.Millisecond
 // sent, so that nothing more arrives, and then it is known of them. They would keep the
 // most of it for good otherwise, while a few others at a time go past them.
 func (s *sight) unseen(ctx context.Context) (int, error) {
+	if err := wait(ctx, nil, s.soon()); err != nil {
+		return 0, err
+	}
 	wanted, n := s.due()
 	if len(wanted) == 0 {
 		return n, nil
@@ -99,6 +102,19 @@ func (s *sight) unseen(ctx context.Context) (int, error) {
 	return n, nil
 }
 
+// soon is how long it takes until the cart may be looked at again, 0 where that is not worth
+// a wait: whoever asks comes again in so many milliseconds, and a consumer that is quick would
+// have nothing to do until then.
+func (s *sight) soon() time.Duration {
+	const again = 20 * time.Millisecond
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if left := time.Until(s.looked.Add(lookInterval)); left <= again {
+		return max(left, 0)
+	}
+	return 0
+}
+
 // due is what is to be looked at now, nothing where that was done just now, and what
 // unseen tells.
 func (s *sight) due() (wanted map[product.ID]*product.Row, n int) {
@@ -107,6 +123,7 @@ func (s *sight) due() (wanted map[product.ID]*product.Row, n int) {
 	if time.Since(s.looked) < lookInterval {
 		return nil, len(s.out) + s.held
 	}
+	s.looked = time.Now()
 	wanted = make(map[product.ID]*product.Row, len(s.out))
 	for id, it := range s.out {
 		wanted[id] = it.wanted
@@ -119,7 +136,7 @@ func (s *sight) due() (wanted map[product.ID]*product.Row, n int) {
 func (s *sight) saw(wanted map[product.ID]*product.Row, ids []product.ID, arrived func(product.ID) bool) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.looked = time.Now()
+	now := time.Now()
 	for _, id := range ids {
 		it := s.out[id]
 		if it == nil || it.wanted != wanted[id] { // it was proved meanwhile
@@ -127,7 +144,7 @@ func (s *sight) saw(wanted map[product.ID]*product.Row, ids []product.ID, arrive
 		}
 		if arrived(id) {
 			s.drop(it)
-			s.arrival = s.looked
+			s.arrival = now
 		}
 	}
 	return len(s.out) + s.held
