@@ -9,7 +9,7 @@ SHELL := /bin/bash
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/etl-stack
 TOOLS := $(CACHE)/tools
 STACK := bin/stack
-BENCH ?= Compare|Direct|Write|Publish|Replay|Memory|Freshness
+BENCH ?= Compare|Direct|Write|Publish|Replay|Beside|Memory|Freshness
 BENCH_ROUNDS ?= 5
 # The tests wait for servers more than they work, so that three packages fit two cores.
 GO_TEST := -count=1 -timeout 25m -p 3

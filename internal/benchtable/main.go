@@ -29,13 +29,20 @@ type line struct {
 	work, against string
 	// value is what is held against the target; plain, where set, is what it is divided by.
 	value, plain metric
-	target       float64
-	most         bool // the target is the most, else the least
+	target       float64 // 0: the line is to be known, and there is nothing to hold it against
+	most         bool    // the target is the most, else the least
 	format       string
 }
 
 // metric is one unit of one benchmark.
 type metric struct{ benchmark, unit string }
+
+func (m metric) show(value float64) string {
+	if strings.HasSuffix(m.unit, "-ms") {
+		return fmt.Sprintf("%.0f ms", value)
+	}
+	return fmt.Sprintf("%.0f/s", value)
+}
 
 const (
 	speed = "%.2f"
@@ -79,6 +86,18 @@ var lines = []line{
 	{work: "lost (never published) to proved, p99", against: "100 products created each second meanwhile",
 		value: metric{"Freshness/unpublished", "p99-s"}, target: 120, most: true, format: seconds},
 	{work: "lost (never published): CPU of the service, of one core", value: metric{"Freshness/unpublished", "cpu-%"}, target: 5, most: true, format: percent},
+	{work: "transactions on the cart's table beside two drains, p99", against: "alone",
+		value: metric{"Beside/comparison", "plain-p99-ms"}, plain: metric{"Beside/comparison", "alone-p99-ms"}, format: times},
+	{work: "the same beside a comparison, p99", against: "alone",
+		value: metric{"Beside/comparison", "full-p99-ms"}, plain: metric{"Beside/comparison", "alone-p99-ms"}, format: times},
+	{work: "the same beside a comparison of 50,000 products a second, p99", against: "alone",
+		value: metric{"Beside/comparison", "gentle-p99-ms"}, plain: metric{"Beside/comparison", "alone-p99-ms"}, format: times},
+	{work: "live events (100/s) beside a replay of 20,000, to their rows, p99", against: "alone",
+		value: metric{"Beside/replay", "replay-p99-ms"}, plain: metric{"Beside/replay", "alone-p99-ms"}, format: times},
+	{work: "live events (50/s) beside a replay, a cart of 166 events/s, p99", against: "alone",
+		value: metric{"Beside/slowreplay", "replay-p99-ms"}, plain: metric{"Beside/slowreplay", "alone-p99-ms"}, format: times},
+	{work: "the same with REPLAY_MAX_QUEUE_DEPTH=50, p99", against: "alone",
+		value: metric{"Beside/slowreplay", "replay50-p99-ms"}, plain: metric{"Beside/slowreplay", "alone-p99-ms"}, format: times},
 	{work: "peak memory, 100,000 products, none missing", value: metric{"Memory/100000/none", "peak-MiB"}, target: 96, most: true, format: mib},
 	{work: "peak memory, 100,000 products, a tenth missing", value: metric{"Memory/100000/tenth", "peak-MiB"}, target: 96, most: true, format: mib},
 	{work: "peak memory, 100,000 products, all missing", value: metric{"Memory/100000/all", "peak-MiB"}, target: 96, most: true, format: mib},
@@ -160,7 +179,7 @@ func render(from io.Reader, to io.Writer) error {
 			if !found || by == 0 {
 				return fmt.Errorf("%s was measured, and %s was not", l.value.benchmark, l.plain.benchmark)
 			}
-			plain, etl = fmt.Sprintf("%.0f/s", by), fmt.Sprintf("%.0f/s", value)
+			plain, etl = l.plain.show(by), l.value.show(value)
 			value /= by
 		}
 		row(l.work, l.against, plain, etl, fmt.Sprintf(l.format, value), l.bound(), l.verdict(value))
@@ -192,6 +211,9 @@ func (m measured) seconds(benchmark, unit string) string {
 }
 
 func (l *line) bound() string {
+	if l.target == 0 {
+		return ""
+	}
 	if l.most {
 		return "≤ " + fmt.Sprintf(l.format, l.target)
 	}
@@ -199,6 +221,9 @@ func (l *line) bound() string {
 }
 
 func (l *line) verdict(value float64) string {
+	if l.target == 0 {
+		return ""
+	}
 	if l.most == (value <= l.target) || value == l.target {
 		return "met"
 	}
