@@ -11,6 +11,9 @@ TOOLS := $(CACHE)/tools
 STACK := bin/stack
 BENCH ?= Compare|Direct|Write|Publish|Replay|Beside|Memory|Freshness
 BENCH_ROUNDS ?= 5
+# One round of these holds many measurements, or one that the next would only repeat.
+BENCH_ONCE := Beside|Memory|Freshness
+BENCH_OFTEN := Compare|Direct|Replay
 # The tests wait for servers more than they work, so that three packages fit two cores.
 GO_TEST := -count=1 -timeout 25m -p 3
 
@@ -60,7 +63,8 @@ lint: $(TOOLS)/golangci-lint ## go vet and the linters, the arrows between packa
 bench: $(STACK) ## measure against plain clients of the three services, and make the table of BENCHMARKS.md; BENCH picks lines
 	@mkdir -p bin
 	STACK_NAME=$${STACK_NAME:-bench} $(STACK) run -- bash -euo pipefail -c ' \
-		go test -run "^\$$" -bench "^Benchmark($(BENCH))" -benchtime $(BENCH_ROUNDS)x -timeout 120m ./cmd/etl; \
+		go test -run "^\$$" -bench "^Benchmark($(BENCH))" -skip "$(BENCH_ONCE)" -benchtime $(BENCH_ROUNDS)x -timeout 60m ./cmd/etl; \
+		go test -run "^\$$" -bench "^Benchmark($(BENCH))" -skip "$(BENCH_OFTEN)" -benchtime 1x -timeout 60m ./cmd/etl; \
 		go test -run "^\$$" -bench "^Benchmark($(BENCH))" -benchtime 1x -count $(BENCH_ROUNDS) -timeout 60m ./internal/target ./producer' | tee bin/bench.txt
 	go run ./internal/benchtable < bin/bench.txt
 
