@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,8 +43,9 @@ type Judge interface {
 	// Sight is until when everything queued for the cart before has been consumed, of the
 	// queue that events of this kind travel through, and whether it moves.
 	Sight(kind product.Kind) Sight
-	// Check reads products on both sides and keeps what differs.
-	Check(ctx context.Context, ids []product.ID) error
+	// Check reads products on both sides and keeps what differs. Announced are those whose
+	// creation was among the events.
+	Check(ctx context.Context, ids []product.ID, announced map[product.ID]bool) error
 	// Announced hears how long after its creation a product was announced.
 	Announced(ctx context.Context, gap time.Duration)
 }
@@ -392,15 +395,12 @@ func (t *Tap) check(ctx context.Context, done []announcement) error {
 	if len(done) == 0 {
 		return nil
 	}
-	known := make(map[product.ID]bool, len(done))
-	ids := make([]product.ID, 0, len(done))
+	announced := make(map[product.ID]bool, len(done))
 	for _, a := range done {
-		if !known[a.id] {
-			known[a.id] = true
-			ids = append(ids, a.id)
-		}
+		announced[a.id] = announced[a.id] || a.kind == product.Missing
 	}
+	ids := slices.Collect(maps.Keys(announced))
 	ctx, cancel := context.WithTimeout(ctx, tapStands/2)
 	defer cancel()
-	return t.judge.Check(ctx, ids)
+	return t.judge.Check(ctx, ids, announced)
 }

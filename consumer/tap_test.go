@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +26,9 @@ type judging struct {
 	sights map[product.Kind]Sight
 	err    error
 	asked  [][]product.ID
-	gaps   []time.Duration
+	// announced are those of all that was asked whose creation was among the events.
+	announced map[product.ID]bool
+	gaps      []time.Duration
 }
 
 func (j *judging) Sight(kind product.Kind) Sight {
@@ -34,10 +37,14 @@ func (j *judging) Sight(kind product.Kind) Sight {
 	return j.sights[kind]
 }
 
-func (j *judging) Check(_ context.Context, ids []product.ID) error {
+func (j *judging) Check(_ context.Context, ids []product.ID, announced map[product.ID]bool) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.err == nil {
+		if j.announced == nil {
+			j.announced = make(map[product.ID]bool)
+		}
+		maps.Copy(j.announced, announced)
 		j.asked = append(j.asked, slices.Sorted(slices.Values(ids)))
 	}
 	return j.err
@@ -163,6 +170,11 @@ func TestTapLooksAtWhatWasConsumed(t *testing.T) {
 	s.sees(future, product.Orphaned)
 	s.wantLooked(t, product.ID(id), "a", "b", "c")
 	s.wantLeft(t, 0)
+	s.judging.mu.Lock()
+	defer s.judging.mu.Unlock()
+	if want := map[product.ID]bool{product.ID(id): true, "a": true, "b": false, "c": false}; !maps.Equal(s.announced, want) {
+		t.Errorf("announced are %v", s.announced)
+	}
 }
 
 // How late events are is learnt from those that come as they are published.

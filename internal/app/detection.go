@@ -208,8 +208,8 @@ func (d *detection) Sight(kind product.Kind) consumer.Sight {
 }
 
 // Check implements consumer.Judge.
-func (d *detection) Check(ctx context.Context, ids []product.ID) error {
-	found, err := d.looker.Look(ctx, ids)
+func (d *detection) Check(ctx context.Context, ids []product.ID, announced map[product.ID]bool) error {
+	found, err := d.looker.Look(ctx, ids, announced)
 	if err != nil {
 		return err
 	}

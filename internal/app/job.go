@@ -157,6 +157,9 @@ func (j *job) options() reconcile.Options {
 		o.IDs = j.ids
 	}
 	if j.lease != nil {
+		if len(o.IDs) == 0 && o.Since.IsZero() {
+			o.Detected = j.config.Detect.Limit
+		}
 		record := j.lease.Record()
 		o.Takeovers, o.Vanished, o.Started = record.Takeovers, record.Vanished, record.Started
 	}

@@ -69,8 +69,9 @@ func (l *Looker) settle(ctx context.Context) (time.Duration, error) {
 const portion = 500
 
 // Look reads products on both sides, and returns those that differ. All that was queued for the
-// cart when they were announced, or created, must have been consumed.
-func (l *Looker) Look(ctx context.Context, ids []product.ID) ([]run.Finding, error) {
+// cart when they were announced, or created, must have been consumed; the creation itself of
+// those that are announced.
+func (l *Looker) Look(ctx context.Context, ids []product.ID, announced map[product.ID]bool) ([]run.Finding, error) {
 	l.looking.Lock()
 	defer l.looking.Unlock()
 	stores, err := l.Stores(ctx)
@@ -89,9 +90,15 @@ func (l *Looker) Look(ctx context.Context, ids []product.ID) ([]run.Finding, err
 		}
 		ids = ids[len(pairs):]
 		for i := range pairs {
-			if kind, _ := stores.Differs(pairs[i]); kind != "" {
-				found = append(found, run.Finding{Key: run.Key{ID: pairs[i].ID, Kind: kind}, Title: pairs[i].Title(run.MaxTitle), Due: l.due(&pairs[i], kind, settle)})
+			kind, _ := stores.Differs(pairs[i])
+			if kind == "" {
+				continue
 			}
+			f := run.Finding{Key: run.Key{ID: pairs[i].ID, Kind: kind}, Title: pairs[i].Title(run.MaxTitle), Due: l.due(&pairs[i], kind, settle)}
+			if kind == product.Missing && announced[f.ID] {
+				f.Announced, f.Due = true, time.Now()
+			}
+			found = append(found, f)
 		}
 	}
 	return found, nil

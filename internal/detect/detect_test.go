@@ -145,6 +145,36 @@ func TestRecentFindsWhatIsMissing(t *testing.T) {
 	}
 }
 
+// What was announced is due at once: its event was consumed, and nothing else is on its way.
+// The other is due when it may not be on its way any more, which a direct run waits longer for.
+func TestWhatWasAnnouncedIsDueAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, direct := range []bool{false, true} {
+		l := look(t)
+		l.add("announced", false)
+		l.add("changed", false)
+		for key, p := range l.shop.Products {
+			p.Created = time.Now()
+			l.shop.Products[key] = p
+		}
+		l.Direct = direct
+		wait := l.Settle(0)
+		if direct {
+			wait = l.SettleMax
+		}
+		found, err := l.Look(t.Context(), []product.ID{"announced", "changed"}, map[product.ID]bool{"announced": true, "changed": false})
+		if err != nil || len(found) != 2 {
+			t.Fatalf("%+v, %v", found, err)
+		}
+		for _, f := range found {
+			due := time.Until(f.Due)
+			if announced := f.ID == "announced"; f.Announced != announced || announced && due > 0 || !announced && (due < wait-20*time.Second || due > wait) {
+				t.Errorf("direct %v: %+v, due in %s", direct, f, due)
+			}
+		}
+	}
+}
+
 // What is so young that it may be on its way is left to a later look, and so is what was
 // inserted longer after the time in its key than the overlap, which only complete comparisons
 // find.

@@ -92,7 +92,7 @@ func (r *Recent) look(ctx context.Context, mark time.Time) (until time.Time, che
 		if err != nil {
 			return until, checked, 0, err
 		}
-		differ, err := r.Look(ctx, page)
+		differ, err := r.Look(ctx, page, nil)
 		if err != nil {
 			return until, checked, 0, err
 		}
@@ -136,7 +136,7 @@ func (r *Recent) confirmed(ctx context.Context, rule product.Rule, ids []product
 		return 0, err
 	}
 	slices.Sort(ids)
-	found, err := r.Look(ctx, slices.Compact(ids))
+	found, err := r.Look(ctx, slices.Compact(ids), nil)
 	if err != nil {
 		return 0, err
 	}

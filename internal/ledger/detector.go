@@ -24,31 +24,35 @@ func (l *Ledger) Detect(ctx context.Context, findings []run.Finding) (fresh int,
 	if len(findings) == 0 {
 		return 0, nil
 	}
-	rows, due := make([]outcomeRow, 0, len(findings)), make([]time.Time, 0, len(findings))
+	rows, due, announced := make([]outcomeRow, 0, len(findings)), make([]time.Time, 0, len(findings)), make([]bool, 0, len(findings))
 	known := make(map[key]bool, len(findings))
 	for _, f := range findings {
 		row := outcomeRow{key: storedKey(f.Key), title: cut(f.Title, run.MaxTitle), state: string(run.Found), reason: "{}"}
 		if !known[row.key] {
 			known[row.key] = true
-			rows, due = append(rows, row), append(due, f.Due)
+			rows, due, announced = append(rows, row), append(due, f.Due), append(announced, f.Announced)
 		}
 	}
 	args := columnsOfRows(rows)
+	args["announced"] = announced
 	args["due"], args["pipeline"], args["nobody"], args["again"] = due, l.pipeline, parseID(nobody), askAgain
 	const open = `
-INSERT INTO ` + differenceTable + ` AS d (pipeline, product, title, kind, state, column_name, reason, opened_at, opened_by, changed_at, changed_by, due_at)
-SELECT @pipeline, product, title, kind, state, column_name, reason::jsonb, now(), @nobody, now(), @nobody, due
-FROM unnest(@products::text[], @titles::text[], @kinds::text[], @states::text[], @columns::text[], @reasons::text[], @due::timestamptz[])
-	AS o (product, title, kind, state, column_name, reason, due)
+INSERT INTO ` + differenceTable + ` AS d (pipeline, product, title, kind, state, column_name, reason, opened_at, opened_by, changed_at, changed_by, due_at, announced_at)
+SELECT @pipeline, product, title, kind, state, column_name, reason::jsonb, now(), @nobody, now(), @nobody, due, CASE WHEN announced THEN now() END
+FROM unnest(@products::text[], @titles::text[], @kinds::text[], @states::text[], @columns::text[], @reasons::text[], @due::timestamptz[], @announced::boolean[])
+	AS o (product, title, kind, state, column_name, reason, due, announced)
 ON CONFLICT (pipeline, product, kind) DO UPDATE SET title = coalesce(nullif(excluded.title, ''), d.title), state = excluded.state,
 	column_name = '', reason = excluded.reason, fields = NULL, opened_at = now(), opened_by = @nobody, changed_at = now(), changed_by = @nobody,
-	closed_at = NULL, closed_by = NULL, acted_at = NULL, acted_by = NULL, attempts = 0, due_at = excluded.due_at, asked_at = NULL
+	closed_at = NULL, closed_by = NULL, acted_at = NULL, acted_by = NULL, attempts = 0, due_at = excluded.due_at,
+	announced_at = coalesce(d.announced_at, excluded.announced_at)
 WHERE d.closed_at IS NOT NULL`
 	const again = `
-UPDATE ` + differenceTable + ` d SET due_at = o.due
-FROM unnest(@products::text[], @kinds::text[], @due::timestamptz[]) AS o (product, kind, due)
-WHERE ` + givenOpen + ` AND d.product = o.product AND d.kind = o.kind AND d.due_at IS NULL
-	AND (d.asked_at IS NULL OR d.asked_at < now() - @again::interval)`
+UPDATE ` + differenceTable + ` d SET due_at = CASE
+	WHEN d.due_at IS NOT NULL THEN least(d.due_at, o.due)
+	WHEN d.asked_at IS NULL OR d.asked_at < now() - @again::interval THEN o.due END,
+	announced_at = coalesce(d.announced_at, CASE WHEN o.announced THEN now() END)
+FROM unnest(@products::text[], @kinds::text[], @due::timestamptz[], @announced::boolean[]) AS o (product, kind, due, announced)
+WHERE ` + givenOpen + ` AND d.product = o.product AND d.kind = o.kind`
 	return retried(ctx, l, "keep what a detector has found", func() (fresh int, err error) {
 		err = l.inTx(ctx, func(tx pgx.Tx) error {
 			before, err := l.lockDifferences(ctx, tx)
@@ -69,20 +73,20 @@ WHERE ` + givenOpen + ` AND d.product = o.product AND d.kind = o.kind AND d.due_
 	})
 }
 
+// askedLately is for how many differences runs were asked within the last hour.
+const askedLately = `SELECT count(*) FROM ` + differenceTable + ` WHERE pipeline = @pipeline AND asked_at > now() - interval '1 hour'`
+
 // Pending returns what detectors have found of these kinds that is due by now, at most limit.
 func (l *Ledger) Pending(ctx context.Context, kinds run.Kinds, limit int) (run.Pending, error) {
 	const list = `
 SELECT product FROM ` + differenceTable + `
 WHERE pipeline = @pipeline AND due_at <= now() AND closed_at IS NULL AND kind = ANY(@kinds) ORDER BY due_at, product LIMIT @limit`
-	const asked = `
-SELECT coalesce(sum(coalesce(json_array_length(request->'ids'), 0)), 0)::integer FROM ` + runTable + `
-WHERE pipeline = @pipeline AND requested_at > now() - interval '1 hour' AND trigger = @trigger AND status <> 'skipped'`
-	args := pgx.NamedArgs{"pipeline": l.pipeline, "kinds": kinds, "limit": limit, "trigger": string(run.ByDetector)}
+	args := pgx.NamedArgs{"pipeline": l.pipeline, "kinds": kinds, "limit": limit}
 	return retried(ctx, l, "look up what detectors have found", func() (p run.Pending, err error) {
 		if p.IDs, err = collect(ctx, l.pool, pgx.RowTo[product.ID], list, args); err != nil || len(p.IDs) == 0 {
 			return p, err
 		}
-		return p, l.pool.QueryRow(ctx, asked, args).Scan(&p.Asked)
+		return p, l.pool.QueryRow(ctx, askedLately, args).Scan(&p.Asked)
 	})
 }
 
@@ -110,6 +114,24 @@ WHERE pipeline = @pipeline AND product = ANY(@products) AND kind = ANY(@kinds) A
 		return struct{}{}, err
 	})
 	return err
+}
+
+// TakeDue returns what detectors have found of these kinds that is due, and for which no run was
+// asked yet: this one repairs it.
+func (l *lease) TakeDue(ctx context.Context, kinds run.Kinds, hourly int) (ids []product.ID, err error) {
+	const take = `
+UPDATE ` + differenceTable + ` SET due_at = NULL, asked_at = now()
+WHERE pipeline = @pipeline AND (product, kind) IN (
+	SELECT product, kind FROM ` + differenceTable + `
+	WHERE pipeline = @pipeline AND due_at <= now() AND closed_at IS NULL AND kind = ANY(@kinds)
+	ORDER BY due_at, product LIMIT greatest(0, least(@portion, @hourly - (` + askedLately + `))))
+RETURNING product`
+	args := pgx.NamedArgs{"pipeline": l.ledger.pipeline, "kinds": kinds, "hourly": hourly, "portion": run.MaxBatchSize}
+	err = l.write(ctx, "take what detectors have found", func(ctx context.Context, tx pgx.Tx) (err error) {
+		ids, err = collect(ctx, tx, pgx.RowTo[product.ID], take, args)
+		return err
+	})
+	return ids, err
 }
 
 // Freshness is how long each product that a run has proved to be in the cart had not been there:

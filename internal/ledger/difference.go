@@ -166,7 +166,8 @@ WHERE pipeline = @pipeline`
 func (l *lease) Known(ctx context.Context, ids []product.ID) ([]run.Standing, error) {
 	const look = `
 SELECT coalesce(d.product, h.product), coalesce(d.kind, h.kind), coalesce(d.state, @in_flight),
-	coalesce(d.opened_at, h.acted_at), greatest(d.acted_at, h.acted_at), CASE WHEN d.acted_by = @id THEN d.attempts ELSE 0 END
+	coalesce(d.opened_at, h.acted_at), greatest(d.acted_at, h.acted_at), CASE WHEN d.acted_by = @id THEN d.attempts ELSE 0 END,
+	d.announced_at IS NOT NULL
 FROM (
 	SELECT k.* FROM unnest(@products::text[]) AS o (product), LATERAL (
 		SELECT * FROM ` + differenceTable + ` WHERE pipeline = @pipeline AND product = o.product AND closed_at IS NULL OFFSET 0) AS k) AS d
@@ -196,7 +197,8 @@ FULL JOIN (
 // behind the given one; at most limit. An id that no column holds comes as it is kept.
 func (l *lease) Open(ctx context.Context, after run.Key, limit int) ([]run.Standing, error) {
 	const list = `
-SELECT product, kind, state, opened_at, acted_at, CASE WHEN acted_by = @id THEN attempts ELSE 0 END FROM ` + differenceTable + `
+SELECT product, kind, state, opened_at, acted_at, CASE WHEN acted_by = @id THEN attempts ELSE 0 END, announced_at IS NOT NULL
+FROM ` + differenceTable + `
 WHERE pipeline = @pipeline AND closed_at IS NULL AND (product, kind) > (@product, @kind)
 ORDER BY product, kind LIMIT @limit`
 	behind := storedKey(after)
@@ -208,7 +210,7 @@ ORDER BY product, kind LIMIT @limit`
 
 func scanStanding(row pgx.CollectableRow) (s run.Standing, err error) {
 	var acted *time.Time
-	err = row.Scan(&s.ID, &s.Kind, &s.State, &s.Opened, &acted, &s.Attempts)
+	err = row.Scan(&s.ID, &s.Kind, &s.State, &s.Opened, &acted, &s.Attempts, &s.Announced)
 	s.Opened, s.Acted = s.Opened.UTC(), utc(acted)
 	return s, err
 }

@@ -24,14 +24,18 @@ func (r *Run) find(ctx context.Context, scope diff.Scope) error {
 		defer close(batches)
 		return r.finder.Scan(scanCtx, scope, batches)
 	})
+	var detected errgroup.Group
+	detected.Go(func() error { return r.takeDetected(ctx, scanCtx) })
 	for b := range batches {
 		if err := r.letIn(ctx, b); err != nil {
 			stop()
-			_ = scan.Wait() // it ends because of the error that is returned
+			_, _ = scan.Wait(), detected.Wait() // they end because of the error that is returned
 			return err
 		}
 	}
 	err := scan.Wait()
+	stop()
+	err = errors.Join(err, detected.Wait())
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -47,6 +51,50 @@ func (r *Run) find(ctx context.Context, scope diff.Scope) error {
 	}
 	r.line.end()
 	return err
+}
+
+// detectedInterval is how often a run looks for what detectors have found.
+const detectedInterval = 2 * time.Second
+
+// takeDetected lets in what detectors find while the scan goes on: it may be past that, and the
+// next run far away.
+func (r *Run) takeDetected(ctx, scanning context.Context) error {
+	if r.options.Detected == 0 || r.options.DryRun {
+		return nil
+	}
+	for wait(scanning, nil, detectedInterval) == nil {
+		ids, err := r.Ledger.TakeDue(ctx, r.options.Repair, r.options.Detected)
+		if err == nil && len(ids) > 0 {
+			r.anyKnown.Store(true)
+			err = r.letInDetected(ctx, ids)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// letInDetected makes items of those products that differ.
+func (r *Run) letInDetected(ctx context.Context, ids []product.ID) error {
+	for len(ids) > 0 {
+		looked := time.Now()
+		pairs, err := r.finder.Look(ctx, ids)
+		if err != nil {
+			return err
+		}
+		ids = ids[len(pairs):]
+		batch := diff.Batch{Part: noPart}
+		for _, pair := range pairs {
+			if kind, _ := r.finder.Differs(pair); kind != "" {
+				batch.Suspects = append(batch.Suspects, diff.Suspect{ID: pair.ID, Kind: kind, Stamp: pair.Stamp(kind), FirstSeen: looked})
+			}
+		}
+		if err := r.letIn(ctx, batch); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // letIn makes items of what a part of the scan has found.
@@ -99,7 +147,7 @@ func (r *Run) unjudged(ctx context.Context, items []*item) ([]*item, error) {
 // recall adds what the ledger knows of the products. The attempts of one that this run
 // has repaired before go on where they were.
 func (r *Run) recall(ctx context.Context, items []*item) error {
-	if !r.anyKnown || len(items) == 0 {
+	if !r.anyKnown.Load() || len(items) == 0 {
 		return nil
 	}
 	known, err := r.Ledger.Known(ctx, idsOf(items))

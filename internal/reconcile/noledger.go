@@ -18,6 +18,7 @@ func (noLedger) Judged(context.Context, []product.ID) (map[run.Key]bool, error) 
 func (noLedger) Begin(context.Context, []run.Hand) error                        { return nil }
 func (noLedger) Settle(context.Context, run.Settlement) error                   { return nil }
 func (noLedger) Open(context.Context, run.Key, int) ([]run.Standing, error)     { return nil, nil }
+func (noLedger) TakeDue(context.Context, run.Kinds, int) ([]product.ID, error)  { return nil, nil }
 func (noLedger) LastLook(context.Context) (run.Look, error)                     { return run.Look{}, nil }
 func (noLedger) Gap(context.Context) (time.Duration, error)                     { return 0, nil }
 func (noLedger) Measured(context.Context, time.Duration) error                  { return nil }

@@ -34,7 +34,8 @@ func (r *Run) resume(ctx context.Context) (*run.Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.resumed, r.anyKnown = at != nil, len(known) > 0 || at != nil
+	r.resumed = at != nil
+	r.anyKnown.Store(len(known) > 0 || r.resumed)
 	if at == nil {
 		return nil, nil
 	}
@@ -103,7 +104,8 @@ func (r *Run) restart(ctx context.Context, scope diff.Scope) (diff.Scope, error)
 	r.finder.Counters.Reset()
 	r.books.restart()
 	r.guard.reopen()
-	r.resumed, r.anyKnown = false, true
+	r.resumed = false
+	r.anyKnown.Store(true)
 	if err := r.books.keep(ctx, run.Settlement{Restart: true}); err != nil {
 		return diff.Scope{}, err
 	}
@@ -131,7 +133,7 @@ func (r *Run) closeGone(ctx context.Context, scope diff.Scope) error {
 		return nil
 	}
 	var after run.Key
-	for r.anyKnown {
+	for r.anyKnown.Load() {
 		open, err := r.Ledger.Open(ctx, after, run.MaxBatchSize)
 		if err != nil {
 			return err

@@ -87,6 +87,9 @@ type Options struct {
 	MaxRepairs int
 	// MaxDeletes is the largest number of rows to delete; 0 is Config.MaxDeletes.
 	MaxDeletes int
+	// Detected is how many products that detectors find while the run scans it may repair as
+	// well, counting those of the last hour for which runs were asked; 0 leaves them to others.
+	Detected int
 	// BatchSize is the number of products read and acted on at once, 1..1000.
 	BatchSize int
 	// Takeovers is how often another process went on with the run, and Vanished how many of
@@ -145,7 +148,7 @@ type Run struct {
 	begun     time.Time
 	stage     run.Stage
 	resumed   bool         // an earlier process has begun this run
-	anyKnown  bool         // the ledger knows open differences
+	anyKnown  atomic.Bool  // the ledger knows open differences
 	undone    atomic.Int64 // rows taken back
 	servers   []*server    // that are waited for
 }

@@ -43,11 +43,11 @@ func (s *settling) current() time.Duration {
 // end is the moment from which a suspect counts. The time runs from the product's
 // creation or update, from our first sight where that is unknown or in the future, and
 // so never ends later than that time after first sight. A difference that has stood
-// open for longer is not waited for. A young product is seen once more at least,
+// open for longer is not waited for, nor one whose own event was consumed. A young product is seen once more at least,
 // which shows whether others of its age still arrive.
 func (s *settling) end(it *item) time.Time {
 	settle := s.current()
-	if it.knownFor(settle) {
+	if it.knownFor(settle) || it.announced() {
 		return time.Time{}
 	}
 	from := it.stamp
@@ -59,6 +59,12 @@ func (s *settling) end(it *item) time.Time {
 		end = later(end, it.firstSeen.Add(min(s.interval+s.interval/5, settle)))
 	}
 	return end
+}
+
+// announced tells whether the product's own event was consumed and made no row: nothing of it
+// is on its way.
+func (it *item) announced() bool {
+	return it.Kind == product.Missing && slices.ContainsFunc(it.known, func(k run.Standing) bool { return k.Kind == it.Kind && k.Announced })
 }
 
 // knownFor tells whether an earlier run has left the difference open for so long.
@@ -77,7 +83,7 @@ func (s *settling) young(it *item) bool {
 // one that meets the product's own event kills the cart's consumer. The time where
 // it may is past.
 func (s *settling) sparedUntil(it *item) time.Time {
-	if it.knownFor(s.r.config.SettleMax) {
+	if it.knownFor(s.r.config.SettleMax) || it.announced() {
 		return it.firstSeen
 	}
 	from := it.stamp
@@ -90,7 +96,7 @@ func (s *settling) sparedUntil(it *item) time.Time {
 // teaches tells whether an item's arrival shows how long products are on their way: no
 // run has acted on it.
 func (s *settling) teaches(it *item) bool {
-	return s.young(it) && it.attempt == 0 && !slices.ContainsFunc(it.known, func(k run.Standing) bool { return !k.Acted.IsZero() })
+	return s.young(it) && it.attempt == 0 && !it.announced() && !slices.ContainsFunc(it.known, func(k run.Standing) bool { return !k.Acted.IsZero() })
 }
 
 // arrived learns from an item that has come by itself by the time that it is judged.

@@ -185,6 +185,11 @@ func TestCaseE13KnownDifferencesAreNotWaitedFor(t *testing.T) {
 		{"known for days", func() []run.Standing { return []run.Standing{opened(id(1), product.Orphaned, 48*time.Hour)} }, 0},
 		{"known since a moment", func() []run.Standing { return []run.Standing{opened(id(1), product.Orphaned, settle/2)} }, settle},
 		{"known for days as another difference", func() []run.Standing { return []run.Standing{opened(id(1), product.Stale, 48*time.Hour)} }, settle},
+		{"its event was consumed, and it is another difference", func() []run.Standing {
+			known := opened(id(1), product.Missing, time.Second)
+			known.Announced = true
+			return []run.Standing{known}
+		}, settle},
 		{"another one is known", func() []run.Standing { return []run.Standing{opened(id(2), product.Orphaned, 48*time.Hour)} }, settle},
 	}
 	for _, test := range tests {
@@ -209,6 +214,31 @@ func TestCaseE13KnownDifferencesAreNotWaitedFor(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// What was announced, and consumed in vain, is on its way no more.
+func TestAnAnnouncedProductIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	for _, announced := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newShop(10, none)
+			p := newProduct(id(11))
+			p.Created = time.Now()
+			s.add(p, false)
+			known := opened(id(11), product.Missing, time.Second)
+			known.Announced = announced
+			set := s.replay()
+			set.Ledger = &standing{known: []run.Standing{known}}
+			after, report := s.acted(t, set)
+			want := settle
+			if announced {
+				want = 0
+			}
+			if took := after[id(11)]; took < want || took > want+slack || report.Acted != 1 {
+				t.Errorf("announced %v: after %s, want %s; %+v", announced, took, want, report)
+			}
+		})
 	}
 }
 
@@ -285,6 +315,7 @@ func TestADirectRunSparesTheYoung(t *testing.T) {
 		name    string
 		created func() time.Time
 		opened  time.Duration // in the ledger
+		event   bool          // its own was consumed, by the ledger
 		named   bool
 		spared  time.Duration // for how long still, 0 where it is not
 		result  run.Result
@@ -295,6 +326,8 @@ func TestADirectRunSparesTheYoung(t *testing.T) {
 		{name: "of the future", created: func() time.Time { return time.Now().Add(time.Hour) }, spared: settleMax, result: run.Succeeded},
 		{name: "old enough", created: func() time.Time { return time.Now().Add(-settleMax) }, result: run.Succeeded},
 		{name: "of unknown age, and known for long", created: func() time.Time { return time.Time{} }, opened: settleMax, result: run.Succeeded},
+		{name: "a moment old, and its event consumed", created: time.Now, opened: time.Second, event: true, result: run.Succeeded},
+		{name: "of unknown age, and its event consumed", created: func() time.Time { return time.Time{} }, opened: time.Second, event: true, result: run.Succeeded},
 		{name: "of unknown age, and known for not so long", created: func() time.Time { return time.Time{} }, opened: settleMax - time.Minute, spared: settleMax, result: run.Succeeded},
 	}
 	for _, test := range tests {
@@ -308,7 +341,9 @@ func TestADirectRunSparesTheYoung(t *testing.T) {
 				s.ranges = append(s.ranges, product.Range{Class: product.Strings})
 				set := s.direct()
 				if test.opened > 0 {
-					set.Ledger = &standing{known: []run.Standing{opened(id(1), product.Missing, test.opened)}}
+					known := opened(id(1), product.Missing, test.opened)
+					known.Announced = test.event
+					set.Ledger = &standing{known: []run.Standing{known}}
 				}
 				if test.named {
 					set.options.IDs = idsFrom(1, 1)

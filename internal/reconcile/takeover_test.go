@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -180,4 +181,44 @@ func (s *shop) goOn(ctx context.Context, t *rapid.T, set setting, before map[pro
 	s.carried = before
 	defer func() { s.carried = nil }()
 	return s.do(ctx, t, set)
+}
+
+// What detectors find where the scan has been already is repaired by the same run, within
+// their limit.
+func TestARunTakesWhatDetectorsFind(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []int{0, 1, 100} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newShop(100, none)
+			ledger := memoryledger.New()
+			s.hangs = func(c call) bool {
+				if c.operation != scanning || c.nth != 10 { // behind those that are lost now
+					return false
+				}
+				var lost []run.Finding
+				for _, id := range idsFrom(1, 3) {
+					s.mu.Lock()
+					delete(s.Rows, id)
+					s.mu.Unlock()
+					lost = append(lost, run.Finding{Key: run.Key{ID: id, Kind: product.Missing}, Due: time.Now(), Announced: true})
+				}
+				if _, err := ledger.Detect(t.Context(), lost); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(5 * time.Second)
+				return false
+			}
+			set := s.replay()
+			set.options.Detected, set.options.MaxRepairs = limit, 100
+			set.Ledger = begin(t.Context(), t, ledger)
+			report, err := s.do(t.Context(), t, set)
+			want := int64(min(limit, 3))
+			if err != nil || report.Outcomes[run.Verified] != want {
+				t.Errorf("with a limit of %d %d are repaired, want %d; %v", limit, report.Outcomes[run.Verified], want, err)
+			}
+			if left, err := ledger.Detection(t.Context()); err != nil || left.Pending != 3-want {
+				t.Errorf("%d wait for a run, want %d; %v", left.Pending, 3-want, err)
+			}
+		})
+	}
 }

@@ -22,6 +22,9 @@ type Finding struct {
 	Title string
 	// Due is when a run is to repair it: it may be on its way until then.
 	Due time.Time
+	// Announced tells that the product's own event was consumed, and made no row: nothing of
+	// it is on its way.
+	Announced bool
 }
 
 // DetectorState is how far a detector has come.
@@ -49,6 +52,6 @@ type Detection struct {
 // Pending are differences that detectors have found, and for which no run was asked yet.
 type Pending struct {
 	IDs []product.ID // the longest due first
-	// Asked is how many products detectors have asked runs to repair within the last hour.
+	// Asked is for how many of those that were found runs were asked within the last hour.
 	Asked int
 }

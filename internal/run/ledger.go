@@ -30,6 +30,10 @@ type Ledger interface {
 	// Open returns a page of the pipeline's open differences, ordered by id and kind,
 	// behind the given one; at most limit.
 	Open(ctx context.Context, after Key, limit int) ([]Standing, error)
+	// TakeDue returns what detectors have found of these kinds that is due, and for which no
+	// run was asked yet: this one repairs it. At most so many are taken within an hour, those
+	// included for which other runs were asked.
+	TakeDue(ctx context.Context, kinds Kinds, hourly int) ([]product.ID, error)
 	// LastLook is the latest complete comparison, zero where there was none.
 	LastLook(ctx context.Context) (Look, error)
 	// Gap is the longest time from a product's creation to its event of the last hour.
@@ -60,6 +64,8 @@ type Standing struct {
 	// the present run has.
 	Acted    time.Time
 	Attempts int
+	// Announced tells that the product's own event was consumed, and made no row.
+	Announced bool
 }
 
 // Look is one complete comparison of the whole catalogue.

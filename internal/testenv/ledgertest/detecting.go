@@ -14,6 +14,7 @@ import (
 var detecting = map[string]func(*testing.T, Fixture){
 	"what a detector finds":  testDetect,
 	"when it is due again":   testDetectAgain,
+	"what was announced":     testAnnounced,
 	"the limit of an hour":   testDetectLimit,
 	"one process works":      testTake,
 	"how far they have come": testLooked,
@@ -103,12 +104,41 @@ func testDetectAgain(t *testing.T, l Fixture) {
 	detected(t, l, 0, finding(due, product.Missing, "z"))
 }
 
+// What is known of a product's own event stays known, however the difference was found.
+func testAnnounced(t *testing.T, l Fixture) {
+	now := time.Now()
+	announced := func(due time.Time, id product.ID) run.Finding {
+		f := finding(due, product.Missing, id)
+		f.Announced = true
+		return f
+	}
+	detected(t, l, 2, finding(now.Add(time.Hour), product.Missing, "by a look"), announced(now, "by its event"))
+	detected(t, l, 0, announced(now.Add(-time.Second), "by a look"), finding(now.Add(time.Hour), product.Missing, "by its event"))
+	wantPending(t, l, allKinds, "by a look", "by its event") // both by their earlier moments
+	lease := begun(t, l, long)
+	keep(t, lease, run.Found, product.Missing, "by a run")
+	want := map[product.ID]bool{"by a look": true, "by its event": true, "by a run": false}
+	for _, s := range known(t, lease, "by a look", "by its event", "by a run") {
+		if s.Announced != want[s.ID] {
+			t.Errorf("%s: announced %v", s.ID, s.Announced)
+		}
+	}
+	// It has come, and is gone again: nothing of it is on its way.
+	keep(t, lease, run.Verified, product.Missing, "by its event")
+	keep(t, lease, run.Found, product.Missing, "by its event")
+	for _, s := range known(t, lease, "by its event") {
+		if !s.Announced {
+			t.Error("its event is forgotten")
+		}
+	}
+}
+
 func testDetectLimit(t *testing.T, l Fixture) {
 	detected(t, l, 1, finding(time.Now().Add(-time.Minute), product.Missing, "a"))
 	asked := func() int {
 		t.Helper()
 		p, err := l.Pending(t.Context(), allKinds, 9)
-		if err != nil || len(p.IDs) != 1 {
+		if err != nil || len(p.IDs) == 0 {
 			t.Fatalf("%+v, %v", p, err)
 		}
 		return p.Asked
@@ -116,13 +146,30 @@ func testDetectLimit(t *testing.T, l Fixture) {
 	if n := asked(); n != 0 {
 		t.Errorf("%d were asked for at first", n)
 	}
-	finished(t, l, run.StatusSucceeded, from(run.ByDetector), naming("x", "y", "z"))
-	finished(t, l, run.StatusSucceeded, from(run.BySchedule), naming("v", "w"))
+	due := time.Now().Add(-time.Hour)
+	detected(t, l, 4, finding(due, product.Missing, "x"), finding(due, product.Missing, "y"), finding(due, product.Missing, "z"), finding(due, product.Stale, "s"))
+	if err := l.Asked(t.Context(), []product.ID{"x", "y", "s"}, run.Kinds{product.Missing}); err != nil {
+		t.Fatal(err)
+	}
+	lease := begun(t, l, long)
+	for _, want := range [][]product.ID{{"z"}, nil} { // the limit is reached then, and "a" waits
+		if ids, err := lease.TakeDue(t.Context(), run.Kinds{product.Missing}, 3); err != nil || !slices.Equal(ids, want) {
+			t.Errorf("%q are taken, want %q, %v", ids, want, err)
+		}
+	}
+	wantPending(t, l, allKinds, "s", "a")
 	if n := asked(); n != 3 {
 		t.Errorf("%d were asked for, want 3", n)
 	}
 	l.Age(61 * time.Minute)
-	if n := asked(); n != 0 {
+	if ids, err := lease.TakeDue(t.Context(), run.Kinds{product.Stale}, 3); err != nil || !slices.Equal(ids, []product.ID{"s"}) {
+		t.Errorf("%q are taken, %v", ids, err)
+	}
+	detected(t, l, 1, finding(time.Now().Add(time.Hour), product.Missing, "not yet"))
+	if ids, err := lease.TakeDue(t.Context(), allKinds, 1); err != nil || len(ids) > 0 {
+		t.Errorf("%q are taken above the limit, %v", ids, err)
+	}
+	if n := asked(); n != 1 {
 		t.Errorf("%d were asked for within the last hour", n)
 	}
 }

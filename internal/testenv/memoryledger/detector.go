@@ -36,10 +36,21 @@ func (l *Ledger) Detect(ctx context.Context, findings []run.Finding) (fresh int,
 		case d == nil || d.closedBy != "":
 			delete(l.differences, f.Key)
 			l.open(nobody, run.Outcome{Key: f.Key, Title: f.Title, State: run.Found})
-			l.differences[f.Key].due = f.Due
+			opened := l.differences[f.Key]
+			opened.due = f.Due
+			if d != nil {
+				opened.asked, opened.announced = d.asked, d.announced
+			}
 			fresh++
-		case d.due.IsZero() && (d.asked.IsZero() || l.now().at.Sub(d.asked) > 10*time.Minute):
+		case !d.due.IsZero():
+			if f.Due.Before(d.due) {
+				d.due = f.Due
+			}
+		case d.asked.IsZero() || l.now().at.Sub(d.asked) > 10*time.Minute:
 			d.due = f.Due
+		}
+		if f.Announced {
+			l.differences[f.Key].announced = true
 		}
 	}
 	return fresh, nil
@@ -52,6 +63,12 @@ func (l *Ledger) Pending(ctx context.Context, kinds run.Kinds, limit int) (p run
 		return p, err
 	}
 	defer leave()
+	p.IDs, p.Asked = l.due(kinds, limit), l.askedLately()
+	return p, nil
+}
+
+// due are the products of what is due by now, at most limit.
+func (l *Ledger) due(kinds run.Kinds, limit int) (ids []product.ID) {
 	due := slices.DeleteFunc(slices.Collect(maps.Keys(l.differences)), func(key run.Key) bool {
 		d := l.differences[key]
 		return d.closedBy != "" || d.due.IsZero() || d.due.After(l.now().at) || !kinds.Has(key.Kind)
@@ -60,14 +77,19 @@ func (l *Ledger) Pending(ctx context.Context, kinds run.Kinds, limit int) (p run
 		return cmp.Or(l.differences[a].due.Compare(l.differences[b].due), strings.Compare(string(a.ID), string(b.ID)))
 	})
 	for _, key := range due[:min(len(due), limit)] {
-		p.IDs = append(p.IDs, key.ID)
+		ids = append(ids, key.ID)
 	}
-	for _, e := range l.runs {
-		if r := &e.record; r.Request.Trigger == run.ByDetector && r.Status != run.StatusSkipped && l.now().at.Sub(r.Request.At) < time.Hour && len(p.IDs) > 0 {
-			p.Asked += len(r.Request.IDs)
+	return ids
+}
+
+// askedLately is for how many differences runs were asked within the last hour.
+func (l *Ledger) askedLately() (n int) {
+	for _, d := range l.differences {
+		if !d.asked.IsZero() && l.now().at.Sub(d.asked) < time.Hour {
+			n++
 		}
 	}
-	return p, nil
+	return n
 }
 
 // Asked tells that a run was asked for to repair these products.
@@ -77,12 +99,16 @@ func (l *Ledger) Asked(ctx context.Context, ids []product.ID, kinds run.Kinds) e
 		return err
 	}
 	defer leave()
+	l.asked(ids, kinds)
+	return nil
+}
+
+func (l *Ledger) asked(ids []product.ID, kinds run.Kinds) {
 	for key, d := range l.differences {
 		if slices.Contains(ids, key.ID) && kinds.Has(key.Kind) && !d.due.IsZero() {
 			d.due, d.asked = time.Time{}, l.now().at
 		}
 	}
-	return nil
 }
 
 // Take gives a detector's work to one process for a time.

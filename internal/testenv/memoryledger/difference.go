@@ -22,11 +22,12 @@ type difference struct {
 	acted                         time.Time
 	actedBy                       string
 	due, asked                    time.Time // what detectors do with it
+	announced                     bool
 }
 
 // standing is a difference as a run knows it.
 func (d *difference) standing(key run.Key, id string) run.Standing {
-	s := run.Standing{Key: key, State: d.outcome.State, Opened: d.opened.at, Acted: d.acted}
+	s := run.Standing{Key: key, State: d.outcome.State, Opened: d.opened.at, Acted: d.acted, Announced: d.announced}
 	if d.actedBy == id {
 		s.Attempts = d.outcome.Attempts
 	}

@@ -255,6 +255,17 @@ func (l *lease) Open(ctx context.Context, after run.Key, limit int) ([]run.Stand
 	return open, nil
 }
 
+func (l *lease) TakeDue(ctx context.Context, kinds run.Kinds, hourly int) ([]product.ID, error) {
+	_, leave, err := l.enter(ctx, "TakeDue")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	ids := l.ledger.due(kinds, min(max(hourly-l.ledger.askedLately(), 0), run.MaxBatchSize))
+	l.ledger.asked(ids, kinds)
+	return ids, nil
+}
+
 func (l *Ledger) lastLook() (last run.Look) {
 	for _, look := range l.looks {
 		if look.At.After(last.At) {
