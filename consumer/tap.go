@@ -66,8 +66,9 @@ type TapState struct {
 	Oldest time.Time
 	Held   int
 	// Unreadable is what the last event looked like that no consumer can read, empty where
-	// there was none, and UnreadableAt when it came.
+	// there was none, UnreadableIn the queue of the cart that it came to, and UnreadableAt when.
 	Unreadable   string
+	UnreadableIn string
 	UnreadableAt time.Time
 }
 
@@ -312,7 +313,7 @@ func (t *Tap) read(d amqp.Delivery) (a announcement, is bool) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.state.Unreadable = fmt.Sprintf("an event for queue %s of %d bytes cannot be read, and stops the cart's consumer: %v", d.RoutingKey, len(d.Body), err)
-		t.state.UnreadableAt = a.arrived
+		t.state.UnreadableIn, t.state.UnreadableAt = d.RoutingKey, a.arrived
 		return a, false
 	}
 	a.id, a.Body = body.ID, nil // of large events little stays in memory

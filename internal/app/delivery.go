@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ecom-micro/etl/consumer"
 	"github.com/ecom-micro/etl/internal/delivery"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/run"
@@ -14,6 +15,7 @@ import (
 // and remembers what was seen.
 type deliveries struct {
 	broker *Broker
+	tap    func() consumer.TapState
 
 	mu     sync.Mutex
 	judge  delivery.Judge
@@ -22,7 +24,8 @@ type deliveries struct {
 
 // look asks the broker. err is what it lacks, or why it does not answer.
 func (d *deliveries) look(ctx context.Context) (verdict run.Delivery, err error) {
-	look := delivery.Look{At: time.Now()}
+	tap := d.tap()
+	look := delivery.Look{At: time.Now(), Poison: delivery.Poison{Queue: tap.UnreadableIn, At: tap.UnreadableAt, Text: tap.Unreadable}}
 	look.Queues, look.Err = d.broker.Monitor.Look(ctx)
 	if look.Err == nil {
 		look.Routes = d.broker.routes(ctx)

@@ -104,7 +104,7 @@ func (s *Service) wire(ctx context.Context) (err error) {
 	s.clean.Add("the scheduler", s.scheduler.Shutdown)
 
 	s.stores = &storeViews{Stores: stores, monitor: broker.Monitor}
-	s.probes = &probes{Service: s, broker: broker, ways: &deliveries{broker: broker}}
+	s.probes = &probes{Service: s, broker: broker, ways: &deliveries{broker: broker, tap: s.detection.tap.State}}
 	s.api = api.New(c.API, api.Parts{
 		Runs: s.ledger, Doorbell: s.doorbell, Stores: s.stores, Probes: s.probes, Schedule: s.schedule,
 		Metrics: s.metrics.Handler(), Observe: s.metrics.Request, Log: s.log, ProbesOnly: !c.Service.has(roleAPI),

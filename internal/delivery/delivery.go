@@ -80,6 +80,16 @@ type Look struct {
 	Queues map[string]rabbit.QueueState
 	// Routes are the ways to them, nil where the management API is not used or silent.
 	Routes map[string]Route
+	// Poison is the last event that was announced and that no consumer can read, its zero value
+	// where none was seen.
+	Poison Poison
+}
+
+// Poison is an event that a consumer cannot read.
+type Poison struct {
+	Queue string
+	At    time.Time
+	Text  string // what it looks like
 }
 
 // history is what earlier looks showed of one queue.
@@ -186,6 +196,13 @@ func (j *Judge) lasting(now time.Time, names ...string) (first time.Time) {
 	return first.UTC()
 }
 
+// dies tells whether consumers die of an event that was seen to be unreadable: they have gone
+// since, and it may still wait.
+func (h *history) dies(queue string, look Look) bool {
+	gone := !h.idle.IsZero() || len(h.deaths) > 0
+	return look.Poison.Queue == queue && look.At.Sub(look.Poison.At) < memory && h.ready > 0 && gone
+}
+
 // judge says how one queue stands.
 func (h *history) judge(queue string, look Look) run.QueueDelivery {
 	q := run.QueueDelivery{Queue: queue, State: run.Flowing, Ready: h.ready, Consumers: h.consumers, Waiting: h.waiting.UTC(), Idle: h.idle.UTC()}
@@ -208,6 +225,9 @@ func (h *history) judge(queue string, look Look) run.QueueDelivery {
 	switch {
 	case unbound != "":
 		q.State, q.Link, q.Text = run.Severed, run.LinkBinding, unbound
+	case h.dies(queue, look):
+		q.State, q.Link = run.Severed, run.LinkHead
+		q.Text = fmt.Sprintf("%s, which came at %s: remove it from the queue's head", look.Poison.Text, look.Poison.At.UTC().Format(time.RFC3339))
 	case len(h.deaths) >= deaths:
 		q.State, q.Link = run.Severed, run.LinkHead
 		q.Text = fmt.Sprintf("consumers of %s have gone %d times while %s waited: the first event of the queue is probably one that the cart cannot store; see the Cart Service's log, and remove that event", queue, len(h.deaths), events)

@@ -43,6 +43,12 @@ func TestVerdicts(t *testing.T) {
 		}
 		return looks
 	}
+	poisoned := func(queue string, age time.Duration, looks []Look) []Look {
+		for i := range looks {
+			looks[i].Poison = Poison{Queue: queue, At: looks[0].At.Add(-age), Text: "an event for queue " + queue + " of 8 bytes cannot be read"}
+		}
+		return looks
+	}
 	failing := func(err error) []Look { return []Look{{At: time.Now(), Err: err}} }
 	for name, tt := range map[string]struct {
 		looks []Look
@@ -61,11 +67,17 @@ func TestVerdicts(t *testing.T) {
 		"until it is gone":                    {looks(append(repeated(2, state(1, 0), state(0, 1), state(1, 0)), repeated(8, state(0, 1))...)...), run.Flowing, "", "", ""},
 		"a cart that restarts without events": {looks(repeated(3, state(0, 1), state(0, 0), state(0, 1))...), run.Flowing, "", "", ""},
 		"a consumer that takes nothing":       {looks(repeated(7, state(5, 1))...), run.Stalled, run.LinkQueue, "5 events waiting in product-created become no fewer since 2026-11-26T10:00:00Z", "10:01:00"},
-		"a binding that is there":             {with(bound, looks(state(0, 1))), run.Flowing, "", "", ""},
-		"a binding that was deleted":          {with(cut, looks(state(0, 1), state(0, 1))), run.Severed, run.LinkBinding, "product-created is not bound to exchange product-service, so its events are dropped: restart the Cart Service", "10:00:00"},
-		"a queue that is not there":           {failing(fmt.Errorf("queue product-created %w: start it", rabbit.ErrNotFound)), run.Severed, run.LinkQueue, "queue product-created", ""},
-		"an exchange that is not there":       {failing(fmt.Errorf("exchange product-service %w: start it", rabbit.ErrNotFound)), run.Severed, run.LinkExchange, "exchange product-service", ""},
-		"a broker that is away":               {failing(errors.New("connection refused")), run.Unknown, run.LinkBroker, "connection refused", ""},
+		"an event that nobody can read": {poisoned(rabbit.CreatedQueue, time.Second, looks(state(0, 1), state(1, 0))), run.Severed, run.LinkHead,
+			"an event for queue product-created of 8 bytes cannot be read, which came at 2026-11-26T09:59:59Z: remove it from the queue's head", "10:00:10"},
+		"which the cart has survived":   {poisoned(rabbit.CreatedQueue, time.Second, looks(state(2, 1))), run.Flowing, "", "", ""},
+		"and is gone":                   {poisoned(rabbit.CreatedQueue, time.Second, looks(state(0, 1), state(0, 0))), run.Stalled, run.LinkConsumers, "nobody consumes product-created", "10:00:10"},
+		"of another queue":              {poisoned(rabbit.UpdatedQueue, time.Second, looks(state(0, 1), state(1, 0))), run.Stalled, run.LinkConsumers, "nobody consumes product-created", "10:00:10"},
+		"and was long ago":              {poisoned(rabbit.CreatedQueue, time.Hour, looks(state(0, 1), state(1, 0))), run.Stalled, run.LinkConsumers, "nobody consumes product-created", "10:00:10"},
+		"a binding that is there":       {with(bound, looks(state(0, 1))), run.Flowing, "", "", ""},
+		"a binding that was deleted":    {with(cut, looks(state(0, 1), state(0, 1))), run.Severed, run.LinkBinding, "product-created is not bound to exchange product-service, so its events are dropped: restart the Cart Service", "10:00:00"},
+		"a queue that is not there":     {failing(fmt.Errorf("queue product-created %w: start it", rabbit.ErrNotFound)), run.Severed, run.LinkQueue, "queue product-created", ""},
+		"an exchange that is not there": {failing(fmt.Errorf("exchange product-service %w: start it", rabbit.ErrNotFound)), run.Severed, run.LinkExchange, "exchange product-service", ""},
+		"a broker that is away":         {failing(errors.New("connection refused")), run.Unknown, run.LinkBroker, "connection refused", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
