@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -9,8 +10,8 @@ import (
 )
 
 // actor is who calls.
-func actor(r *http.Request) run.Actor {
-	return run.Actor{Name: callOf(r.Context()).user.Name(), Trigger: run.ByHTTP}
+func actor(ctx context.Context) run.Actor {
+	return run.Actor{Name: callOf(ctx).user.Name(), Trigger: run.ByHTTP}
 }
 
 type actionList struct {

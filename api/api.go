@@ -19,8 +19,11 @@ import (
 	"github.com/ecom-micro/etl/internal/run"
 )
 
-// prefix is what the platform's ingress forwards.
-const prefix = "/api/etl"
+// Prefix is what the platform's ingress forwards.
+const Prefix = "/api/etl"
+
+// pages is where the pages for people are.
+const pages = Prefix + "/ui/"
 
 // Limits.
 const (
@@ -47,7 +50,7 @@ type API struct {
 	draining   chan struct{} // closed by Drain
 	drain      sync.Once
 
-	summary    cached[overview]
+	summary    cached[Overview]
 	health     cached[Health]
 	lastHealth cached[*run.HealthRecord]
 	readiness  map[bool]*cached[Readiness] // by whether it is the full one
@@ -62,7 +65,7 @@ func New(config Config, parts Parts) *API {
 	}
 	a.watches = newWatches(func(ctx context.Context, id string) (run.Record, error) { return parts.Runs.Run(ctx, id) })
 	// Dashboards and probes may ask often; counting two stores is work for both.
-	a.summary = cached[overview]{ttl: time.Second, fetch: a.look}
+	a.summary = cached[Overview]{ttl: time.Second, fetch: a.look}
 	a.health = cached[Health]{ttl: time.Second, fetch: func(ctx context.Context) (Health, error) {
 		return parts.Probes.Health(ctx), nil
 	}}
@@ -175,10 +178,16 @@ func (a *API) newRouter() *mux.Router {
 		if rt.method == http.MethodGet {
 			methods = append(methods, http.MethodHead)
 		}
-		router.Handle(prefix+rt.path, a.admitted(rt)).Methods(methods...)
+		router.Handle(Prefix+rt.path, a.admitted(rt)).Methods(methods...)
 	}
 	if a.parts.Metrics != nil {
 		router.Handle("/metrics", a.parts.Metrics).Methods(http.MethodGet, http.MethodHead)
+	}
+	if a.parts.Pages != nil && !a.parts.ProbesOnly {
+		router.PathPrefix(pages).Handler(a.identified(a.parts.Pages(a)))
+		for _, path := range []string{"/", Prefix, Prefix + "/", strings.TrimSuffix(pages, "/")} {
+			router.Handle(path, http.RedirectHandler(pages, http.StatusSeeOther)).Methods(http.MethodGet, http.MethodHead).MatcherFunc(isBrowser)
+		}
 	}
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, r, &refusal{status: http.StatusNotFound, message: "nothing is here: /api/etl/openapi.yaml lists what is"})
@@ -189,6 +198,11 @@ func (a *API) newRouter() *mux.Router {
 		a.refuse(w, r, &refusal{status: http.StatusMethodNotAllowed, message: "this takes " + allowed + " only"})
 	})
 	return router
+}
+
+// isBrowser tells whether a person asks, and not a program that would read a page as data.
+func isBrowser(r *http.Request, _ *mux.RouteMatch) bool {
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 // allowed are the methods that the path of r takes.

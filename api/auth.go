@@ -139,7 +139,11 @@ func (g guard) user(r *http.Request) (user *User, refused *refusal, why error) {
 	if why := g.check(token, &c); why != nil {
 		return nil, forbidden("the token is not valid"), why
 	}
-	return &User{ID: c.ID, Email: c.Email, Role: strings.Join(c.Role, ",")}, nil, nil
+	return c.user(), nil, nil
+}
+
+func (c *claims) user() *User {
+	return &User{ID: c.ID, Email: c.Email, Role: strings.Join(c.Role, ",")}
 }
 
 func (g guard) check(token string, c *claims) error {

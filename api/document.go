@@ -51,7 +51,7 @@ type results struct {
 	ProductSync *totals   `json:"productSync"`
 }
 
-func runPath(id string) string { return prefix + "/runs/" + id }
+func runPath(id string) string { return Prefix + "/runs/" + id }
 
 func document(record run.Record) *runDocument {
 	d := &runDocument{

@@ -35,10 +35,18 @@ type failure struct {
 // retryAfter is when a caller may try again what failed because a service was away.
 const retryAfter = 5 * time.Second
 
-// refuse answers with an error. This is the one table of errors and statuses. Errors
+// Problem is an error in words that any caller may read.
+type Problem struct {
+	Status int // of the answer
+	// Errors are what is wrong; a field is named where one is to blame.
+	Errors []run.FieldError
+	Run    *run.Record // that it is about, nil for none
+}
+
+// Problem puts words to an error. This is the one table of errors and statuses. Errors
 // that are not listed are those of databases and broker: they go to the log, and the
-// caller learns only that something is away.
-func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
+// caller learns only that something is away. It is nil where the caller has left.
+func (a *API) Problem(ctx context.Context, err error) *Problem {
 	var (
 		refused  *refusal
 		invalid  *run.InvalidError
@@ -50,8 +58,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &refused):
 	case errors.As(err, &invalid):
-		a.answer(w, r, http.StatusBadRequest, failure{Errors: invalid.Fields})
-		return
+		return &Problem{Status: http.StatusBadRequest, Errors: invalid.Fields}
 	case errors.As(err, &active):
 		refused = conflict(&active.Active, "%s", active)
 	case errors.As(err, &wrong):
@@ -62,25 +69,34 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		refused = &refusal{status: http.StatusNotFound, message: "no such run"}
 	case errors.As(err, &tooLarge):
 		refused = &refusal{status: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("the body is longer than %d bytes", tooLarge.Limit)}
-	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
-		return // the caller has left
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return nil
 	default:
 		refused = &refusal{
 			status:  http.StatusServiceUnavailable,
-			message: "a service that this needs does not answer: GET /api/etl/health shows which, the log says more under request id " + RequestID(r.Context()),
+			message: "a service that this needs does not answer: GET /api/etl/health shows which, the log says more under request id " + RequestID(ctx),
 			cause:   err,
 		}
 	}
 	if refused.cause != nil {
-		logger(r.Context()).Error("request failed", "err", refused.cause)
+		logger(ctx).Error("request failed", "err", refused.cause)
 	}
-	if refused.status == http.StatusServiceUnavailable {
+	return &Problem{Status: refused.status, Errors: []run.FieldError{{Message: refused.message}}, Run: refused.run}
+}
+
+// refuse answers with an error.
+func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	p := a.Problem(r.Context(), err)
+	if p == nil {
+		return
+	}
+	if p.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
 	}
-	f := failure{Errors: []run.FieldError{{Message: refused.message}}}
-	if refused.run != nil {
-		f.Run = summary(*refused.run)
+	f := failure{Errors: p.Errors}
+	if p.Run != nil {
+		f.Run = summary(*p.Run)
 		w.Header().Set("Location", f.Run.Links.Self)
 	}
-	a.answer(w, r, refused.status, f)
+	a.answer(w, r, p.Status, f)
 }

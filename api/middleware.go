@@ -90,7 +90,7 @@ func (a *API) conclude(w *recorder, r *http.Request, began time.Time, panicked a
 // accessLevel keeps what Kubernetes and Prometheus ask all the time out of the log.
 func accessLevel(r *http.Request) slog.Level {
 	switch r.URL.Path {
-	case "/metrics", prefix + "/health", prefix + "/ready", prefix + "/live":
+	case "/metrics", Prefix + "/health", Prefix + "/ready", Prefix + "/live":
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
@@ -122,7 +122,7 @@ var crossSite = forbidden("requests from other sites are refused")
 func (a *API) admitted(rt route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := callOf(r.Context())
-		c.route = prefix + rt.path
+		c.route = Prefix + rt.path
 		err := a.admit(c, r, rt.access)
 		if err == nil {
 			if rt.long {
@@ -138,6 +138,18 @@ func (a *API) admitted(rt route) http.HandlerFunc {
 			a.refuse(w, r, err)
 		}
 	}
+}
+
+// identified lets everybody in, and knows from then on who it is.
+func (a *API) identified(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := callOf(r.Context())
+		c.route = pages
+		_ = a.admit(c, r, open) // which refuses nobody
+		ctx, cancel := context.WithTimeout(r.Context(), answerTimeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 // admit lets in who may, and knows from then on who it is.

@@ -22,6 +22,9 @@ type Parts struct {
 	// Observe, if set, hears of each request that was answered, by its route.
 	Observe func(route, method string, status int, took time.Duration)
 	Log     *slog.Logger
+	// Pages makes the handler of everything under /api/etl/ui/, for people with a browser; nil is
+	// none. It lets in whom it likes: Caller says who asks.
+	Pages func(*API) http.Handler
 	// ProbesOnly serves health, readiness, liveness and metrics and nothing else, as a
 	// process without the role api does. Of the others only Runs may then be nil.
 	ProbesOnly bool

@@ -27,29 +27,28 @@ func (a *API) getProduct(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	explanation, err := a.parts.Stores.Explain(r.Context(), id)
+	d, err := a.Explain(r.Context(), id)
 	if err != nil {
 		return err
 	}
-	history, err := a.parts.Runs.History(r.Context(), id, maxHistory)
-	if err != nil {
-		return err
-	}
-	explanation.History = history
-	d := words.API.Explanation(explanation)
-	if !d.InSource && !d.InCart && len(history) == 0 {
+	if !d.InSource && !d.InCart && len(d.History) == 0 {
 		return &refusal{status: http.StatusNotFound, message: "neither store has this product, and no run has met it: " + d.Next}
 	}
 	a.answer(w, r, http.StatusOK, productDocument{d, now()})
 	return nil
 }
 
-// productID is the id in the path, under the rules for ids in a request.
+// productID is the id in the path.
 func productID(r *http.Request) (product.ID, error) {
 	text, err := url.PathUnescape(mux.Vars(r)["id"])
 	if err != nil {
 		return "", invalid("id", "is not percent-encoded as it should be")
 	}
+	return ProductID(text)
+}
+
+// ProductID is an id that a caller has given, under the rules for ids in a request.
+func ProductID(text string) (product.ID, error) {
 	id := product.ID(text)
 	order := run.Order{IDs: []product.ID{id}}
 	var problem *run.InvalidError

@@ -88,5 +88,5 @@ func (c *contradiction) message(checked time.Time) string {
 	}
 	return fmt.Sprintf("The stores were compared at %s. Counted at %s, they hold %s and %s, %s %s than that comparison explains: GET %s/validate?maxAge=0s compares them now.",
 		checked.UTC().Format(time.RFC3339), c.Counted.UTC().Format(time.RFC3339), words.Counted(c.Source, "product"), words.Counted(c.Target, "row"),
-		words.Number(n), than, prefix)
+		words.Number(n), than, Prefix)
 }

@@ -24,9 +24,13 @@ func (a *API) run(ctx context.Context, r *http.Request) (run.Record, error) {
 	return a.parts.Runs.Run(ctx, id)
 }
 
-// runID never lets through what is no run's id.
+// runID is the id in the path.
 func runID(r *http.Request) (string, error) {
-	id := mux.Vars(r)["id"]
+	return RunID(mux.Vars(r)["id"])
+}
+
+// RunID never lets through what is no run's id; that is run.ErrNotFound.
+func RunID(id string) (string, error) {
 	if len(id) != 36 || uuid.Validate(id) != nil {
 		return "", run.ErrNotFound
 	}
@@ -142,12 +146,10 @@ func (a *API) ask(action string) func(http.ResponseWriter, *http.Request) error 
 		if err := withoutBody(w, r); err != nil {
 			return err
 		}
-		record, err := a.parts.Runs.Ask(r.Context(), id, wanted, actor(r))
+		record, err := a.Steer(r.Context(), id, wanted)
 		if err != nil {
 			return err
 		}
-		a.summary.forget()
-		logger(r.Context()).Info("run steered", "run", id, "wanted", wanted)
 		a.answerRun(w, r, record)
 		return nil
 	}

@@ -46,7 +46,7 @@ type switched struct {
 	At time.Time `json:"changedAt,omitzero"`
 }
 
-func (a *API) scheduler(o overview, user *User) schedulerDocument {
+func (a *API) scheduler(o Overview, user *User) schedulerDocument {
 	s := a.parts.Schedule()
 	timed := func(j Job, running bool) job {
 		if !running {
@@ -55,16 +55,16 @@ func (a *API) scheduler(o overview, user *User) schedulerDocument {
 		return job{Exists: s.Enabled, Running: running, Schedule: j.Expression, Next: j.Next}
 	}
 	d := schedulerDocument{
-		Sync:        syncJob{timed(s.Sync, s.Enabled && o.wanted.On), o.active != nil, briefly(o.scheduled, user.may(viewers))},
+		Sync:        syncJob{timed(s.Sync, s.Enabled && o.Wanted.On), o.Active != nil, briefly(o.Scheduled, user.may(viewers))},
 		HealthCheck: healthJob{timed(s.HealthCheck, s.Enabled), nil},
 		TimeZone:    s.TimeZone, Enabled: s.Enabled,
-		Switch: switched{On: o.wanted.On, At: o.wanted.At},
+		Switch: switched{On: o.Wanted.On, At: o.Wanted.At},
 	}
 	if user.may(viewers) {
-		d.Switch.By = o.wanted.By
+		d.Switch.By = o.Wanted.By
 	}
-	if o.lastHealth != nil {
-		d.HealthCheck.Last = &healthCheck{o.lastHealth.At, o.lastHealth.Healthy}
+	if o.LastHealth != nil {
+		d.HealthCheck.Last = &healthCheck{o.LastHealth.At, o.LastHealth.Healthy}
 	}
 	return d
 }
@@ -87,7 +87,7 @@ func (a *API) getScheduler(w http.ResponseWriter, r *http.Request) error {
 	case d.Sync.Running:
 		message = "scheduled runs are on"
 	case d.Enabled:
-		message = "scheduled runs are off: POST " + prefix + "/scheduler/start turns them on"
+		message = "scheduled runs are off: POST " + Prefix + "/scheduler/start turns them on"
 	}
 	a.answer(w, r, http.StatusOK, schedulerAnswer{true, message, d, now()})
 	return nil
@@ -102,14 +102,9 @@ func (a *API) setSwitch(on bool) func(http.ResponseWriter, *http.Request) error 
 		if err := withoutBody(w, r); err != nil {
 			return err
 		}
-		if on && !a.parts.Schedule().Enabled {
-			return &refusal{status: http.StatusConflict, message: "ENABLE_SCHEDULER is false: set it to true and restart the service, then scheduled runs can be started"}
-		}
-		if _, err := a.parts.Runs.SetSwitch(r.Context(), on, actor(r)); err != nil {
+		if err := a.SetSwitch(r.Context(), on); err != nil {
 			return err
 		}
-		logger(r.Context()).Info("scheduler switched", "on", on)
-		a.summary.forget()
 		o, err := a.summary.get(r.Context())
 		if err != nil {
 			return err

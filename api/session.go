@@ -11,6 +11,9 @@ import (
 
 const sessionCookie = "session"
 
+// TokenCookie has the token of somebody who signed in on our own pages.
+const TokenCookie = "etl_token"
+
 // requestToken is the token that a request carries; a bearer token counts before the
 // platform's cookie. The error says why there is none.
 func requestToken(r *http.Request) (string, error) {
@@ -20,6 +23,9 @@ func requestToken(r *http.Request) (string, error) {
 			return "", errors.New("the bearer token is empty")
 		}
 		return token, nil
+	}
+	if own, err := r.Cookie(TokenCookie); err == nil && own.Value != "" {
+		return own.Value, nil
 	}
 	// Browsers send cookies of one name for several paths, the most specific first.
 	cookies := r.CookiesNamed(sessionCookie)

@@ -69,10 +69,19 @@ func (a *API) postApply(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.applicable(ctx, &found, order.Repair); err != nil {
+	request, err := a.application(ctx, &found, order)
+	if err != nil {
 		return err
 	}
-	return a.start(w, r, run.Request{Trigger: run.ByHTTP, Order: order, Apply: found.ID})
+	return a.start(w, r, request)
+}
+
+// application is the request that repairs what a run has found.
+func (a *API) application(ctx context.Context, found *run.Record, order run.Order) (run.Request, error) {
+	if err := a.applicable(ctx, found, order.Repair); err != nil {
+		return run.Request{}, err
+	}
+	return run.Request{Trigger: run.ByHTTP, Order: order, Apply: found.ID}, nil
 }
 
 // applyOrder is how findings are to be repaired, and of which kinds: those that the
@@ -114,7 +123,7 @@ func (a *API) applicable(ctx context.Context, record *run.Record, kinds run.Kind
 	case err != nil:
 		return err
 	case !complete:
-		return conflict(record, "the run found more %s products than the ledger keeps (%d): POST %s/sync with \"maxRepairs\" repairs what is found anew", kinds, run.MaxOutcomes, prefix)
+		return conflict(record, "the run found more %s products than the ledger keeps (%d): POST %s/sync with \"maxRepairs\" repairs what is found anew", kinds, run.MaxOutcomes, Prefix)
 	case len(keys) == 0:
 		return conflict(record, "the run found no %s products that still stand, so there is nothing to apply", kinds)
 	}
@@ -124,7 +133,7 @@ func (a *API) applicable(ctx context.Context, record *run.Record, kinds run.Kind
 // start submits the run, waits for its end where the caller prefers that, and answers
 // with it.
 func (a *API) start(w http.ResponseWriter, r *http.Request, request run.Request) error {
-	record, err := a.submit(r, request)
+	record, err := a.Submit(r.Context(), request)
 	if err != nil {
 		return err
 	}
@@ -146,10 +155,10 @@ func (a *API) answerRun(w http.ResponseWriter, r *http.Request, record run.Recor
 	a.answer(w, r, status, d)
 }
 
-// submit writes the run to the ledger and rings the doorbell, both or neither, whether
+// Submit writes the run to the ledger and rings the doorbell, both or neither, whether
 // or not the caller stays to hear of it.
-func (a *API) submit(r *http.Request, request run.Request) (run.Record, error) {
-	c := callOf(r.Context())
+func (a *API) Submit(ctx context.Context, request run.Request) (run.Record, error) {
+	c := callOf(ctx)
 	request.Version, request.By = run.RequestVersion, c.user.Name()
 	if a.expires > 0 {
 		request.Expires = now().Add(a.expires)
@@ -157,7 +166,7 @@ func (a *API) submit(r *http.Request, request run.Request) (run.Record, error) {
 	if err := request.Check(); err != nil {
 		return run.Record{}, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), answerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
 	defer cancel()
 	record, err := a.parts.Runs.Submit(ctx, request)
 	if err != nil {
@@ -166,7 +175,7 @@ func (a *API) submit(r *http.Request, request run.Request) (run.Record, error) {
 	a.summary.forget()
 	request.Recorded = true
 	if err := a.parts.Doorbell.Ring(ctx, request); err != nil {
-		return a.withdraw(r.Context(), record, err)
+		return a.withdraw(ctx, record, err)
 	}
 	c.log.Info("run requested", "run", record.ID, "trigger", request.Trigger, "mode", request.Mode, "dryRun", request.DryRun, "reason", request.Reason)
 	return record, nil

@@ -9,19 +9,19 @@ import (
 	"github.com/ecom-micro/etl/internal/words"
 )
 
-// overview is what the ledger knows at a glance.
-type overview struct {
-	active, look      *run.Record // active runs of both slots
-	lastRun, lastLook *run.Record
-	validation        *run.Record // the last run that looked at all products to the end
-	scheduled         *run.Record // the last run that a schedule asked for
-	wanted            run.Switch
-	lastHealth        *run.HealthRecord
-	detection         run.Detection
+// Overview is what the ledger knows at a glance. Runs are nil where there is none.
+type Overview struct {
+	Active, Look      *run.Record // active runs of both slots
+	LastRun, LastLook *run.Record
+	Validation        *run.Record // the last run that looked at all products to the end
+	Scheduled         *run.Record // the last run that a schedule asked for
+	Wanted            run.Switch
+	LastHealth        *run.HealthRecord
+	Detection         run.Detection
 }
 
-func (a *API) look(ctx context.Context) (overview, error) {
-	var o overview
+func (a *API) look(ctx context.Context) (Overview, error) {
+	var o Overview
 	var err error
 	ask := func(into **run.Record, question func() (*run.Record, error)) {
 		if err == nil {
@@ -29,12 +29,12 @@ func (a *API) look(ctx context.Context) (overview, error) {
 		}
 	}
 	runs := a.parts.Runs
-	ask(&o.active, func() (*run.Record, error) { return runs.Active(ctx, run.RepairSlot) })
-	ask(&o.look, func() (*run.Record, error) { return runs.Active(ctx, run.LookSlot) })
-	ask(&o.lastRun, func() (*run.Record, error) { return runs.Latest(ctx, run.RepairSlot) })
-	ask(&o.lastLook, func() (*run.Record, error) { return runs.Latest(ctx, run.LookSlot) })
-	ask(&o.validation, func() (*run.Record, error) { return runs.LatestLook(ctx, time.Time{}) })
-	ask(&o.scheduled, func() (*run.Record, error) {
+	ask(&o.Active, func() (*run.Record, error) { return runs.Active(ctx, run.RepairSlot) })
+	ask(&o.Look, func() (*run.Record, error) { return runs.Active(ctx, run.LookSlot) })
+	ask(&o.LastRun, func() (*run.Record, error) { return runs.Latest(ctx, run.RepairSlot) })
+	ask(&o.LastLook, func() (*run.Record, error) { return runs.Latest(ctx, run.LookSlot) })
+	ask(&o.Validation, func() (*run.Record, error) { return runs.LatestLook(ctx, time.Time{}) })
+	ask(&o.Scheduled, func() (*run.Record, error) {
 		page, err := runs.Runs(ctx, run.Filter{Trigger: []run.Trigger{run.BySchedule}, Limit: 1})
 		if err != nil || len(page.Runs) == 0 {
 			return nil, err
@@ -42,13 +42,13 @@ func (a *API) look(ctx context.Context) (overview, error) {
 		return &page.Runs[0], nil
 	})
 	if err == nil {
-		o.wanted, err = runs.Switch(ctx)
+		o.Wanted, err = runs.Switch(ctx)
 	}
 	if err == nil {
-		o.lastHealth, err = runs.LastHealth(ctx)
+		o.LastHealth, err = runs.LastHealth(ctx)
 	}
 	if err == nil {
-		o.detection, err = runs.Detection(ctx)
+		o.Detection, err = runs.Detection(ctx)
 	}
 	return o, err
 }
@@ -128,11 +128,11 @@ type counts struct {
 	As       time.Time  `json:"countedAt,omitzero"`
 }
 
-func (o *overview) lastSync() *time.Time {
-	if o.lastRun == nil {
+func (o *Overview) lastSync() *time.Time {
+	if o.LastRun == nil {
 		return nil
 	}
-	return &o.lastRun.Finished
+	return &o.LastRun.Finished
 }
 
 func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
@@ -144,12 +144,12 @@ func (a *API) getStatus(w http.ResponseWriter, r *http.Request) error {
 	detailed := user.may(viewers)
 	d := statusDocument{
 		Success: true, Timestamp: now(), Scheduler: a.scheduler(o, user),
-		ActiveRun: briefly(o.active, detailed), ActiveComparison: briefly(o.look, detailed),
+		ActiveRun: briefly(o.Active, detailed), ActiveComparison: briefly(o.Look, detailed),
 		Delivery:  deliveryTo(r, a.parts.Probes.Delivery()),
-		Detection: detectionTo(o.detection, detailed),
-		LastRun:   briefly(o.lastRun, detailed), LastComparison: briefly(o.lastLook, detailed),
+		Detection: detectionTo(o.Detection, detailed),
+		LastRun:   briefly(o.LastRun, detailed), LastComparison: briefly(o.LastLook, detailed),
 	}
-	if v := o.validation; v != nil && v.Report != nil {
+	if v := o.Validation; v != nil && v.Report != nil {
 		d.ProductSync.Validation = judge(v)
 		d.ProductSync.Validation.compare(a.statistics.newest(r.Context()))
 		found := d.ProductSync.Validation.Details

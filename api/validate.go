@@ -47,7 +47,7 @@ func (a *API) getValidate(w http.ResponseWriter, r *http.Request) error {
 		return err
 	case newest != nil && (maxAge == nil || !contradicted(newest, count)):
 	case maxAge == nil:
-		return &refusal{status: http.StatusNotFound, message: "the stores have not been compared yet: GET " + prefix + "/validate?maxAge=0s compares them now"}
+		return &refusal{status: http.StatusNotFound, message: "the stores have not been compared yet: GET " + Prefix + "/validate?maxAge=0s compares them now"}
 	case r.Method == http.MethodHead: // which only looks
 		return &refusal{status: http.StatusNotFound, message: "no comparison is as young as that"}
 	default:
@@ -147,7 +147,7 @@ func (a *API) compare(r *http.Request) (run.Record, error) {
 	if a.protection.Check(acting) != nil {
 		return run.Record{}, crossSite
 	}
-	record, err := a.submit(r, run.Request{Trigger: run.ByHTTP, Order: run.Order{DryRun: true, Reason: "validation"}})
+	record, err := a.Submit(r.Context(), run.Request{Trigger: run.ByHTTP, Order: run.Order{DryRun: true, Reason: "validation"}})
 	var active *run.ActiveError
 	if errors.As(err, &active) && active.Active.Whole() {
 		return active.Active, nil
