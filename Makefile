@@ -9,6 +9,7 @@ SHELL := /bin/bash
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/etl-stack
 TOOLS := $(CACHE)/tools
 STACK := bin/stack
+AXE := tools/axe/node_modules/axe-core/axe.min.js
 BENCH ?= Compare|Direct|Write|Publish|Replay|Beside|Memory|Freshness
 BENCH_ROUNDS ?= 5
 # One round of these holds many measurements, or one that the next would only repeat.
@@ -30,13 +31,15 @@ demo-service: up ## the same through etl serve: HTTP, messages, a restart; KEEP=
 	go run ./internal/demo service $(if $(KEEP),--keep)
 
 .PHONY: test
-test: $(STACK) ## run all tests against a stack of their own
+test: $(STACK) $(AXE) ## run all tests against a stack of their own, those of the pages in a browser
+	browser=$$($(STACK) browser) && STACK_BROWSER=$$browser STACK_AXE=$(abspath $(AXE)) \
 	STACK_NAME=$${STACK_NAME:-test} $(STACK) run -- bash -euo pipefail -c ' \
 		go test $(GO_TEST) ./...; \
 		go test -C tools/stack $(GO_TEST) ./...'
 
 .PHONY: test-next
-test-next: $(STACK) ## run the same with the race detector against the newest servers: PostgreSQL 18, RabbitMQ with quorum queues
+test-next: $(STACK) $(AXE) ## run the same with the race detector against the newest servers: PostgreSQL 18, RabbitMQ with quorum queues
+	browser=$$($(STACK) browser) && STACK_BROWSER=$$browser STACK_AXE=$(abspath $(AXE)) \
 	STACK_PROFILE=next STACK_NAME=$${STACK_NAME:-test-next} $(STACK) run -- bash -euo pipefail -c ' \
 		go test -race $(GO_TEST) ./...; \
 		go test -C tools/stack -race $(GO_TEST) ./...'
@@ -93,6 +96,10 @@ status: $(STACK) ## show the stack's URLs, the management UI's among them
 .PHONY: $(STACK)
 $(STACK):
 	go build -C tools/stack -o ../../$@ ./cmd/stack
+
+$(AXE): tools/axe/package-lock.json
+	npm ci --prefix tools/axe --no-audit --no-fund --silent
+	@touch $@
 
 $(TOOLS)/golangci-lint: tools/lint/go.mod
 	go build -C tools/lint -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -55,6 +55,7 @@ type API struct {
 	lastHealth cached[*run.HealthRecord]
 	readiness  map[bool]*cached[Readiness] // by whether it is the full one
 	statistics cached[counted]
+	drift      cached[run.Drift]
 }
 
 // New makes the API. It opens nothing.
@@ -84,6 +85,7 @@ func New(config Config, parts Parts) *API {
 		c.at = time.Now()
 		return c, err
 	}}
+	a.drift = cached[run.Drift]{ttl: time.Second, rest: 20, fetch: func(ctx context.Context) (run.Drift, error) { return parts.Runs.Drift(ctx) }}
 	a.router = a.newRouter()
 	a.handler = a.observed(a.sameSite(a.router))
 	return a

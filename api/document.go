@@ -56,7 +56,7 @@ func runPath(id string) string { return Prefix + "/runs/" + id }
 func document(record run.Record) *runDocument {
 	d := &runDocument{
 		Record: record, Progress: words.API.Progress(record.Progress), Report: words.API.Report(record.Report),
-		Success: successful(record), Message: inDetail(&record), Timestamp: record.Finished,
+		Success: successful(record), Message: inDetail(&record, words.API), Timestamp: record.Finished,
 		Links: links{runPath(record.ID), runPath(record.ID) + "/products", runPath(record.ID) + "/events"},
 	}
 	if d.Timestamp.IsZero() {
@@ -110,8 +110,8 @@ func figures(record run.Record) *totals {
 }
 
 // inDetail says in one sentence how a run stands, to those who may see details.
-func inDetail(record *run.Record) string {
-	message := describe(record)
+func inDetail(record *run.Record, t words.Terms) string {
+	message := describe(record, t)
 	if (record.Status == run.StatusFailed || record.Status == run.StatusWaiting || record.Status == run.StatusQueued) && record.Error != "" {
 		message += ": " + record.Error
 	}
@@ -120,7 +120,7 @@ func inDetail(record *run.Record) string {
 
 // describe says in one sentence how a run stands. It names no product, person or
 // address, for any user may read it.
-func describe(record *run.Record) string {
+func describe(record *run.Record, t words.Terms) string {
 	switch record.Status {
 	case run.StatusWaiting:
 		return "the run waits for a newer version of this service, which can read its request"
@@ -131,7 +131,7 @@ func describe(record *run.Record) string {
 		return "the run is accepted and waits for a worker"
 	case run.StatusRunning, run.StatusPaused:
 		if p := discreet(record.Progress); p != nil && p.Phase != "" {
-			return "the run is " + string(record.Status) + ": " + words.Progress(p, record.Request.Repair, words.API)
+			return "the run is " + string(record.Status) + ": " + words.Progress(p, record.Request.Repair, t)
 		}
 		return "the run is " + string(record.Status)
 	case run.StatusFailed:
@@ -147,7 +147,7 @@ func describe(record *run.Record) string {
 	if record.Report == nil {
 		return "the run has ended"
 	}
-	return words.Result(record.Report, words.API)
+	return words.Result(record.Report, t)
 }
 
 // discreet is a progress without the words of servers, for any user. It may be nil.

@@ -39,8 +39,8 @@ func (a *API) Overview(ctx context.Context) (Overview, error) { return a.summary
 // Proof is how the stores stood by the last look at all products, nil where there was none.
 type Proof struct {
 	Stores run.Stores
-	// InSync is false as well where a later count contradicts it; then Contradiction says so.
-	InSync        bool
+	// Contradiction says that a later count does not fit it, and that rows are gone; empty where
+	// it fits, or repairs since then explain it.
 	Contradiction string
 }
 
@@ -51,25 +51,22 @@ func (a *API) Proof(ctx context.Context, o *Overview) *Proof {
 	}
 	v := judge(o.Validation)
 	v.compare(a.statistics.newest(ctx))
-	p := &Proof{Stores: v.proof, InSync: v.IsValid}
-	if v.Contradicted != nil {
+	p := &Proof{Stores: v.proof}
+	if v.Contradicted != nil && (v.Contradicted.Drift > 0 || v.proof.InSync()) {
 		p.Contradiction = v.Contradicted.message(v.Checked)
 	}
 	return p
 }
 
-// Statistics counts both stores, or gives a count that was made lately.
-func (a *API) Statistics(ctx context.Context) (Statistics, error) {
-	s, err := a.statistics.get(ctx)
-	return s.Statistics, err
-}
+// Drift counts what is open as the ledger knows it, a moment ago.
+func (a *API) Drift(ctx context.Context) (run.Drift, error) { return a.drift.get(ctx) }
 
 // Health is what the service depends on, at most a second old.
 func (a *API) Health(ctx context.Context) (Health, error) { return a.health.get(ctx) }
 
 // Explain says of one product what either store holds, what that means, and what became of it
 // in earlier runs.
-func (a *API) Explain(ctx context.Context, id product.ID) (*words.ExplanationDocument, error) {
+func (a *API) Explain(ctx context.Context, id product.ID, t words.Terms) (*words.ExplanationDocument, error) {
 	explanation, err := a.parts.Stores.Explain(ctx, id)
 	if err != nil {
 		return nil, err
@@ -77,7 +74,7 @@ func (a *API) Explain(ctx context.Context, id product.ID) (*words.ExplanationDoc
 	if explanation.History, err = a.parts.Runs.History(ctx, id, maxHistory); err != nil {
 		return nil, err
 	}
-	return words.API.Explanation(explanation), nil
+	return t.Explanation(explanation), nil
 }
 
 // Apply starts a run that repairs what an earlier one has found.
@@ -126,4 +123,4 @@ func (a *API) SetSwitch(ctx context.Context, on bool) error {
 }
 
 // Message says in one sentence how a run stands, to those who may see details.
-func Message(record *run.Record) string { return inDetail(record) }
+func Message(record *run.Record, t words.Terms) string { return inDetail(record, t) }

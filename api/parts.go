@@ -63,6 +63,10 @@ type Runs interface {
 	Actions(ctx context.Context, filter run.ActionFilter) (run.ActionPage, error)
 	// Detection is how far the detectors of lost events have come.
 	Detection(ctx context.Context) (run.Detection, error)
+	// Drift counts what is open, by kind and state.
+	Drift(ctx context.Context) (run.Drift, error)
+	// Samples are how the cart stood in each hour since then, the earliest first.
+	Samples(ctx context.Context, since time.Time) ([]run.Sample, error)
 	// LastHealth is the last scheduled health check, nil where there was none.
 	LastHealth(ctx context.Context) (*run.HealthRecord, error)
 }

@@ -27,7 +27,7 @@ func (a *API) getProduct(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	d, err := a.Explain(r.Context(), id)
+	d, err := a.Explain(r.Context(), id, words.API)
 	if err != nil {
 		return err
 	}

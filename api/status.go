@@ -77,10 +77,10 @@ func briefly(record *run.Record, detailed bool) *brief {
 	b := &brief{
 		ID: record.ID, Status: record.Status, Trigger: record.Request.Trigger, Mode: record.Request.Mode, DryRun: record.Request.DryRun,
 		Requested: record.Request.At, Started: record.Started, Finished: record.Finished,
-		Success: successful(*record), Message: describe(record), Link: runPath(record.ID),
+		Success: successful(*record), Message: describe(record, words.API), Link: runPath(record.ID),
 	}
 	if detailed {
-		b.Message = inDetail(record)
+		b.Message = inDetail(record, words.API)
 	}
 	if record.Status.Active() {
 		b.Progress = words.API.Progress(discreet(record.Progress))

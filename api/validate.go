@@ -8,6 +8,7 @@ import (
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
+	"github.com/ecom-micro/etl/internal/words"
 )
 
 // defaultWait is for a comparison where nothing is preferred; proxies often give up after a
@@ -93,7 +94,7 @@ func (a *API) answerValidation(w http.ResponseWriter, r *http.Request, record *r
 	defer cancel()
 	v := judge(record)
 	v.compare(count)
-	message := inDetail(record)
+	message := inDetail(record, words.API)
 	if v.Contradicted != nil {
 		message = v.Contradicted.message(v.Checked)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sethvargo/go-envconfig"
 
+	"github.com/ecom-micro/etl/api/ui"
 	"github.com/ecom-micro/etl/internal/testenv"
 )
 
@@ -180,7 +181,7 @@ func TestCaseE8ConfigShowsOptions(t *testing.T) {
 	var out, errs transcript
 	code := execute(t.Context(), []string{"config", "-o", "json"}, terminal{in: strings.NewReader(""), out: &out, err: &errs}, env)
 	var shown struct {
-		Variables        []setting
+		Variables        []ui.Setting
 		Unknown, Remarks []string
 	}
 	if err := json.Unmarshal([]byte(out.String()), &shown); err != nil || code != exitOK {

@@ -35,7 +35,7 @@ it waits for. It logs to standard output, JSON unless NODE_ENV is development.`,
 			for _, remark := range c.remarks(env) {
 				log.Warn(remark)
 			}
-			s, err := app.New(cmd.Context(), &c.Config, app.Build{Version: version, Revision: revision()}, log)
+			s, err := app.New(cmd.Context(), &c.Config, app.About{Version: version, Revision: revision(), Settings: c.settings(env)}, log)
 			if err != nil {
 				return err
 			}

@@ -8,18 +8,13 @@ import (
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
+
+	"github.com/ecom-micro/etl/api/ui"
 )
 
-// setting is one variable as it takes effect.
-type setting struct {
-	Name    string `json:"name"`
-	Value   string `json:"value"` // secrets masked
-	Default bool   `json:"default"`
-}
-
 // settings lists all variables in the order of the sections.
-func (c *config) settings(env envconfig.Lookuper) []setting {
-	var all []setting
+func (c *config) settings(env envconfig.Lookuper) []ui.Setting {
+	var all []ui.Setting
 	for _, s := range c.sections() {
 		fields := reflect.ValueOf(s).Elem()
 		for i, v := range variablesOf(s, env) {
@@ -27,7 +22,7 @@ func (c *config) settings(env envconfig.Lookuper) []setting {
 			if list, is := fields.Field(i).Interface().([]string); is {
 				shown = strings.Join(list, ",")
 			}
-			all = append(all, setting{v.name, shown, v.value == ""})
+			all = append(all, ui.Setting{Name: v.name, Value: shown, Default: v.value == ""})
 		}
 	}
 	return all

@@ -6,6 +6,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/sethvargo/go-envconfig"
 	"github.com/spf13/cobra"
+
+	"github.com/ecom-micro/etl/api/ui"
 )
 
 // newConfigCommand prints what is in effect.
@@ -24,9 +26,9 @@ func newConfigCommand(t terminal, env envconfig.Lookuper) *cobra.Command {
 		all, remarks := c.settings(env), c.remarks(env)
 		if output.value == outputJSON {
 			return printJSON(t.out, struct {
-				Variables []setting `json:"variables"`
-				Unknown   []string  `json:"unknown"`
-				Remarks   []string  `json:"remarks"`
+				Variables []ui.Setting `json:"variables"`
+				Unknown   []string     `json:"unknown"`
+				Remarks   []string     `json:"remarks"`
 			}{all, append([]string{}, unknownVariables(env)...), append([]string{}, remarks...)})
 		}
 		rows := screenOf(t.out).newSheet()

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/ecom-micro/etl/api"
+	"github.com/ecom-micro/etl/api/ui"
 	"github.com/ecom-micro/etl/consumer"
 	"github.com/ecom-micro/etl/internal/ledger"
 	"github.com/ecom-micro/etl/internal/metrics"
@@ -31,14 +32,17 @@ import (
 	"github.com/ecom-micro/etl/internal/schedule"
 )
 
-// Build says what the process was built from.
-type Build struct{ Version, Revision string }
+// About says what the process is: what it was built from, and what is set.
+type About struct {
+	Version, Revision string
+	Settings          []ui.Setting // secrets masked
+}
 
 // Service is one process of `etl serve`. Each run opens what it works with itself, as a
 // command does; what is here serves everything around the runs.
 type Service struct {
 	config  *Config
-	build   Build
+	about   About
 	log     *slog.Logger
 	metrics *metrics.Metrics
 	ledger  *ledger.Ledger
@@ -65,8 +69,8 @@ type Service struct {
 
 // New wires the service together and binds its port; port 0 is any that is free. Nothing
 // has to answer yet: Run waits for it. Whoever has a service ends it by Stop.
-func New(ctx context.Context, c *Config, build Build, log *slog.Logger) (*Service, error) {
-	s := &Service{config: c, build: build, log: log, stopped: make(chan struct{})}
+func New(ctx context.Context, c *Config, about About, log *slog.Logger) (*Service, error) {
+	s := &Service{config: c, about: about, log: log, stopped: make(chan struct{})}
 	s.stop = sync.OnceFunc(func() { close(s.stopped) })
 	if err := s.wire(ctx); err != nil {
 		return nil, errors.Join(err, s.Stop(ctx))
@@ -77,7 +81,7 @@ func New(ctx context.Context, c *Config, build Build, log *slog.Logger) (*Servic
 // wire makes all that the service consists of.
 func (s *Service) wire(ctx context.Context) (err error) {
 	c := s.config
-	s.metrics = metrics.New(metrics.Build{Version: s.build.Version, Revision: s.build.Revision, GoVersion: runtime.Version()})
+	s.metrics = metrics.New(metrics.Build{Version: s.about.Version, Revision: s.about.Revision, GoVersion: runtime.Version()})
 	if s.ledger, err = ConnectLedger(ctx, c, &s.clean); err != nil {
 		return err
 	}
@@ -108,6 +112,9 @@ func (s *Service) wire(ctx context.Context) (err error) {
 	s.api = api.New(c.API, api.Parts{
 		Runs: s.ledger, Doorbell: s.doorbell, Stores: s.stores, Probes: s.probes, Schedule: s.schedule,
 		Metrics: s.metrics.Handler(), Observe: s.metrics.Request, Log: s.log, ProbesOnly: !c.Service.has(roleAPI),
+		Pages: func(a *api.API) http.Handler {
+			return ui.New(a, ui.Parts{Runs: s.ledger, Probes: s.probes, Schedule: s.schedule, Settings: s.about.Settings, Version: s.about.Version})
+		},
 	})
 	var listen net.ListenConfig
 	if s.socket, err = listen.Listen(ctx, "tcp", c.API.Address()); err != nil {
@@ -161,7 +168,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return errStopped
 	default:
 	}
-	s.log.Info("the service starts", "version", s.build.Version, "address", s.Address(), "roles", s.config.Service.Roles,
+	s.log.Info("the service starts", "version", s.about.Version, "address", s.Address(), "roles", s.config.Service.Roles,
 		"source", s.stores.source.Name(), "target", s.stores.target.Name())
 	server := api.NewServer(s.api, s.config.API)
 	served := make(chan error, 1)
@@ -256,6 +263,7 @@ func (s *Service) perform(ctx context.Context) {
 		begun := time.Now() // after the start, so that no instant falls between the two
 		s.tellSwitch(ctx)
 		roles.Go(func() { s.catchUp(ctx, begun) })
+		roles.Go(func() { s.sample(ctx) })
 	}
 	roles.Go(func() { s.detection.run(ctx) })
 	<-ctx.Done()

@@ -40,7 +40,7 @@ func TestServiceRunAndStop(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, err := New(t.Context(), configured(t), Build{Version: "test"}, quiet())
+			s, err := New(t.Context(), configured(t), About{Version: "test"}, quiet())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +88,7 @@ func TestServiceThatCannotBeMade(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	c := configured(t)
 	c.API.Port = taken.Addr().(*net.TCPAddr).Port
-	if _, err := New(t.Context(), c, Build{}, quiet()); err == nil || !strings.Contains(err.Error(), "listen on PORT "+strconv.Itoa(c.API.Port)) || strings.Contains(err.Error(), "\n") {
+	if _, err := New(t.Context(), c, About{}, quiet()); err == nil || !strings.Contains(err.Error(), "listen on PORT "+strconv.Itoa(c.API.Port)) || strings.Contains(err.Error(), "\n") {
 		t.Error(err)
 	}
 }

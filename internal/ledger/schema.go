@@ -20,5 +20,6 @@ const (
 	switchTable        = schema + ".switch"
 	healthTable        = schema + ".health"
 	detectorTable      = schema + ".detector"
+	sampleTable        = schema + ".sample"
 	versionTable       = schema + ".goose_db_version" // how far the schema was migrated
 )

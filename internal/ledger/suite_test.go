@@ -15,7 +15,7 @@ import (
 var times = []string{
 	runTable + ".requested_at", runTable + ".expires_at", runTable + ".started_at", runTable + ".finished_at", runTable + ".not_before", handTable + ".acted_at",
 	outcomeTable + ".at", differenceTable + ".opened_at", differenceTable + ".changed_at", differenceTable + ".closed_at", differenceTable + ".acted_at",
-	lookTable + ".began", gapTable + ".minute", actionTable + ".at", differenceTable + ".asked_at",
+	lookTable + ".began", gapTable + ".minute", actionTable + ".at", differenceTable + ".asked_at", sampleTable + ".at",
 }
 
 func TestLedger(t *testing.T) {

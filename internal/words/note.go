@@ -118,7 +118,10 @@ func behind(n *run.Note) string {
 // meant says how to go on where findings are many and meant.
 func meant(n *run.Note, t Terms) string {
 	how := "POST /api/etl/runs/{id}/apply repairs what was found"
-	if t == CLI {
+	switch t {
+	case Pages:
+		how = "“Repair what it found” on the page of the run repairs it"
+	case CLI:
 		order := run.Order{}
 		if n.Kind != "" && n.Kind != product.Missing {
 			order.Repair = run.Kinds{n.Kind}

@@ -48,8 +48,11 @@ var remedies = map[run.Code]func(o *run.Outcome, t Terms) string{
 	run.ReasonCeiling: runAgain,
 	run.ReasonDeletes: func(_ *run.Outcome, t Terms) string { return again(t, maxDeletes) },
 	run.ReasonGuard: func(_ *run.Outcome, t Terms) string {
-		if t == API {
+		switch t {
+		case API:
 			return "judge the findings, then POST /api/etl/runs/{id}/apply"
+		case Pages:
+			return "judge the findings, then “Repair what it found”"
 		}
 		return "judge the findings; " + t.option(maxRepairs, "N") + " says that they are meant"
 	},

@@ -5,6 +5,7 @@ package words
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -22,8 +23,9 @@ type Terms uint8
 
 // The terms.
 const (
-	CLI Terms = iota // commands and flags
-	API              // requests
+	CLI   Terms = iota // commands and flags
+	API                // requests
+	Pages              // what is on the service's pages
 )
 
 // Codes lists the reasons that have words, in no order.
@@ -34,8 +36,15 @@ func NoteCodes() []run.NoteCode { return slices.Collect(maps.Keys(notes)) }
 
 // sync is how a run with these options is asked for.
 func (t Terms) sync(order run.Order) string {
-	if t == API {
+	switch t {
+	case API:
 		return "`" + post(order) + "`"
+	case Pages:
+		kinds := order.Repair
+		if len(kinds) == 0 {
+			kinds = run.Kinds{product.Missing}
+		}
+		return "“Start a run” (" + string(cmp.Or(order.Mode, run.Replay)) + ", " + kinds.String() + ")"
 	}
 	command := "etl sync"
 	for _, id := range order.IDs {
@@ -77,21 +86,23 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// option is one option of a run, in either terms.
-type option struct{ flag, field string }
+// option is one option of a run, in all terms.
+type option struct{ flag, field, label string }
 
 var (
-	maxRepairs = option{"--max-repairs", "maxRepairs"}
-	maxDeletes = option{"--max-deletes", "maxDeletes"}
-	fallback   = option{"--fallback", "fallback"}
+	maxRepairs = option{"--max-repairs", "maxRepairs", "Repair at most"}
+	maxDeletes = option{"--max-deletes", "maxDeletes", "Delete at most"}
+	fallback   = option{"--fallback", "fallback", "Write directly what replaying loses"}
 )
 
 // option is the option with a number, or with a word for one.
 func (t Terms) option(o option, value string) string {
-	if t == CLI {
+	switch {
+	case t == CLI:
 		return "`" + o.flag + " " + value + "`"
-	}
-	if o == fallback {
+	case t == Pages:
+		return "“" + o.label + "”"
+	case o == fallback:
 		value = strconv.Quote(value)
 	}
 	return "`\"" + o.field + "\": " + value + "`"
@@ -99,8 +110,11 @@ func (t Terms) option(o option, value string) string {
 
 // clock is a moment as a person reads it: with its day where that is another one.
 func (t Terms) clock(at time.Time) string {
-	if t == API {
+	switch t {
+	case API:
 		return at.UTC().Format(time.RFC3339)
+	case Pages:
+		return at.UTC().Format(time.DateTime) + " UTC"
 	}
 	const another = 12 * time.Hour
 	if time.Since(at).Abs() > another {

@@ -212,25 +212,32 @@ func aptProxies(ctx context.Context) []string {
 
 // ensureBuilder installs mmdebstrap, a tool that starts nothing, if the machine does not have it.
 func ensureBuilder(ctx context.Context, cfg Config, say *progress) error {
+	_, err := ensureProgram(ctx, cfg, say, "mmdebstrap", "the tool that builds root file systems", "debian-archive-keyring")
+	return err
+}
+
+// ensureProgram returns the path of a program, and installs its package and others of Debian if
+// the machine does not have it.
+func ensureProgram(ctx context.Context, cfg Config, say *progress, name, what string, others ...string) (string, error) {
 	held, err := lock(ctx, filepath.Join(cfg.Dir, "apt-get.lock"), nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer held.release()
-	if _, err := exec.LookPath("mmdebstrap"); err == nil {
-		return nil
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
 	}
-	say.printf("installing mmdebstrap with apt-get (the tool that builds root file systems) …")
-	install := []string{"install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", "mmdebstrap", "debian-archive-keyring"}
+	say.printf("installing %s with apt-get (%s) …", name, what)
+	install := append([]string{"install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", name}, others...)
 	if _, err := aptGet(ctx, install...); err == nil {
-		return nil
+		return exec.LookPath(name)
 	}
 	// Package lists may be missing or old. One source that cannot be reached fails the update but need not matter.
 	_, _ = aptGet(ctx, "update")
 	if output, err := aptGet(ctx, install...); err != nil {
-		return fmt.Errorf("install mmdebstrap: %w; its last lines:\n%s", err, lastLines(output, 8))
+		return "", fmt.Errorf("install %s: %w; its last lines:\n%s", name, err, lastLines(output, 8))
 	}
-	return nil
+	return exec.LookPath(name)
 }
 
 // aptGet runs apt-get to its end even if ctx ends meanwhile, and returns ctx's error only then: an apt-get that is

@@ -19,6 +19,8 @@ var detecting = map[string]func(*testing.T, Fixture){
 	"one process works":      testTake,
 	"how far they have come": testLooked,
 	"how fresh the cart is":  testFreshness,
+	"how far it has drifted": testDrift,
+	"how it stood":           testSamples,
 }
 
 // finding is a difference that is due at a moment.
@@ -248,5 +250,50 @@ func testFreshness(t *testing.T, l Fixture) {
 	}
 	if took, err := l.Freshness(t.Context(), run.NewRunID()); err != nil || len(took) != 0 {
 		t.Errorf("of no run: %s, %v", took, err)
+	}
+}
+
+func testDrift(t *testing.T, l Fixture) {
+	lease := begun(t, l, long)
+	keep(t, lease, run.Found, product.Missing, "a")
+	keep(t, lease, run.Blocked, product.Missing, "b")
+	keep(t, lease, run.Found, product.Stale, "c")
+	keep(t, lease, run.InFlight, product.Stale, "d")
+	keep(t, lease, run.Verified, product.Missing, "e")
+	keep(t, lease, run.Verified, product.Stale, "c")
+	drift, err := l.Drift(t.Context())
+	if err != nil || drift.Differing(product.Missing) != 2 || drift.Differing(product.Stale) != 0 || drift.Differing(product.Orphaned) != 0 ||
+		drift.In(run.Blocked) != 1 || drift.In(run.InFlight) != 1 {
+		t.Errorf("%v, %v", drift, err)
+	}
+}
+
+// A sample keeps the worst of its hour.
+func testSamples(t *testing.T, l Fixture) {
+	if none, err := l.Samples(t.Context(), time.Time{}); err != nil || len(none) > 0 {
+		t.Errorf("%+v, %v", none, err)
+	}
+	sampled := func(s run.Sample) {
+		t.Helper()
+		if err := l.Sampled(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sampled(run.Sample{Differing: map[product.Kind]int64{product.Missing: 7, product.Stale: 1}, Delivery: run.Severed})
+	l.Age(time.Hour)
+	sampled(run.Sample{Differing: map[product.Kind]int64{product.Missing: 3}, Blocked: 2, Delivery: run.Flowing, Lag: time.Minute})
+	sampled(run.Sample{Differing: map[product.Kind]int64{product.Missing: 2, product.Orphaned: 5}, Delivery: run.Stalled, Lag: time.Second})
+	sampled(run.Sample{})
+	all, err := l.Samples(t.Context(), time.Now().Add(-24*time.Hour))
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	last := all[1]
+	if all[0].Differing[product.Missing] != 7 || all[0].Delivery != run.Severed || last.Differing[product.Missing] != 3 || last.Differing[product.Orphaned] != 5 ||
+		last.Blocked != 2 || last.Delivery != run.Stalled || last.Lag != time.Minute || last.At.Sub(all[0].At) != time.Hour {
+		t.Errorf("%+v", all)
+	}
+	if late, err := l.Samples(t.Context(), last.At); err != nil || len(late) != 1 {
+		t.Errorf("%+v, %v", late, err)
 	}
 }

@@ -47,6 +47,10 @@ type Ledger interface {
 	Looked(ctx context.Context, name run.Detector, mark time.Time, checked, differing int, problem error) error
 	Detection(ctx context.Context) (run.Detection, error)
 	Freshness(ctx context.Context, id string) ([]time.Duration, error)
+
+	Drift(ctx context.Context) (run.Drift, error)
+	Sampled(ctx context.Context, s run.Sample) error
+	Samples(ctx context.Context, since time.Time) ([]run.Sample, error)
 }
 
 // Fixture is an empty ledger of the pipeline "products" that keeps what is finished

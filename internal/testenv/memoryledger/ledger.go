@@ -33,7 +33,8 @@ type Ledger struct {
 	wanted      run.Switch
 	checked     *run.HealthRecord
 	detectors   map[run.Detector]*detector
-	actions     []run.Action // the oldest first
+	samples     map[time.Time]run.Sample // by their hour
+	actions     []run.Action             // the oldest first
 	calls       map[string]int
 	age         time.Duration // by how much all has grown older than it is
 	ticks       int64
@@ -79,7 +80,7 @@ func New() *Ledger {
 	return &Ledger{
 		Pipeline: "products", Retention: 720 * time.Hour, MaxOutcomes: run.MaxOutcomes, MaxDifferences: 1_000_000, Reads: run.RequestVersion,
 		runs: make(map[string]*entry), differences: make(map[run.Key]*difference), looks: make(map[string]run.Look),
-		wanted: run.Switch{On: true}, calls: make(map[string]int), detectors: make(map[run.Detector]*detector),
+		wanted: run.Switch{On: true}, calls: make(map[string]int), detectors: make(map[run.Detector]*detector), samples: make(map[time.Time]run.Sample),
 	}
 }
 

@@ -24,6 +24,7 @@ usage:
   stack env                 print the servers' URLs as export lines for a shell
   stack run -- command …    run a command with the URLs in its environment; a stack that
                             this had to start is taken down at the end
+  stack browser             print the path of a Chromium, which is installed where there is none
   stack private             start servers that a test may kill, as lines of JSON on standard
                             input tell; they end with that
 
@@ -87,6 +88,13 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (int
 		return 0, status(ctx, cfg, stdout)
 	case "private":
 		return 0, private(ctx, cfg, os.Stdin, stdout)
+	case "browser":
+		path, err := stack.Browser(ctx, cfg, stderr)
+		if err != nil {
+			return 0, err
+		}
+		_, err = fmt.Fprintln(stdout, path)
+		return 0, err
 	case "env":
 		services, err := stack.Current(cfg)
 		if err != nil {
