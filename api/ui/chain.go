@@ -3,7 +3,6 @@ package ui
 import (
 	"time"
 
-	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/words"
 )
@@ -29,8 +28,8 @@ type node struct {
 }
 
 // chainOf draws what was seen last, nil where nothing was.
-func chainOf(d *run.Delivery) chain {
-	exchange := node{"Exchange", rabbit.Exchange, good}
+func (u *UI) chainOf(d *run.Delivery) chain {
+	exchange := node{"Exchange", u.parts.Exchange, good}
 	if d == nil {
 		return chain{Tone: neutral, Headline: "It is not known yet whether events arrive", Exchange: exchange}
 	}
@@ -46,7 +45,7 @@ func chainOf(d *run.Delivery) chain {
 		c.Headline = "It is not known whether events arrive"
 	}
 	if d.Link == run.LinkBroker || d.Link == run.LinkExchange {
-		c.Exchange.Tone, c.Exchange.Says = c.Tone, map[run.DeliveryLink]string{run.LinkBroker: "RabbitMQ does not say", run.LinkExchange: rabbit.Exchange + " is not there"}[d.Link]
+		c.Exchange.Tone, c.Exchange.Says = c.Tone, map[run.DeliveryLink]string{run.LinkBroker: "RabbitMQ does not say", run.LinkExchange: u.parts.Exchange + " is not there"}[d.Link]
 	}
 	for _, q := range d.Queues {
 		c.Lanes = append(c.Lanes, laneOf(q))

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/product"
@@ -26,6 +28,7 @@ var functions = template.FuncMap{
 	"runLink":     func(id string) string { return Path + "runs/" + id },
 	"productLink": productLink,
 	"tone":        tone,
+	"sentence":    sentence,
 	"join":        func(kinds run.Kinds) string { return kinds.String() },
 	"meaning":     func(s run.State) string { return s.Rule().Meaning },
 	"message":     func(r run.Record) string { return api.Message(&r, words.Pages) },
@@ -38,10 +41,20 @@ func ago(t time.Time) string {
 	if t.IsZero() {
 		return "never"
 	}
-	if d := time.Since(t); d >= time.Second {
+	const long = 60 * 24 * time.Hour
+	switch d := time.Since(t); {
+	case d > long:
+		return t.UTC().Format("Jan 2, 2006")
+	case d >= time.Second:
 		return lasted(d) + " ago"
 	}
 	return "just now"
+}
+
+// sentence begins with a capital letter.
+func sentence(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(first)) + s[size:]
 }
 
 // until is how long something is away.

@@ -93,7 +93,7 @@ func (u *UI) getHome(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	h := home{
-		Chain: chainOf(u.delivery(ctx)), Steers: api.Caller(ctx).Steers(),
+		Chain: u.chainOf(u.delivery(ctx)), Steers: api.Caller(ctx).Steers(),
 		Scheduler: scheduler{Schedule: u.parts.Schedule(), On: o.Wanted.On, By: o.Wanted.By, At: o.Wanted.At},
 		Detection: detectionOf(o.Detection),
 	}
@@ -288,13 +288,13 @@ func (u *UI) postScheduler(w http.ResponseWriter, r *http.Request) error {
 		if err := u.api.SetSwitch(r.Context(), r.PostForm.Get("do") == "start"); err != nil {
 			return err
 		}
-		http.Redirect(w, r, Path, http.StatusSeeOther)
+		goTo(w, r, Path)
 	case "trigger":
 		record, err := u.api.Trigger(r.Context())
 		if err != nil {
 			return err
 		}
-		http.Redirect(w, r, Path+"runs/"+record.ID, http.StatusSeeOther)
+		goTo(w, r, Path+"runs/"+record.ID)
 	default:
 		return refused(http.StatusBadRequest, "it is not said what the scheduler is to do")
 	}

@@ -20,12 +20,12 @@ type oneProduct struct {
 func (u *UI) getSearch(w http.ResponseWriter, r *http.Request) error {
 	sought := strings.TrimSpace(r.URL.Query().Get("id"))
 	if sought == "" {
-		http.Redirect(w, r, Path, http.StatusSeeOther)
+		goTo(w, r, Path)
 		return nil
 	}
 	if id, err := api.RunID(sought); err == nil {
 		if _, err := u.parts.Runs.Run(r.Context(), id); err == nil {
-			http.Redirect(w, r, Path+"runs/"+id, http.StatusSeeOther)
+			goTo(w, r, Path+"runs/"+id)
 			return nil
 		}
 	}
@@ -33,7 +33,7 @@ func (u *UI) getSearch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	http.Redirect(w, r, productLink(id), http.StatusSeeOther)
+	goTo(w, r, productLink(id))
 	return nil
 }
 

@@ -66,18 +66,19 @@ func (u *UI) postSignIn(w http.ResponseWriter, r *http.Request) error {
 		return u.render(w, r, http.StatusForbidden, "sign-in", "Sign in", signIn{Next: next, Problem: problem})
 	}
 	http.SetCookie(w, tokenCookie(r, token, 0))
-	http.Redirect(w, r, next, http.StatusSeeOther)
+	goTo(w, r, next)
 	return nil
 }
 
 func (u *UI) postSignOut(w http.ResponseWriter, r *http.Request) error {
 	http.SetCookie(w, tokenCookie(r, "", -1))
-	http.Redirect(w, r, Path+"sign-in", http.StatusSeeOther)
+	goTo(w, r, Path+"sign-in")
 	return nil
 }
 
 // tokenCookie ends with the browser's session; the token has an end of its own.
 func tokenCookie(r *http.Request, token string, age int) *http.Cookie {
+	// Behind an ingress that ends TLS the header says so; without TLS a browser would not send it back.
 	secure := r.TLS != nil || strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
-	return &http.Cookie{Name: api.TokenCookie, Value: token, Path: api.Prefix, MaxAge: age, HttpOnly: true, Secure: secure, SameSite: http.SameSiteStrictMode}
+	return &http.Cookie{Name: api.TokenCookie, Value: token, Path: api.Prefix, MaxAge: age, HttpOnly: true, Secure: secure, SameSite: http.SameSiteStrictMode} //nolint:gosec // Secure where it can be
 }

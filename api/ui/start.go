@@ -16,10 +16,19 @@ type start struct {
 	Steers bool
 	IDs    string
 	Kinds  []product.Rule
+	// Meanings are what a repair of each kind does.
+	Meanings map[product.Kind]string
+}
+
+var meanings = map[product.Kind]string{
+	product.Missing:  "in the Product Service alone: added to the cart",
+	product.Stale:    "in both, and different: the cart's is changed",
+	product.Orphaned: "in the cart alone: deleted there, at most as many as “Delete at most” says",
 }
 
 func (u *UI) getStart(w http.ResponseWriter, r *http.Request) error {
-	return u.render(w, r, http.StatusOK, "start", "Start a run", start{Steers: api.Caller(r.Context()).Steers(), IDs: r.URL.Query().Get("ids"), Kinds: product.Rules()})
+	return u.render(w, r, http.StatusOK, "start", "Start a run", start{
+		Steers: api.Caller(r.Context()).Steers(), IDs: r.URL.Query().Get("ids"), Kinds: product.Rules(), Meanings: meanings})
 }
 
 func (u *UI) postRun(w http.ResponseWriter, r *http.Request) error {
@@ -31,7 +40,7 @@ func (u *UI) postRun(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	http.Redirect(w, r, Path+"runs/"+record.ID, http.StatusSeeOther)
+	goTo(w, r, Path+"runs/"+record.ID)
 	return nil
 }
 

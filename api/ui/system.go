@@ -25,7 +25,7 @@ func (u *UI) getHealth(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	h := health{Healthy: found.Healthy, Chain: chainOf(found.Delivery)}
+	h := health{Healthy: found.Healthy, Chain: u.chainOf(found.Delivery)}
 	for _, name := range slices.Sorted(maps.Keys(found.Dependencies)) {
 		h.Dependencies = append(h.Dependencies, dependency{name, found.Dependencies[name]})
 	}

@@ -43,6 +43,8 @@ type Parts struct {
 	Probes   api.Probes
 	Schedule func() api.Schedule
 	Settings []Setting
+	// Exchange is where the platform announces products.
+	Exchange string
 	// Version is the program's.
 	Version string
 }
@@ -127,7 +129,7 @@ func (u *UI) seeing(next handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		user := api.Caller(r.Context())
 		if user == nil {
-			http.Redirect(w, r, signInPath(r), http.StatusSeeOther)
+			goTo(w, r, signInPath(r))
 			return nil
 		}
 		if !user.Sees() {
@@ -142,7 +144,7 @@ func (u *UI) steering(next handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		user := api.Caller(r.Context())
 		if user == nil {
-			http.Redirect(w, r, Path+"sign-in", http.StatusSeeOther)
+			goTo(w, r, Path+"sign-in")
 			return nil
 		}
 		if !user.Steers() {
@@ -172,6 +174,11 @@ func (u *UI) shown(next handler) http.HandlerFunc {
 			http.Error(w, "this page cannot be shown", http.StatusInternalServerError)
 		}
 	}
+}
+
+// goTo sends a browser to another page of ours: to is under Path, whatever it was made of.
+func goTo(w http.ResponseWriter, r *http.Request, to string) {
+	http.Redirect(w, r, to, http.StatusSeeOther) //nolint:gosec // it is under Path
 }
 
 // page is what the layout shows of every page.

@@ -74,7 +74,7 @@ func (w *rawWork) beside(b *testing.B, works map[string]func(context.Context)) {
 				}
 			})
 		}
-		took := w.transactions(b, ctx)
+		took := w.transactions(ctx, b)
 		cancel()
 		other.Wait()
 		report(b, name, took)
@@ -84,7 +84,7 @@ func (w *rawWork) beside(b *testing.B, works map[string]func(context.Context)) {
 // transactions are what the cart does for its customers: five products are looked up by id,
 // and one is written. They begin 200 times a second, whatever became of those before, and each takes
 // from when it was due.
-func (w *rawWork) transactions(b *testing.B, ctx context.Context) []time.Duration {
+func (w *rawWork) transactions(ctx context.Context, b *testing.B) []time.Duration {
 	b.Helper()
 	const each = 5 * time.Millisecond
 	var mu sync.Mutex

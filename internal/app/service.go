@@ -113,7 +113,7 @@ func (s *Service) wire(ctx context.Context) (err error) {
 		Runs: s.ledger, Doorbell: s.doorbell, Stores: s.stores, Probes: s.probes, Schedule: s.schedule,
 		Metrics: s.metrics.Handler(), Observe: s.metrics.Request, Log: s.log, ProbesOnly: !c.Service.has(roleAPI),
 		Pages: func(a *api.API) http.Handler {
-			return ui.New(a, ui.Parts{Runs: s.ledger, Probes: s.probes, Schedule: s.schedule, Settings: s.about.Settings, Version: s.about.Version})
+			return ui.New(a, ui.Parts{Runs: s.ledger, Probes: s.probes, Schedule: s.schedule, Settings: s.about.Settings, Exchange: rabbit.Exchange, Version: s.about.Version})
 		},
 	})
 	var listen net.ListenConfig

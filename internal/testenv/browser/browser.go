@@ -177,7 +177,7 @@ func (p *Page) Picture(folder, name string) {
 	}
 	var picture []byte
 	p.run(chromedp.FullScreenshot(&picture, 100))
-	if err := os.WriteFile(filepath.Join(folder, name+".png"), picture, 0o644); err != nil { //nolint:gosec // it is to be looked at
+	if err := os.WriteFile(filepath.Join(folder, name+".png"), picture, 0o644); err != nil {
 		p.tb.Fatal(err)
 	}
 }
@@ -196,7 +196,7 @@ func (p *Page) Accessible() {
 		p.tb.Log("STACK_AXE is not set: the page is not checked by axe-core")
 		return
 	}
-	engine, err := os.ReadFile(path) //nolint:gosec // whoever runs the tests says where it is
+	engine, err := os.ReadFile(path)
 	if err != nil {
 		p.tb.Fatal(err)
 	}
