@@ -9,6 +9,9 @@ SHELL := /bin/bash
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/etl-stack
 TOOLS := $(CACHE)/tools
 STACK := bin/stack
+# Where tests find what is no server: a browser, the accessibility engine, what tests alerts.
+TOOLS_OF_TESTS = browser=$$($(STACK) browser) && promtool=$$($(STACK) promtool) && \
+	STACK_BROWSER=$$browser STACK_PROMTOOL=$$promtool STACK_AXE=$(abspath $(AXE))
 AXE := tools/axe/node_modules/axe-core/axe.min.js
 BENCH ?= Compare|Direct|Write|Publish|Replay|Beside|Memory|Freshness
 BENCH_ROUNDS ?= 5
@@ -32,14 +35,14 @@ demo-service: up ## the same through etl serve: HTTP, messages, a restart; KEEP=
 
 .PHONY: test
 test: $(STACK) $(AXE) ## run all tests against a stack of their own, those of the pages in a browser
-	browser=$$($(STACK) browser) && STACK_BROWSER=$$browser STACK_AXE=$(abspath $(AXE)) \
+	$(TOOLS_OF_TESTS) \
 	STACK_NAME=$${STACK_NAME:-test} $(STACK) run -- bash -euo pipefail -c ' \
 		go test $(GO_TEST) ./...; \
 		go test -C tools/stack $(GO_TEST) ./...'
 
 .PHONY: test-next
 test-next: $(STACK) $(AXE) ## run the same with the race detector against the newest servers: PostgreSQL 18, RabbitMQ with quorum queues
-	browser=$$($(STACK) browser) && STACK_BROWSER=$$browser STACK_AXE=$(abspath $(AXE)) \
+	$(TOOLS_OF_TESTS) \
 	STACK_PROFILE=next STACK_NAME=$${STACK_NAME:-test-next} $(STACK) run -- bash -euo pipefail -c ' \
 		go test -race $(GO_TEST) ./...; \
 		go test -C tools/stack -race $(GO_TEST) ./...'

@@ -8,6 +8,7 @@ import (
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/consumer"
 	"github.com/ecom-micro/etl/internal/metrics"
+	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
@@ -76,11 +77,18 @@ func (p *probes) sample(ctx context.Context) metrics.Sample {
 // remember adds what the ledger knows of runs that have ended, commands' among them.
 func (p *probes) remember(ctx context.Context, m *metrics.Sample) {
 	if look, err := p.ledger.LatestLook(ctx, time.Time{}); err == nil && look != nil && look.Report != nil {
-		c := &metrics.Comparison{At: look.Finished, Differing: look.Report.Stores().Differing}
-		for _, states := range look.Report.ByKind {
-			c.Blocked += states[run.Blocked]
+		if drift, err := p.ledger.Drift(ctx); err == nil {
+			m.Comparison = &metrics.Comparison{At: look.Finished, Differing: make(map[product.Kind]int64), Blocked: drift.In(run.Blocked)}
+			for _, kind := range product.Kinds() {
+				m.Comparison.Differing[kind] = drift.Differing(kind)
+			}
 		}
-		m.Comparison = c
+	}
+	m.Waiting = make(map[run.Attention]int)
+	for _, attention := range []run.Attention{run.ToApply, run.LostProducts} {
+		if page, err := p.ledger.Runs(ctx, run.Filter{Attention: []run.Attention{attention}, Limit: run.MaxPage}); err == nil {
+			m.Waiting[attention] = len(page.Runs)
+		}
 	}
 	latest := func(filter run.Filter) *run.Record {
 		filter.Limit = 1

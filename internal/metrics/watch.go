@@ -32,6 +32,8 @@ type Sample struct {
 	// last scheduled run was asked for; zero where there was none.
 	LastSuccess, LastTick time.Time
 	ActiveSince           map[run.Slot]time.Time // when the active runs were asked for
+	// Waiting are the runs that wait for a person, by what they ask for.
+	Waiting map[run.Attention]int
 	// Detection is how far the detectors have come, by whichever process, and TapSince since
 	// when the longest waiting event of this process's tap waits, zero where none does.
 	Detection *run.Detection
@@ -41,7 +43,7 @@ type Sample struct {
 // Comparison is what a complete comparison of the stores has left.
 type Comparison struct {
 	At        time.Time
-	Differing map[product.Kind]int64 // still, at its end, those that are blocked among them
+	Differing map[product.Kind]int64 // as of now, those that are blocked among them
 	Blocked   int64
 }
 
@@ -70,8 +72,9 @@ var (
 	enabled      = desc("etl_scheduler_enabled", "Whether scheduled runs are wanted: 1 or 0.")
 	healthy      = desc("etl_health_check_healthy", "Whether the last scheduled health check found all well: 1 or 0.")
 	delivered    = desc("etl_delivery_state", "Whether events of the Product Service can reach the cart: 1 for the state that holds.", "state")
-	differing    = desc("etl_differences_open", "Products that still differed at the end of the last complete comparison.", "kind")
+	differing    = desc("etl_differences_open", "Products that are known to differ now: found, and not seen to be repaired or gone since.", "kind")
 	blockedNow   = desc("etl_products_blocked", "Products among them that the cart cannot hold, or must keep.")
+	waiting      = desc("etl_runs_waiting", "Runs whose findings wait for a person, by what they ask for: apply or lost.", "attention")
 	lookMoment   = desc("etl_last_comparison_timestamp_seconds", "When the last complete comparison ended, in seconds since 1970.")
 	doneMoment   = desc("etl_last_success_timestamp_seconds", "When the last repairing run that succeeded ended, in seconds since 1970.")
 	tickMoment   = desc("etl_last_tick_timestamp_seconds", "When the last scheduled run was asked for, in seconds since 1970.")
@@ -90,7 +93,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 type watched struct{ source atomic.Pointer[Source] }
 
 func (w *watched) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{ready, consumers, up, active, enabled, healthy, healthMoment, delivered, differing, blockedNow, lookMoment, doneMoment, tickMoment, activeMoment, pending, failing, lag} {
+	for _, d := range []*prometheus.Desc{ready, consumers, up, active, enabled, healthy, healthMoment, delivered, differing, blockedNow, waiting, lookMoment, doneMoment, tickMoment, activeMoment, pending, failing, lag} {
 		out <- d
 	}
 }
@@ -146,6 +149,11 @@ func (w *watched) Collect(out chan<- prometheus.Metric) {
 	}
 	for slot, at := range s.ActiveSince {
 		gauge(activeMoment, seconds(at), string(slot))
+	}
+	for _, attention := range []run.Attention{run.ToApply, run.LostProducts} {
+		if n, known := s.Waiting[attention]; known {
+			gauge(waiting, float64(n), string(attention))
+		}
 	}
 	if s.Detection != nil {
 		gauge(pending, float64(s.Detection.Pending))

@@ -25,6 +25,7 @@ usage:
   stack run -- command …    run a command with the URLs in its environment; a stack that
                             this had to start is taken down at the end
   stack browser             print the path of a Chromium, which is installed where there is none
+  stack promtool            print the path of promtool, which tests alerts, likewise
   stack private             start servers that a test may kill, as lines of JSON on standard
                             input tell; they end with that
 
@@ -88,8 +89,12 @@ func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) (int
 		return 0, status(ctx, cfg, stdout)
 	case "private":
 		return 0, private(ctx, cfg, os.Stdin, stdout)
-	case "browser":
-		path, err := stack.Browser(ctx, cfg, stderr)
+	case "browser", "promtool":
+		find := stack.Browser
+		if arguments[0] == "promtool" {
+			find = stack.Promtool
+		}
+		path, err := find(ctx, cfg, stderr)
 		if err != nil {
 			return 0, err
 		}
