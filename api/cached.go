@@ -52,6 +52,19 @@ func (c *cached[T]) newest(ctx context.Context) *T {
 	return &c.last.value
 }
 
+// within is newest where that is no older than most, and else get: whoever asks all the time
+// never waits.
+func (c *cached[T]) within(ctx context.Context, most time.Duration) (T, error) {
+	c.current(ctx)
+	c.mu.Lock()
+	last := c.last
+	c.mu.Unlock()
+	if last != nil && time.Since(last.at) < most {
+		return last.value, nil
+	}
+	return c.get(ctx)
+}
+
 // current is the answer that counts now, which may still be under way.
 func (c *cached[T]) current(ctx context.Context) *fetched[T] {
 	c.mu.Lock()

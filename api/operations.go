@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
@@ -59,7 +60,10 @@ func (a *API) Proof(ctx context.Context, o *Overview) *Proof {
 }
 
 // Drift counts what is open as the ledger knows it, a moment ago.
-func (a *API) Drift(ctx context.Context) (run.Drift, error) { return a.drift.get(ctx) }
+func (a *API) Drift(ctx context.Context) (run.Drift, error) {
+	const moment = 15 * time.Second
+	return a.drift.within(ctx, moment)
+}
 
 // Health is what the service depends on, at most a second old.
 func (a *API) Health(ctx context.Context) (Health, error) { return a.health.get(ctx) }
