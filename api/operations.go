@@ -126,5 +126,28 @@ func (a *API) SetSwitch(ctx context.Context, on bool) error {
 	return nil
 }
 
+// Letters are the oldest messages that were no requests, at most limit.
+func (a *API) Letters(ctx context.Context, limit int) ([]Letter, error) {
+	return a.parts.Letters.Letters(ctx, limit)
+}
+
+// LettersWaiting is how many of them there are.
+func (a *API) LettersWaiting(ctx context.Context) (int, error) {
+	return a.parts.Letters.Waiting(ctx)
+}
+
+// SettleLetters requeues, or else drops, the letters of a key, and returns how many those were.
+func (a *API) SettleLetters(ctx context.Context, key string, requeue bool) (n int, err error) {
+	settle, did := a.parts.Letters.Drop, "dropped"
+	if requeue {
+		settle, did = a.parts.Letters.Requeue, "requeued"
+	}
+	if n, err = settle(ctx, key); err != nil {
+		return n, err
+	}
+	logger(ctx).Info("dead letters settled", "letter", key, "letters", n, "how", did)
+	return n, nil
+}
+
 // Message says in one sentence how a run stands, to those who may see details.
 func Message(record *run.Record, t words.Terms) string { return inDetail(record, t) }

@@ -17,6 +17,7 @@ type Parts struct {
 	Doorbell Doorbell
 	Stores   Stores
 	Probes   Probes
+	Letters  Letters
 	Schedule func() Schedule
 	Metrics  http.Handler // served at /metrics; nil is none
 	// Observe, if set, hears of each request that was answered, by its route.
@@ -82,6 +83,29 @@ type Stores interface {
 	// Explain looks at one product on both sides, without its history.
 	Explain(ctx context.Context, id product.ID) (*run.Explanation, error)
 	Statistics(ctx context.Context) (Statistics, error)
+}
+
+// Letters are the messages that were no requests, and are kept.
+type Letters interface {
+	// Letters are the oldest, at most limit.
+	Letters(ctx context.Context, limit int) ([]Letter, error)
+	// Waiting is how many there are.
+	Waiting(ctx context.Context) (int, error)
+	// Requeue puts those of a key back into the queue of requests, Drop deletes them. Both
+	// return how many those were: none where somebody else was faster.
+	Requeue(ctx context.Context, key string) (int, error)
+	Drop(ctx context.Context, key string) (int, error)
+}
+
+// Letter is one of them.
+type Letter struct {
+	// Key names it, and those that are the same in all that matters.
+	Key    string
+	Reason string    // why it was refused
+	From   string    // the program that sent it, as it says
+	At     time.Time // when it was refused; zero where that is not known
+	Body   string    // its beginning
+	Size   int       // in bytes
 }
 
 // Statistics counts both stores and the events that wait.

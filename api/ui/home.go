@@ -20,6 +20,7 @@ type home struct {
 	Chain     chain
 	Running   []running
 	Waiting   []waiting
+	Letters   int // dead ones
 	Timeline  []timeline
 	Lately    []run.Record
 	Detection detection
@@ -111,6 +112,7 @@ func (u *UI) getHome(w http.ResponseWriter, r *http.Request) error {
 	if h.Waiting, err = u.waiting(ctx, &o); err != nil {
 		return err
 	}
+	h.Letters = u.lettersWaiting(ctx)
 	const lately = 6
 	page, err := u.parts.Runs.Runs(ctx, run.Filter{Limit: lately})
 	if err != nil {
@@ -120,16 +122,29 @@ func (u *UI) getHome(w http.ResponseWriter, r *http.Request) error {
 	return u.render(w, r, http.StatusOK, "home", "Overview", h)
 }
 
+// patience is how long a page waits for a server that it can do without.
+const patience = 250 * time.Millisecond
+
 // delivery is the way of events as it was seen a moment ago; a server that does not answer holds
 // up nothing.
 func (u *UI) delivery(ctx context.Context) *run.Delivery {
-	const patience = 250 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if h, err := u.api.Health(ctx); err == nil && h.Delivery != nil {
 		return h.Delivery
 	}
 	return u.parts.Probes.Delivery()
+}
+
+// lettersWaiting are the dead letters, 0 where the broker does not say at once.
+func (u *UI) lettersWaiting(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	n, err := u.api.LettersWaiting(ctx)
+	if err != nil {
+		return 0 // the line of delivery says what is wrong with the broker
+	}
+	return n
 }
 
 // verdict judges the cart by what is open now, and by the last look at all products.

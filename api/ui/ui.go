@@ -5,7 +5,7 @@
 //   - ui.go serves: routes, what a browser may do with a page, errors.
 //   - session.go is signing in and out.
 //   - home.go is the first page, from "is the cart complete" to the scheduler; runs.go, start.go,
-//     product.go and system.go are the others.
+//     product.go, letters.go and system.go are the others.
 //   - timeline.go draws, format.go puts numbers and times as people read them.
 //   - templates has the pages, assets what they are dressed with; README.md says by which tokens.
 package ui
@@ -97,6 +97,7 @@ func (u *UI) routes() http.Handler {
 		"start":                  u.getStart,
 		"products":               u.getSearch,
 		"products/{id}":          u.getProduct,
+		"letters":                u.getLetters,
 		"health":                 u.getHealth,
 		"settings":               u.getSettings,
 	} {
@@ -106,6 +107,7 @@ func (u *UI) routes() http.Handler {
 		"runs":               u.postRun,
 		"runs/{id}/{action}": u.postAction,
 		"scheduler":          u.postScheduler,
+		"letters":            u.postLetter,
 	} {
 		mux.HandleFunc("POST "+Path+pattern, u.shown(u.steering(handle)))
 	}

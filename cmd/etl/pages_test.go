@@ -8,11 +8,13 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/secret"
+	"github.com/ecom-micro/etl/internal/testenv"
 	"github.com/ecom-micro/etl/internal/testenv/browser"
 )
 
@@ -103,6 +105,21 @@ func TestPagesTellAndSteer(t *testing.T) {
 	p.Sees("ann@shop")
 	p.Click("Start")
 	p.Sees("Scheduled runs are on")
+
+	// What was no request is kept, can be tried again, and dropped.
+	s.broker.PublishTo("etl", "sync", amqp.Publishing{AppId: "a script", Body: []byte(`{"version":1,"mode":"<b>reply</b>"}`)})
+	testenv.Eventually(t, watchFor, func() bool { return s.broker.QueueStats("etl.dead").Ready == 1 }, "the dead letter")
+	p.Sees("1 message that is no request")
+	p.Click("Dead letters")
+	p.Sees("mode must be")
+	p.Sees(`{"version":1,"mode":"<b>reply</b>"}`)
+	p.Accessible()
+	p.Picture(pictures, "letters")
+	p.Submit("Requeue") // and it dies again
+	testenv.Eventually(t, watchFor, func() bool { return s.broker.QueueStats("etl.dead").Ready == 1 }, "the dead letter to be back")
+	p.Visit(r.url + "/api/etl/ui/letters")
+	p.Click("Drop")
+	p.Sees("There are none.")
 
 	for _, page := range []string{"Runs", "Start a run", "Health", "Settings"} {
 		p.Click(page)

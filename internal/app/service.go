@@ -110,7 +110,7 @@ func (s *Service) wire(ctx context.Context) (err error) {
 	s.stores = &storeViews{Stores: stores, monitor: broker.Monitor}
 	s.probes = &probes{Service: s, broker: broker, ways: &deliveries{broker: broker, tap: s.detection.tap.State}}
 	s.api = api.New(c.API, api.Parts{
-		Runs: s.ledger, Doorbell: s.doorbell, Stores: s.stores, Probes: s.probes, Schedule: s.schedule,
+		Runs: s.ledger, Doorbell: s.doorbell, Stores: s.stores, Probes: s.probes, Letters: letters{s.publisher, broker}, Schedule: s.schedule,
 		Metrics: s.metrics.Handler(), Observe: s.metrics.Request, Log: s.log, ProbesOnly: !c.Service.has(roleAPI),
 		Pages: func(a *api.API) http.Handler {
 			return ui.New(a, ui.Parts{Runs: s.ledger, Probes: s.probes, Schedule: s.schedule, Settings: s.about.Settings, Exchange: rabbit.Exchange, Version: s.about.Version})

@@ -41,7 +41,9 @@ func serve(ctx context.Context, s *stage, keep bool) (err error) {
 		}
 	}
 	if keep {
-		s.handOver(ctx)
+		if err := service.handOver(ctx); err != nil {
+			return err
+		}
 		ctx = context.WithoutCancel(ctx)
 	}
 	s.say("The end: SIGTERM.")
@@ -156,14 +158,18 @@ func (s *service) inTheMiddle(ctx context.Context) error {
 }
 
 // handOver leaves the service to a person until ctx ends.
-func (s *stage) handOver(ctx context.Context) {
+func (s *service) handOver(ctx context.Context) error {
+	p, err := s.openPlay(ctx)
+	if err != nil {
+		return err
+	}
 	s.say("The service and the cart go on until Ctrl-C. In RabbitMQ's management UI, exchange etl has a\nform \"Publish message\" (routing key sync):\n  %s\nIn another terminal:", s.ui("exchanges/"+vhost+"/etl"))
 	s.showEnvironment()
 	fmt.Fprintf(s.out, "  export PATH=%q:$PATH\n", s.dir)
 	for line := range strings.Lines(s.prelude) {
 		fmt.Fprint(s.out, "  "+line)
 	}
-	<-ctx.Done()
+	return p.run(ctx, os.Stdin)
 }
 
 // service is the process of `etl serve`.

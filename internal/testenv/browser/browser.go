@@ -158,6 +158,23 @@ func (p *Page) Click(text string) {
 	}, fmt.Sprintf("a link or button %q", text))
 }
 
+// Submit clicks on the button of a text and waits until the page that it leads to is there.
+func (p *Page) Submit(text string) {
+	p.tb.Helper()
+	p.run(chromedp.Evaluate("window.before = true", nil))
+	p.Click(text)
+	testenv.Eventually(p.tb, patience, func() error {
+		var there bool
+		if err := chromedp.Run(p.ctx, chromedp.Evaluate(`window.before === undefined && document.readyState === "complete"`, &there)); err != nil {
+			return err
+		}
+		if !there {
+			return fmt.Errorf("%s is still there", p.Address())
+		}
+		return nil
+	}, fmt.Sprintf("the page behind %q", text))
+}
+
 // Look sets how large the page is and whether it is dark.
 func (p *Page) Look(width, height int64, dark bool) {
 	p.tb.Helper()
