@@ -18,7 +18,7 @@ type config struct{ app.Config }
 type section interface{ Validate() error }
 
 func (c *config) sections() []section {
-	return []section{&c.Source, &c.Target, &c.Rabbit, &c.Replay, &c.Sync, &c.Ledger, &c.Worker, &c.Schedule, &c.Tick, &c.Detect, &c.API, &c.Service}
+	return []section{&c.Source, &c.Target, &c.Rabbit, &c.Replay, &c.Sync, &c.Ledger, &c.Worker, &c.Schedule, &c.Tick, &c.Detect, &c.Notify, &c.API, &c.Service}
 }
 
 // load reads the environment and checks the sections that a command uses, all

@@ -11,6 +11,7 @@ import (
 	"github.com/ecom-micro/etl/consumer"
 	"github.com/ecom-micro/etl/internal/detect"
 	"github.com/ecom-micro/etl/internal/ledger"
+	"github.com/ecom-micro/etl/internal/notify"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/reconcile"
 	"github.com/ecom-micro/etl/internal/run"
@@ -33,6 +34,7 @@ type Config struct {
 	Schedule schedule.Config
 	Tick     TickConfig
 	Detect   detect.Config
+	Notify   notify.Config
 	API      api.Config
 	Service  ServiceConfig
 }

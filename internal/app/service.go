@@ -27,6 +27,7 @@ import (
 	"github.com/ecom-micro/etl/consumer"
 	"github.com/ecom-micro/etl/internal/ledger"
 	"github.com/ecom-micro/etl/internal/metrics"
+	"github.com/ecom-micro/etl/internal/notify"
 	"github.com/ecom-micro/etl/internal/rabbit"
 	"github.com/ecom-micro/etl/internal/run"
 	"github.com/ecom-micro/etl/internal/schedule"
@@ -264,6 +265,11 @@ func (s *Service) perform(ctx context.Context) {
 		s.tellSwitch(ctx)
 		roles.Go(func() { s.catchUp(ctx, begun) })
 		roles.Go(func() { s.sample(ctx) })
+		if s.config.Notify.URL != "" {
+			sender := notify.New(s.config.Notify, s.config.Ledger.Pipeline, s.ledger)
+			sender.Count = s.metrics.Notified
+			roles.Go(func() { (&notices{s, sender}).run(ctx) })
+		}
 	}
 	roles.Go(func() { s.detection.run(ctx) })
 	<-ctx.Done()

@@ -51,7 +51,7 @@ func (l *Ledger) Forget(ctx context.Context, atMost time.Duration) (removed int6
 		return 0, err
 	}
 	for _, forget := range []func(context.Context, time.Time) (int64, bool, error){
-		l.forgetRuns, l.forgetting(closedBefore), l.forgetting(lookedBefore), l.forgetting(checkedBefore), l.forgetting(sampledBefore), l.forgetting(actedBefore),
+		l.forgetRuns, l.forgetting(closedBefore), l.forgetting(lookedBefore), l.forgetting(checkedBefore), l.forgetting(sampledBefore), l.forgetting(noticedBefore), l.forgetting(actedBefore),
 	} {
 		for more := true; more && time.Now().Before(end); {
 			begun := time.Now()
@@ -173,6 +173,10 @@ DELETE FROM ` + healthTable + ` WHERE ctid = ANY(ARRAY(
 	sampledBefore = `
 DELETE FROM ` + sampleTable + ` WHERE ctid = ANY(ARRAY(
 	SELECT ctid FROM ` + sampleTable + ` WHERE pipeline = @pipeline AND at < @horizon
+	ORDER BY at LIMIT @rows FOR UPDATE SKIP LOCKED))`
+	noticedBefore = `
+DELETE FROM ` + noticeTable + ` WHERE ctid = ANY(ARRAY(
+	SELECT ctid FROM ` + noticeTable + ` WHERE pipeline = @pipeline AND at < @horizon
 	ORDER BY at LIMIT @rows FOR UPDATE SKIP LOCKED))`
 	actedBefore = `
 DELETE FROM ` + actionTable + ` WHERE ctid = ANY(ARRAY(

@@ -21,5 +21,6 @@ const (
 	healthTable        = schema + ".health"
 	detectorTable      = schema + ".detector"
 	sampleTable        = schema + ".sample"
+	noticeTable        = schema + ".notice"
 	versionTable       = schema + ".goose_db_version" // how far the schema was migrated
 )

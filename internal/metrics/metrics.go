@@ -35,6 +35,7 @@ type Metrics struct {
 
 	detected *prometheus.CounterVec
 	restored *prometheus.HistogramVec
+	notices  *prometheus.CounterVec
 	late     *prometheus.GaugeVec
 	requests *prometheus.HistogramVec
 	mu       sync.Mutex
@@ -99,6 +100,10 @@ func New(build Build) *Metrics {
 	m.restored = m.histogram("etl_lost_event_seconds", "How long lost events that detectors have found had been lost when they were proved to be in the cart: since the product's creation where its id tells that.",
 		[]float64{5, 15, 30, 45, 60, 90, 120, 300, 600, 1800, 3600})
 	m.restored.WithLabelValues()
+	m.notices = m.counter("etl_notifications_total", "Attempts to tell people by ETL_NOTIFY_URL, by result: told or failed.", "result")
+	for _, result := range []string{"told", "failed"} {
+		m.notices.WithLabelValues(result)
+	}
 	m.late = m.gauge("etl_scheduler_tick_lateness_seconds", "How long behind its instant the last tick of this process was done.", "job")
 	m.requests = m.histogram("etl_http_request_duration_seconds", "How long HTTP requests took.",
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}, "route", "method", "code")
@@ -187,6 +192,15 @@ func (m *Metrics) Detected(name string, seen, checked, differing int) {
 	for what, n := range map[string]int{"seen": seen, "checked": checked, "differing": differing} {
 		add(m.detected.WithLabelValues(name, what), n)
 	}
+}
+
+// Notified counts an attempt to tell people something.
+func (m *Metrics) Notified(told bool) {
+	result := "failed"
+	if told {
+		result = "told"
+	}
+	m.notices.WithLabelValues(result).Inc()
 }
 
 // Restored counts an event that had been lost for so long when it was proved to be in the cart.
