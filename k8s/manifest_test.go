@@ -109,7 +109,7 @@ func TestNames(t *testing.T) {
 		{"Deployment", deployment.Name, "etl-deployment"},
 		{"Deployment's label app", deployment.Labels["app"], "etl"},
 		{"pods' label app", deployment.Spec.Template.Labels["app"], "etl"},
-		{"image", container.Image, "souravdeveloper/ecom-etl:1.0.0"},
+		{"image", container.Image, "souravdeveloper/ecom-etl"},
 		{"Service", service.Name, "etl-srv"},
 		{"Service's type", string(service.Spec.Type), string(corev1.ServiceTypeClusterIP)},
 	} {

@@ -147,6 +147,9 @@ func TestProduction(t *testing.T) {
 	if len(b.deployment.Spec.Template.Spec.TopologySpreadConstraints) != 1 || *b.deployment.Spec.Replicas != 3 {
 		t.Errorf("%+v", b.deployment.Spec)
 	}
+	if image := b.deployment.Spec.Template.Spec.Containers[0].Image; !strings.HasPrefix(image, "souravdeveloper/ecom-etl:") || strings.HasSuffix(image, ":latest") {
+		t.Errorf("the image is %s", image)
+	}
 	port := b.deployment.Spec.Template.Spec.Containers[0].Ports[0].Name
 	if got := b.network.Spec.Ingress[0].Ports[0].Port.StrVal; got != port {
 		t.Errorf("the policy opens port %q, the pod has %q", got, port)

@@ -10,23 +10,23 @@ import (
 	"github.com/ecom-micro/etl/internal/run"
 )
 
-// tableOf are the rows of the README's table whose heading begins with a column.
+// tableOf are the rows of the table in "How it works" whose heading begins with a column.
 func tableOf(t *testing.T, column string) []string {
 	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../docs/how-it-works.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, found := strings.Cut(string(readme), "\n| "+column+" | ")
+	_, rest, found := strings.Cut(string(text), "\n| "+column+" | ")
 	if !found {
-		t.Fatalf("the README has no table of each %s", column)
+		t.Fatalf("docs/how-it-works.md has no table of each %s", column)
 	}
 	rows, _, _ := strings.Cut(rest, "\n\n")
 	return strings.Split(rows, "\n")[2:]
 }
 
-// The README's tables say what the code says, in its order.
-func TestReadmeExplainsStatesAndKinds(t *testing.T) {
+// The tables say what the code says, in its order.
+func TestDocumentsExplainStatesAndKinds(t *testing.T) {
 	t.Parallel()
 	states := tableOf(t, "state")
 	for i, rule := range run.States() {
@@ -49,7 +49,7 @@ func TestReadmeExplainsStatesAndKinds(t *testing.T) {
 func TestDocumentsKnowThatEveryKindIsRepaired(t *testing.T) {
 	t.Parallel()
 	old := regexp.MustCompile(`(?i)reported only|reported, not (repaired|removed)|schema ` + "`?" + `etl\b[^_]`)
-	for _, name := range []string{"README.md", "CHANGELOG.md", "docs/rabbitmq-management.md", "api/openapi.yaml", "k8s/etl-depl.yml"} {
+	for _, name := range []string{"README.md", "CHANGELOG.md", "docs/rabbitmq-management.md", "docs/how-it-works.md", "docs/operating.md", "docs/commands.md", "docs/api.md", "api/openapi.yaml", "k8s/etl-depl.yml"} {
 		text, err := os.ReadFile("../../" + name)
 		if err != nil {
 			t.Fatal(err)
