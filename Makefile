@@ -76,7 +76,7 @@ bench: $(STACK) ## measure against plain clients of the three services, and make
 
 .PHONY: build
 build: ## build the binary into bin/
-	CGO_ENABLED=0 go build -trimpath -o bin/etl ./cmd/etl
+	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$$(git describe --always --dirty 2>/dev/null || echo dev)" -o bin/etl ./cmd/etl
 
 .PHONY: image
 image: ## build the image without a Docker engine, run what is in it (Debian, root)

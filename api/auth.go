@@ -131,15 +131,17 @@ func newGuard(config Config) guard {
 // user is who sent the request, or the refusal to answer with. Why a token is refused is
 // for the log alone, because it would tell a stranger what to try next.
 func (g guard) user(r *http.Request) (user *User, refused *refusal, why error) {
-	token, why := requestToken(r)
+	tokens, why := requestTokens(r)
 	if why != nil {
 		return nil, forbidden(`send a token as "Authorization: Bearer …" or as the platform's cookie "session"`), why
 	}
-	var c claims
-	if why := g.check(token, &c); why != nil {
-		return nil, forbidden("the token is not valid"), why
+	for _, token := range tokens {
+		var c claims
+		if why = g.check(token, &c); why == nil {
+			return c.user(), nil, nil
+		}
 	}
-	return c.user(), nil, nil
+	return nil, forbidden("the token is not valid"), why
 }
 
 func (c *claims) user() *User {

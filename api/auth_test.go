@@ -137,6 +137,8 @@ func TestWhoMayUseWhat(t *testing.T) {
 		{"an admin's cookie beside others", cookie("theme=dark; " + session(goodAdmin) + "; lang=de"), "operator", ""},
 		{"an admin's cookie, percent-encoded", cookie("session=" + url.QueryEscape(strings.TrimPrefix(session(goodAdmin), "session="))), "operator", ""},
 		{"an admin's cookie beside basic authentication", []string{"Authorization", "Basic YWRtaW46YWRtaW4=", "Cookie", session(goodAdmin)}, "operator", ""},
+		{"an admin who signed in on our pages", cookie("etl_token=" + goodAdmin), "operator", ""},
+		{"an admin's cookie beside one of ours that has expired", cookie("etl_token=" + signed(t, jwt.SigningMethodHS256, secretKey, claims("exp", now.Add(-time.Hour).Unix())) + "; " + session(goodAdmin)), "operator", ""},
 		{"an admin's cookie behind a useless one", cookie("session=old; " + session(goodAdmin)), "operator", ""},
 	} {
 		t.Run(sender.name, func(t *testing.T) {

@@ -14,33 +14,37 @@ const sessionCookie = "session"
 // TokenCookie has the token of somebody who signed in on our own pages.
 const TokenCookie = "etl_token"
 
-// requestToken is the token that a request carries; a bearer token counts before the
-// platform's cookie. The error says why there is none.
-func requestToken(r *http.Request) (string, error) {
+// requestTokens are the tokens that a request carries, of which the first that is valid counts:
+// a bearer token alone, else our own cookie's before the platform's, for it may have expired
+// since. The error says why there is none.
+func requestTokens(r *http.Request) (tokens []string, err error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if strings.EqualFold(scheme, "Bearer") {
 		if token = strings.TrimSpace(token); token == "" {
-			return "", errors.New("the bearer token is empty")
+			return nil, errors.New("the bearer token is empty")
 		}
-		return token, nil
+		return []string{token}, nil
 	}
 	if own, err := r.Cookie(TokenCookie); err == nil && own.Value != "" {
-		return own.Value, nil
+		tokens = append(tokens, own.Value)
 	}
 	// Browsers send cookies of one name for several paths, the most specific first.
 	cookies := r.CookiesNamed(sessionCookie)
 	for _, cookie := range cookies {
 		if token := sessionToken(cookie.Value); token != "" {
-			return token, nil
+			tokens = append(tokens, token)
+			break
 		}
 	}
 	switch {
+	case len(tokens) > 0:
+		return tokens, nil
 	case len(cookies) > 0:
-		return "", errors.New(`the cookie "session" is not base64 of {"jwt":"…"}`)
+		return nil, errors.New(`the cookie "session" is not base64 of {"jwt":"…"}`)
 	case r.Header.Get("Authorization") != "":
-		return "", errors.New("the Authorization header is not of the scheme Bearer")
+		return nil, errors.New("the Authorization header is not of the scheme Bearer")
 	}
-	return "", errNothingSent
+	return nil, errNothingSent
 }
 
 // errNothingSent is of a request that claims to be nobody.

@@ -137,6 +137,7 @@ Configuration comes from environment variables; ` + "`etl doctor`" + ` checks it
 		newDoctorCommand(t, env),
 		newExplainCommand(t, env),
 		newServeCommand(t, env),
+		newHealthCommand(t, env),
 		newRunsCommand(t, env),
 		newSchedulerCommand(t, env),
 		newTokenCommand(t, env),

@@ -165,7 +165,7 @@ func TestCaseD3MemoryLimitInQuotes(t *testing.T) {
 	command := exec.CommandContext(t.Context(), path, "version")
 	command.Env = []string{`GOMEMLIMIT="64MiB"`}
 	output, err := command.CombinedOutput()
-	if err == nil || !strings.Contains(string(output), "malformed GOMEMLIMIT") || !strings.Contains(read(t, "../../docs/operating.md"), "malformed GOMEMLIMIT") {
+	if err == nil || !strings.Contains(string(output), "malformed GOMEMLIMIT") || !strings.Contains(read(t, "../../docs/configuration.md"), "malformed GOMEMLIMIT") {
 		t.Errorf("%v: %s", err, output)
 	}
 }

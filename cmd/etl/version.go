@@ -11,6 +11,9 @@ import (
 // version is set by the linker (-X main.version=…) for a release.
 var version = "dev"
 
+// built is the commit, set likewise where the sources come without their history.
+var built = ""
+
 func newVersionCommand(t terminal) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
@@ -34,10 +37,14 @@ func buildOf() string {
 
 // revision is the commit that the binary was built from, where that is known.
 func revision() string {
+	const shown = 12
+	if built != "" {
+		return built[:min(len(built), shown)]
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
-				return s.Value[:min(len(s.Value), 12)]
+				return s.Value[:min(len(s.Value), shown)]
 			}
 		}
 	}

@@ -23,8 +23,8 @@ import (
 
 // Config says whom to tell. Without a URL nobody is told.
 type Config struct {
-	// URL is a webhook. Those of chats have a secret in their path, so all of it is one.
-	URL secret.Text `env:"ETL_NOTIFY_URL"`
+	// URL is a webhook.
+	URL secret.Hook `env:"ETL_NOTIFY_URL"`
 	// Secret signs what is sent; without it nothing is signed.
 	Secret secret.Text `env:"ETL_NOTIFY_SECRET"`
 }
@@ -32,9 +32,6 @@ type Config struct {
 // Validate reports every variable that is wrong. It shows nothing of them.
 func (c *Config) Validate() error {
 	if c.URL == "" {
-		if c.Secret != "" {
-			return errors.New("ETL_NOTIFY_SECRET is set without ETL_NOTIFY_URL, so it signs nothing")
-		}
 		return nil
 	}
 	u, err := url.Parse(c.URL.Reveal())
@@ -43,6 +40,14 @@ func (c *Config) Validate() error {
 	}
 	if u.User != nil {
 		return errors.New("ETL_NOTIFY_URL has a user in it: webhooks are known by their path, or by the signature that ETL_NOTIFY_SECRET makes")
+	}
+	return nil
+}
+
+// Remarks are on what is valid and does nothing.
+func (c *Config) Remarks() []string {
+	if c.URL == "" && c.Secret != "" {
+		return []string{"ETL_NOTIFY_SECRET is set without ETL_NOTIFY_URL, so it signs nothing"}
 	}
 	return nil
 }

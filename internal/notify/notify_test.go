@@ -62,7 +62,7 @@ func TestSend(t *testing.T) {
 	}))
 	defer hook.Close()
 	box := &outbox{notices: []*run.Notice{{ID: 7, Subject: "delivery", Event: run.DeliveryBroken, Text: `<!channel> a lamp & "more"`, Run: "r"}}}
-	s := New(Config{URL: secret.Text(hook.URL), Secret: key}, "products", box)
+	s := New(Config{URL: secret.Hook(hook.URL), Secret: key}, "products", box)
 	counted := 0
 	s.Count = func(told bool) {
 		if told {
@@ -108,7 +108,7 @@ func TestSendFails(t *testing.T) {
 				address = hook.URL
 			}
 			box := &outbox{notices: []*run.Notice{{ID: 1}}}
-			s := New(Config{URL: secret.Text(address + "/services/T0/hush-hush")}, "p", box)
+			s := New(Config{URL: secret.Hook(address + "/services/T0/hush-hush")}, "p", box)
 			told, err := s.Next(t.Context())
 			if !told || err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hush") {
 				t.Errorf("%v, %v", told, err)
@@ -147,7 +147,7 @@ func TestConfig(t *testing.T) {
 		{Config{}, ""},
 		{Config{URL: "https://hooks.chat.example/services/hush"}, ""},
 		{Config{URL: "http://127.0.0.1:8080/", Secret: "x"}, ""},
-		{Config{Secret: "x"}, "without ETL_NOTIFY_URL"},
+		{Config{Secret: "x"}, ""}, // which is remarked on
 		{Config{URL: "hooks.chat.example/hush"}, "must be a URL"},
 		{Config{URL: "ftp://chat.example/hush"}, "must be a URL"},
 		{Config{URL: "https://"}, "must be a URL"},
@@ -158,8 +158,11 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s: %v", tt.config.URL, err)
 		}
 	}
-	if shown := fmt.Sprint(Config{URL: "https://hooks.chat.example/services/hush"}); strings.Contains(shown, "hush") {
+	if shown := fmt.Sprint(Config{URL: "https://hooks.chat.example/services/hush"}); !strings.Contains(shown, "https://hooks.chat.example/********") || strings.Contains(shown, "hush") {
 		t.Error(shown)
+	}
+	if alone := (&Config{Secret: "x"}).Remarks(); len(alone) != 1 || len((&Config{URL: "https://a", Secret: "x"}).Remarks()) > 0 {
+		t.Error(alone)
 	}
 	if errors.Is(hidden(context.DeadlineExceeded), context.Canceled) {
 		t.Error("a deadline is no end")

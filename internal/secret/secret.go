@@ -51,6 +51,34 @@ func (u URL) LogValue() slog.Value { return slog.StringValue(u.masked()) }
 // MarshalText masks the address's secrets in JSON and the like.
 func (u URL) MarshalText() ([]byte, error) { return []byte(u.masked()), nil }
 
+// Hook is the address of a webhook, whose path and options are what it knows its callers by. It
+// prints with its host alone.
+type Hook string
+
+// Reveal returns the address.
+func (h Hook) Reveal() string { return string(h) }
+
+// Format prints the address but for its secrets.
+func (h Hook) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, h.masked()) }
+
+// LogValue masks the address's secrets in logs.
+func (h Hook) LogValue() slog.Value { return slog.StringValue(h.masked()) }
+
+// MarshalText masks the address's secrets in JSON and the like.
+func (h Hook) MarshalText() ([]byte, error) { return []byte(h.masked()), nil }
+
+func (h Hook) masked() string {
+	if h == "" {
+		return ""
+	}
+	kind, rest, found := strings.Cut(string(h), "://")
+	name, _ := beforeAny(rest, "/?#")
+	if !found || kind != "https" && kind != "http" || !hosts.MatchString(name) {
+		return mask
+	}
+	return kind + "://" + name + "/" + mask
+}
+
 // The parts of an address are found by hand: net/url refuses lists of hosts and
 // characters that should have been escaped, and takes "user:12/34@host" for a
 // host with a port and a path.

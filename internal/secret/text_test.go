@@ -37,6 +37,7 @@ type holder struct {
 	Name     string
 	Password secret.Text
 	URL      secret.URL
+	Hook     secret.Hook
 	Pointer  *secret.Text
 	Any      any
 	List     []secret.Text
@@ -47,7 +48,7 @@ type holder struct {
 func held() (h holder, hidden []string) {
 	text := secret.Text(password)
 	url := secret.URL("amqp://etl:" + password + "@rabbitmq:5672/")
-	h = holder{Name: "kept", Password: text, URL: url, Pointer: &text, Any: text, List: []secret.Text{text}, Map: map[string]secret.URL{"broker": url}}
+	h = holder{Name: "kept", Password: text, URL: url, Hook: secret.Hook("https://hooks.chat.example/services/" + password + "?token=" + password), Pointer: &text, Any: text, List: []secret.Text{text}, Map: map[string]secret.URL{"broker": url}}
 	h.Inner.Password = text
 	return h, []string{password}
 }
@@ -59,7 +60,7 @@ func TestSecretsAreMaskedUnderEveryVerb(t *testing.T) {
 	h, hidden := held()
 	for _, verb := range verbs {
 		for name, value := range map[string]any{
-			"a text": h.Password, "a pointer to a text": h.Pointer, "an address": h.URL, "a list": h.List, "a map": h.Map,
+			"a text": h.Password, "a pointer to a text": h.Pointer, "an address": h.URL, "a webhook": h.Hook, "a list": h.List, "a map": h.Map,
 			"a struct": h, "a pointer to a struct": &h, "an array": [1]secret.Text{h.Password}, "a key": map[secret.Text]int{h.Password: 1},
 		} {
 			checkHidden(t, verb+" of "+name, fmt.Sprintf(verb, value), hidden...)

@@ -128,3 +128,15 @@ func TestNoPartOfAPasswordShows(t *testing.T) {
 		}
 	})
 }
+
+func TestWebhooksPrintWithTheirHostAlone(t *testing.T) {
+	t.Parallel()
+	for hook, want := range map[secret.Hook]string{
+		"": "", "https://hooks.chat.example/services/T0/hush": "https://hooks.chat.example/********", "http://127.0.0.1:8080": "http://127.0.0.1:8080/********",
+		"https://hooks.chat.example?token=hush": "https://hooks.chat.example/********", "https://me:hush@chat.example/x": "********", "hooks.chat.example/hush": "********", "ftp://a/hush": "********",
+	} {
+		if got := fmt.Sprint(hook); got != want || hook.Reveal() != string(hook) {
+			t.Errorf("%q prints as %q, want %q", hook.Reveal(), got, want)
+		}
+	}
+}

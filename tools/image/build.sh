@@ -48,9 +48,10 @@ buildah config --env PATH=/usr/local/go/bin:/bin --env GOPATH=/go --env GOTOOLCH
 buildah commit --quiet --rm "$container" "$builder" >/dev/null
 
 version=$(git describe --always --dirty 2>/dev/null || echo dev)
+revision=$(git rev-parse HEAD 2>/dev/null || true)
 begun=$SECONDS
 buildah bud --isolation chroot --pull-never --volume "$(go env GOROOT):/usr/local/go:ro" \
-	--build-arg GOPROXY="$(go env GOPROXY)" --build-arg VERSION="$version" --tag etl .
+	--build-arg GOPROXY="$(go env GOPROXY)" --build-arg VERSION="$version" --build-arg REVISION="$revision" --tag etl .
 took=$((SECONDS - begun))
 
 container=$(buildah from etl)
@@ -87,6 +88,8 @@ status() {
 }
 [ "$(status live)" = 200 ] || fail "the service is not alive: $(cat "$work/log")"
 [ "$(status ready)" = 503 ] || fail "the service is ready without its servers: $(cat "$work/log")"
+! health=$(env -i PORT="$port" ETL_HOST=127.0.0.1 JWT_KEY=etl "${run[@]}" health 2>&1) || fail "etl health calls the service ready"
+[[ $health == *waitingFor* ]] || fail "etl health says \"$health\""
 kill -TERM $service
 wait $service || fail "etl $command ended with code $?: $(cat "$work/log")"
 
