@@ -53,6 +53,9 @@ func ago(t time.Time) string {
 
 // sentence begins with a capital letter.
 func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
 	first, size := utf8.DecodeRuneInString(s)
 	return string(unicode.ToUpper(first)) + s[size:]
 }

@@ -3,6 +3,7 @@ package ui
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,15 @@ func TestLasted(t *testing.T) {
 	} {
 		if got := lasted(d); got != want {
 			t.Errorf("%s lasted %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestSentence(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]string{"": "", "a": "A", "A lamp": "A lamp", "épée": "Épée", "30 verified": "30 verified"} {
+		if got := sentence(s); got != want {
+			t.Errorf("%q becomes %q, want %q", s, got, want)
 		}
 	}
 }
@@ -87,6 +97,11 @@ func TestTimeline(t *testing.T) {
 	if high, low := day.Bars[0], day.Bars[2]; high.Height != 60 || high.Y != 40 || low.Height != 2 || low.Y != 98 || low.Title != "Nov 27 15:00: 1 stale" {
 		t.Errorf("%+v", day.Bars)
 	}
+	samples[3].Lag = 3 * time.Hour
+	if lags := draw("24 hours", "15:04", samples, end, time.Hour, 24); !strings.HasSuffix(lags.Summary, ", detectors were up to 3 h behind") {
+		t.Error(lags.Summary)
+	}
+	samples[3].Lag = 0
 	month := draw("30 days", "Jan 2", samples, end, 24*time.Hour, 30)
 	if len(month.Gaps) != 28 || len(month.Outages) != 2 || month.Summary != "products differed in 2 days, events did not arrive in 2 days" {
 		t.Errorf("%+v", month)

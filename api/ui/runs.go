@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -80,6 +81,8 @@ type oneRun struct {
 	Steers   bool
 	Events   string // where a browser hears of changes; empty of a run that has ended
 	Outcomes []outcomeGroup
+	Causes   []cause
+	More     bool // there is more than the causes count
 	Products []words.OutcomeDocument
 	Filters  []filter
 	Next     string
@@ -90,6 +93,39 @@ type oneRun struct {
 type outcomeGroup struct {
 	Kind   product.Kind
 	States []stateCount
+}
+
+// cause is why products are in a state that somebody should look at.
+type cause struct {
+	State   run.State
+	Column  string
+	Number  int
+	Example words.OutcomeDocument
+}
+
+// causes groups what is left of a run by why it is, the most first. They count the first
+// products only, which show every cause that is frequent.
+func (u *UI) causes(ctx context.Context, id string) (causes []cause, more bool, err error) {
+	page, err := u.parts.Runs.Outcomes(ctx, id, run.OutcomeFilter{State: []run.State{run.Blocked, run.Lost, run.Failed, run.InFlight, run.Skipped}, Limit: run.MaxPage})
+	if err != nil {
+		return nil, false, err
+	}
+	type key struct {
+		state  run.State
+		column string
+		code   run.Code
+	}
+	at := make(map[key]int)
+	for _, o := range words.Pages.Outcomes(page.Outcomes) {
+		k := key{o.State, o.Column, o.Code}
+		if _, known := at[k]; !known {
+			at[k] = len(causes)
+			causes = append(causes, cause{State: o.State, Column: o.Column, Example: o})
+		}
+		causes[at[k]].Number++
+	}
+	slices.SortStableFunc(causes, func(a, b cause) int { return b.Number - a.Number })
+	return causes, page.Next != "", nil
 }
 
 type stateCount struct {
@@ -119,6 +155,9 @@ func (u *UI) getRun(w http.ResponseWriter, r *http.Request) error {
 	}
 	if record.Report != nil {
 		v.Outcomes = groupsOf(record.Report)
+		if v.Causes, v.More, err = u.causes(ctx, record.ID); err != nil {
+			return err
+		}
 	}
 	actions, err := u.parts.Runs.Actions(ctx, run.ActionFilter{Run: record.ID, Limit: run.MaxPage})
 	if err != nil {

@@ -110,6 +110,16 @@ func draw(title, format string, samples []run.Sample, end time.Time, step time.D
 	if outages > 0 {
 		parts = append(parts, "events did not arrive in "+words.Counted(outages, unit))
 	}
+	var lag time.Duration
+	for _, s := range merged {
+		if s != nil {
+			lag = max(lag, s.Lag)
+		}
+	}
+	const long = 15 * time.Minute
+	if lag > long {
+		parts = append(parts, "detectors were up to "+lasted(lag)+" behind")
+	}
 	t.Summary = strings.Join(parts, ", ")
 	return t
 }

@@ -59,6 +59,8 @@ func TestPagesTellAndSteer(t *testing.T) {
 	p.Click("Compare now")
 	p.Sees("Repair what it found")
 	p.Sees("Differences found: 31 missing")
+	p.Sees("Why products are left")
+	p.Sees(`"12,50 €" is not a number`)
 	p.Accessible()
 	p.Picture(pictures, "found")
 	p.Click("Repair")
