@@ -29,6 +29,7 @@ var functions = template.FuncMap{
 	"productLink": productLink,
 	"tone":        tone,
 	"sentence":    sentence,
+	"standing":    standing,
 	"join":        func(kinds run.Kinds) string { return kinds.String() },
 	"meaning":     func(s run.State) string { return s.Rule().Meaning },
 	"message":     func(r run.Record) string { return api.Message(&r, words.Pages) },
@@ -49,6 +50,17 @@ func ago(t time.Time) string {
 		return lasted(d) + " ago"
 	}
 	return "just now"
+}
+
+// differs is the status of a comparison that found something, which has done all that it was to do.
+const differs = "differences"
+
+// standing is the status of a run in a word.
+func standing(r run.Record) string {
+	if r.Request.DryRun && r.Status == run.StatusPartial {
+		return differs
+	}
+	return string(r.Status)
 }
 
 // sentence begins with a capital letter.
@@ -123,7 +135,7 @@ func tone(of any) string {
 	switch strings.TrimSpace(fmt.Sprint(of)) {
 	case "succeeded", "verified", "in sync", "flowing", "up", "gone", "undone":
 		return good
-	case "partial", "stalled", "blocked", "stale", "in flight", "on its way", "skipped", "found", "paused", "waiting", "cancelled":
+	case differs, "partial", "stalled", "blocked", "stale", "in flight", "on its way", "skipped", "found", "paused", "waiting", "cancelled":
 		return warning
 	case "failed", "lost", "broken", "down", "missing", "orphaned":
 		return bad

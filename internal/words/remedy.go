@@ -70,6 +70,9 @@ var stateRemedies = map[run.State]func(o *run.Outcome, t Terms) string{
 		if o.Kind == product.Orphaned {
 			act = "deletes it"
 		}
+		if t == Pages {
+			return "“Repair what it found” " + act
+		}
 		return t.sync(repair(o, "")) + " " + act
 	},
 }
