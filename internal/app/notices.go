@@ -18,6 +18,9 @@ import (
 type notices struct {
 	*Service
 	sender *notify.Sender
+	// kept is the last that this process gave to the ledger of each subject, which need not be
+	// asked about the same again.
+	kept map[string]run.NoticeOf
 }
 
 const (
@@ -87,11 +90,24 @@ func (n *notices) look(ctx context.Context) error {
 		all = append(all, run.Notice{Subject: "detector " + string(d.Name), Event: event, Text: fmt.Sprintf("The detector %s %s", d.Name, text)})
 	}
 	for _, notice := range all {
+		if n.kept[notice.Subject] == notice.Event {
+			continue
+		}
 		if _, err := n.ledger.Notify(ctx, notice); err != nil {
 			return err
 		}
+		n.keep(notice)
 	}
 	return nil
+}
+
+// keep remembers a notice, and forgets all where they are many.
+func (n *notices) keep(notice run.Notice) {
+	const most = 1000
+	if n.kept == nil || len(n.kept) >= most {
+		n.kept = make(map[string]run.NoticeOf)
+	}
+	n.kept[notice.Subject] = notice.Event
 }
 
 // noticesOf are what the end of a run tells: that it failed or left something, and else what it

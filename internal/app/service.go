@@ -268,7 +268,7 @@ func (s *Service) perform(ctx context.Context) {
 		if s.config.Notify.URL != "" {
 			sender := notify.New(s.config.Notify, s.config.Ledger.Pipeline, s.ledger)
 			sender.Count = s.metrics.Notified
-			roles.Go(func() { (&notices{s, sender}).run(ctx) })
+			roles.Go(func() { (&notices{Service: s, sender: sender}).run(ctx) })
 		}
 	}
 	roles.Go(func() { s.detection.run(ctx) })
