@@ -96,16 +96,6 @@ type outcomeList struct {
 	Timestamp time.Time               `json:"timestamp"`
 }
 
-// states are those that outcomes are filtered by.
-func states() []run.State {
-	rules := run.States()
-	all := make([]run.State, len(rules))
-	for i := range rules {
-		all[i] = rules[i].State
-	}
-	return all
-}
-
 func (a *API) getRunProducts(w http.ResponseWriter, r *http.Request) error {
 	id, err := runID(r)
 	if err != nil {
@@ -113,7 +103,7 @@ func (a *API) getRunProducts(w http.ResponseWriter, r *http.Request) error {
 	}
 	q := readQuery(r)
 	filter := run.OutcomeFilter{
-		State: oneOf(q, "state", states()),
+		State: oneOf(q, "state", run.StateNames()),
 		Kind:  oneOf(q, "kind", product.Kinds()),
 		After: q.text("after"),
 		Limit: q.number("limit", run.MaxPage),

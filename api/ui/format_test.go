@@ -74,7 +74,7 @@ func TestTones(t *testing.T) {
 			t.Errorf("status %s has no tone", status)
 		}
 	}
-	for _, state := range states() {
+	for _, state := range run.StateNames() {
 		if tone(state) == neutral {
 			t.Errorf("state %s has no tone", state)
 		}

@@ -56,10 +56,9 @@ type running struct {
 }
 
 type phase struct {
-	Name    run.Phase
-	State   string // "done", "current" or "to come"
-	Lasted  time.Duration
-	Current bool
+	Name   run.Phase
+	State  string // "done", "current" or "to come"
+	Lasted time.Duration
 }
 
 // waiting is something that a run has left to a person.
@@ -162,18 +161,18 @@ func (u *UI) verdict(ctx context.Context, o *api.Overview) (verdict, error) {
 		v.Proof = fmt.Sprintf("%s compared with %s.", words.Counted(proof.Stores.Products+proof.Stores.Unsupported, "product"), words.Counted(proof.Stores.Rows, "row"))
 		v.Tone, v.Headline = good, "The cart is complete"
 	}
-	link := func(kind product.Kind) string {
+	link := func(filter, value string) string {
 		if v.Run == "" {
 			return Path + "runs"
 		}
-		return Path + "runs/" + v.Run + "?kind=" + string(kind) + "#products"
+		return Path + "runs/" + v.Run + "?" + filter + "=" + value + "#products"
 	}
 	v.Tiles = []tile{
-		{"Missing", "in the Product Service and not in the cart", missing, toneOf(missing, bad), link(product.Missing)},
-		{"Stale", "in both, and different", stale, toneOf(stale, warning), link(product.Stale)},
-		{"Orphaned", "in the cart alone", orphaned, toneOf(orphaned, warning), link(product.Orphaned)},
-		{"Blocked", "of these, those that the cart cannot hold, or must keep", blocked, toneOf(blocked, bad), strings.Replace(link(""), "kind=", "state=blocked", 1)},
-		{"On its way", "cannot be judged yet", onItsWay, neutral, link(product.Missing)},
+		{"Missing", "in the Product Service and not in the cart", missing, toneOf(missing, bad), link("kind", string(product.Missing))},
+		{"Stale", "in both, and different", stale, toneOf(stale, warning), link("kind", string(product.Stale))},
+		{"Orphaned", "in the cart alone", orphaned, toneOf(orphaned, warning), link("kind", string(product.Orphaned))},
+		{"Blocked", "of these, those that the cart cannot hold, or must keep", blocked, toneOf(blocked, bad), link("state", string(run.Blocked))},
+		{"On its way", "cannot be judged yet", onItsWay, neutral, link("kind", string(product.Missing))},
 	}
 	switch differing := missing + stale + orphaned; {
 	case missing > 0 && missing == o.Detection.Pending && proof != nil:
@@ -237,13 +236,13 @@ func phasesOf(p *run.Progress) []phase {
 	all := []run.Phase{run.PhasePlanning, run.PhaseComparing, run.PhaseConfirming, run.PhaseRepairing, run.PhaseProving}
 	phases := make([]phase, len(all))
 	for i, name := range all {
-		phases[i] = phase{Name: name, State: "to come", Current: name == p.Phase}
+		phases[i] = phase{Name: name, State: "to come"}
 		for _, t := range p.Phases {
 			if t.Phase == name {
 				phases[i].State, phases[i].Lasted = "done", time.Duration(t.Milliseconds)*time.Millisecond
 			}
 		}
-		if phases[i].Current {
+		if name == p.Phase {
 			phases[i].State = "current"
 		}
 	}

@@ -173,7 +173,7 @@ func (u *UI) getRun(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v.Products = words.Pages.Outcomes(page.Outcomes)
-	v.Filters = []filter{choices("state", "What became of it", q.Get("state"), states()), choices("kind", "Difference", q.Get("kind"), product.Kinds())}
+	v.Filters = []filter{choices("state", "What became of it", q.Get("state"), run.StateNames()), choices("kind", "Difference", q.Get("kind"), product.Kinds())}
 	if page.Next != "" {
 		q.Set("after", page.Next)
 		v.Next = "?" + q.Encode() + "#products"
@@ -182,23 +182,14 @@ func (u *UI) getRun(w http.ResponseWriter, r *http.Request) error {
 }
 
 func outcomeFilter(q url.Values, limit int) run.OutcomeFilter {
-	return run.OutcomeFilter{State: chosen(q, "state", states()), Kind: chosen(q, "kind", product.Kinds()), After: q.Get("after"), Limit: limit}
-}
-
-func states() []run.State {
-	rules := run.States()
-	all := make([]run.State, len(rules))
-	for i := range rules {
-		all[i] = rules[i].State
-	}
-	return all
+	return run.OutcomeFilter{State: chosen(q, "state", run.StateNames()), Kind: chosen(q, "kind", product.Kinds()), After: q.Get("after"), Limit: limit}
 }
 
 func groupsOf(report *run.Report) []outcomeGroup {
 	var groups []outcomeGroup
 	for _, kind := range product.Kinds() {
 		g := outcomeGroup{Kind: kind}
-		for _, state := range states() {
+		for _, state := range run.StateNames() {
 			if n := report.ByKind[kind][state]; n > 0 {
 				g.States = append(g.States, stateCount{state, n})
 			}

@@ -17,7 +17,7 @@ import (
 	"github.com/ecom-micro/etl/internal/app"
 )
 
-// The exit codes, part of the interface: see the README.
+// The exit codes, part of the interface: see docs/commands.md.
 const (
 	exitOK          = 0   // in sync, or all repaired and verified
 	exitDifferences = 1   // differences remain

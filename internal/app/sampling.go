@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
@@ -37,10 +36,7 @@ func (s *Service) sampleNow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sample := run.Sample{Differing: make(map[product.Kind]int64), Blocked: drift.In(run.Blocked)}
-	for _, kind := range product.Kinds() {
-		sample.Differing[kind] = drift.Differing(kind)
-	}
+	sample := run.Sample{Differing: drift.ByKind(), Blocked: drift.In(run.Blocked)}
 	for _, d := range detection.Detectors {
 		if !d.LookedAt.IsZero() {
 			sample.Lag = max(sample.Lag, time.Since(d.LookedAt))

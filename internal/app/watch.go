@@ -8,7 +8,6 @@ import (
 	"github.com/ecom-micro/etl/api"
 	"github.com/ecom-micro/etl/consumer"
 	"github.com/ecom-micro/etl/internal/metrics"
-	"github.com/ecom-micro/etl/internal/product"
 	"github.com/ecom-micro/etl/internal/run"
 )
 
@@ -78,10 +77,7 @@ func (p *probes) sample(ctx context.Context) metrics.Sample {
 func (p *probes) remember(ctx context.Context, m *metrics.Sample) {
 	if look, err := p.ledger.LatestLook(ctx, time.Time{}); err == nil && look != nil && look.Report != nil {
 		if drift, err := p.ledger.Drift(ctx); err == nil {
-			m.Comparison = &metrics.Comparison{At: look.Finished, Differing: make(map[product.Kind]int64), Blocked: drift.In(run.Blocked)}
-			for _, kind := range product.Kinds() {
-				m.Comparison.Differing[kind] = drift.Differing(kind)
-			}
+			m.Comparison = &metrics.Comparison{At: look.Finished, Differing: drift.ByKind(), Blocked: drift.In(run.Blocked)}
 		}
 	}
 	m.Waiting = make(map[run.Attention]int)

@@ -106,7 +106,7 @@ func (l *Ledger) Outcomes(ctx context.Context, id string, f run.OutcomeFilter) (
 	limit := pageLimit(f.Limit)
 	args := l.scope(&record)
 	args["after"], args["after_kind"], args["limit"] = "", "", limit+1
-	args["states"], args["kinds"] = orAll(f.State, states()), orAll(f.Kind, product.Kinds())
+	args["states"], args["kinds"] = orAll(f.State, run.StateNames()), orAll(f.Kind, product.Kinds())
 	if f.After != "" {
 		if args["after_kind"], args["after"], err = parseCursor(f.After); err != nil {
 			return page, err
@@ -166,13 +166,6 @@ func orAll[T ~string](chosen, all []T) []string {
 		names[i] = text.Stored(string(c))
 	}
 	return names
-}
-
-func states() (all []run.State) {
-	for _, rule := range run.States() {
-		all = append(all, rule.State)
-	}
-	return all
 }
 
 // listHistory has outcomes of runs, and what is known of differences beside: that one

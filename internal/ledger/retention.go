@@ -155,34 +155,28 @@ func (l *Ledger) forgetRuns(ctx context.Context, horizon time.Time) (removed int
 	return removed, more, err
 }
 
+// removeBefore removes a batch of a table's rows by a time that they have.
+func removeBefore(table, at string) string {
+	return `
+DELETE FROM ` + table + ` WHERE ctid = ANY(ARRAY(
+	SELECT ctid FROM ` + table + ` WHERE pipeline = @pipeline AND ` + at + ` < @horizon
+	ORDER BY ` + at + ` LIMIT @rows FOR UPDATE SKIP LOCKED))`
+}
+
+var (
+	closedBefore  = removeBefore(differenceTable, "closed_at")
+	checkedBefore = removeBefore(healthTable, "at")
+	sampledBefore = removeBefore(sampleTable, "at")
+	noticedBefore = removeBefore(noticeTable, "at")
+	actedBefore   = removeBefore(actionTable, "at")
+)
+
 // The last comparison stays: the next one is measured by it.
-const (
-	closedBefore = `
-DELETE FROM ` + differenceTable + ` WHERE ctid = ANY(ARRAY(
-	SELECT ctid FROM ` + differenceTable + ` WHERE pipeline = @pipeline AND closed_at < @horizon
-	ORDER BY closed_at LIMIT @rows FOR UPDATE SKIP LOCKED))`
-	lookedBefore = `
+const lookedBefore = `
 DELETE FROM ` + lookTable + ` WHERE ctid = ANY(ARRAY(
 	SELECT ctid FROM ` + lookTable + ` WHERE pipeline = @pipeline AND began < @horizon
 		AND began < (SELECT max(began) FROM ` + lookTable + ` WHERE pipeline = @pipeline)
 	ORDER BY began LIMIT @rows FOR UPDATE SKIP LOCKED))`
-	checkedBefore = `
-DELETE FROM ` + healthTable + ` WHERE ctid = ANY(ARRAY(
-	SELECT ctid FROM ` + healthTable + ` WHERE pipeline = @pipeline AND at < @horizon
-	ORDER BY at LIMIT @rows FOR UPDATE SKIP LOCKED))`
-	sampledBefore = `
-DELETE FROM ` + sampleTable + ` WHERE ctid = ANY(ARRAY(
-	SELECT ctid FROM ` + sampleTable + ` WHERE pipeline = @pipeline AND at < @horizon
-	ORDER BY at LIMIT @rows FOR UPDATE SKIP LOCKED))`
-	noticedBefore = `
-DELETE FROM ` + noticeTable + ` WHERE ctid = ANY(ARRAY(
-	SELECT ctid FROM ` + noticeTable + ` WHERE pipeline = @pipeline AND at < @horizon
-	ORDER BY at LIMIT @rows FOR UPDATE SKIP LOCKED))`
-	actedBefore = `
-DELETE FROM ` + actionTable + ` WHERE ctid = ANY(ARRAY(
-	SELECT ctid FROM ` + actionTable + ` WHERE pipeline = @pipeline AND at < @horizon
-	ORDER BY at LIMIT @rows FOR UPDATE SKIP LOCKED))`
-)
 
 // forgetting removes a batch by one statement.
 func (l *Ledger) forgetting(remove string) func(context.Context, time.Time) (int64, bool, error) {

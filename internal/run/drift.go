@@ -20,6 +20,15 @@ func (d Drift) Differing(kind product.Kind) (n int64) {
 	return n
 }
 
+// ByKind is the same of each kind.
+func (d Drift) ByKind() map[product.Kind]int64 {
+	all := make(map[product.Kind]int64)
+	for _, kind := range product.Kinds() {
+		all[kind] = d.Differing(kind)
+	}
+	return all
+}
+
 // In is how many differences of all kinds are in a state.
 func (d Drift) In(state State) (n int64) {
 	for _, states := range d {

@@ -48,6 +48,15 @@ var stateRules = []StateRule{
 // States lists what all states mean, in reading order.
 func States() []StateRule { return stateRules }
 
+// StateNames lists the states themselves, in reading order.
+func StateNames() []State {
+	names := make([]State, len(stateRules))
+	for i := range stateRules {
+		names[i] = stateRules[i].State
+	}
+	return names
+}
+
 // Rule is what the state means. It must be one of States.
 func (s State) Rule() *StateRule {
 	for i := range stateRules {
